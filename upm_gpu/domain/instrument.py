@@ -1,0 +1,61 @@
+"""What can be held: terms only, one small class a product. Prices and quantities live elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Settlement = Literal["linear", "inverse"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One unit of an asset: a coin, a share, or a currency held as cash."""
+
+    instrument_id: str
+    underlying: str
+    quote_currency: str
+    contract_size: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Future:
+    """A dated future. Linear: pays C (F_h - F_0) in the quote currency. Inverse: C is an amount of quote currency, pays C (1/F_0 - 1/F_h) coins."""
+
+    instrument_id: str
+    underlying: str
+    settlement: Settlement
+    quote_currency: str
+    contract_size: float
+    expiry: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Perpetual:
+    """A future without expiry; funding is zero in the first version."""
+
+    instrument_id: str
+    underlying: str
+    settlement: Settlement
+    quote_currency: str
+    contract_size: float
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A European option on the forward of its expiry. Inverse: C coins a contract, paid in coins."""
+
+    instrument_id: str
+    underlying: str
+    settlement: Settlement
+    quote_currency: str
+    contract_size: float
+    expiry: datetime
+    strike: float
+    option_type: Literal["call", "put"]
+    exercise: Literal["european", "american"] = "european"
+    premium: Literal["upfront", "futures"] = "upfront"
+
+
+Instrument = Spot | Future | Perpetual | Option

@@ -1,0 +1,106 @@
+"""Book x market as arrays: what every backend prices. Built by `pricing/compile.py`, read by `backend/*`.
+
+Axes: N instrument, C column, G group, D path date, H horizon, K state, R row, P entry of a row.
+
+A *column* is one unit P&L series. Columns [0, linear) are the linear ones, one per (state, date it is read at): unit
+P&L exp(state) - 1. Instruments exactly linear in a state fold into them with a coefficient. The other columns are
+one option (or settled inverse future) each, in instrument-id order, and belong to a *group*: same family, underlying,
+expiry and settlement, contiguous columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Family(IntEnum):
+    """Product families, in the order of `kernels/families.def`."""
+
+    EUROPEAN = 0
+    """Black-76 on the forward of the expiry, alive at the horizon"""
+    SETTLED_OPTION = 1
+    """expired inside the horizon: payoff at the index then, coins valued at the level of the horizon"""
+    SETTLED_INVERSE_FUTURE = 2
+    """expired inside the horizon: (1/F_0 - 1/S_e) S_h"""
+
+
+GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
+                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility")
+GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
+               "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s")
+TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign")
+
+
+@dataclass(frozen=True)
+class Program:
+    """How to price every column at one horizon.
+
+    European unit value, per unit of underlying, in the reporting currency (x = exp of the log-level at the horizon,
+    v = volatility state, both read at `date`):
+      F = forward0 exp(state[forward_state]); S = spot0 exp(state[level_state]);
+      base = volatility, or under sticky moneyness sqrt(svi(ln(strike/forward0) - state[forward_state]) / expiry_years) + residual;
+      sigma = clip(base exp(v volatility_loading), 0.05, 5)   (additive: clip(base + v volatility_loading, 0.05, 5));
+      value = discount Black76(F, strike, sigma, remaining_years, sign), times S / F where inverse (discount 1).
+    svi(k) = a + b (rho (k - m) + sqrt((k - m)^2 + s^2)), total variance at `expiry_years`, k clipped to [-3, 3], floored at 1e-12.
+    Unit P&L = value - value0, value0 the same arithmetic at zero states with `expiry_years` and `discount0`.
+    """
+
+    horizon: float
+    """days since valuation"""
+    linear_state: NDArray[np.int32]
+    """(linear,)"""
+    linear_date: NDArray[np.int32]
+    """(linear,) index into dates"""
+    group_integers: NDArray[np.int32]
+    """(G, len(GROUP_INTEGERS)); `date`, `settle_date` index path dates; -1 where it does not apply"""
+    group_reals: NDArray[np.float64]
+    """(G, len(GROUP_REALS))"""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    instrument_ids: tuple[str, ...]
+    """(N,) ascending"""
+    instrument_column: NDArray[np.int32]
+    """(N,)"""
+    instrument_coefficient: NDArray[np.float64]
+    """(N,) P&L of one unit = coefficient x unit P&L of its column"""
+    equity_value: NDArray[np.float64]
+    """(N,) value today of one unit that counts in equity, reporting currency (spot: level; upfront option: model value; futures: 0). Options are filled from `value0` of the backend."""
+    state_names: tuple[str, ...]
+    """(K,)"""
+    dates: NDArray[np.float64]
+    """(D,) path dates, days since valuation"""
+    linear: int
+    terms: NDArray[np.float64]
+    """(len(TERM_REALS), C - linear); for SETTLED_INVERSE_FUTURE strike is F_0"""
+    programs: tuple[Program, ...]
+    """(H,)"""
+
+    @property
+    def columns(self) -> int:
+        return self.linear + self.terms.shape[1]
+
+    @property
+    def horizons(self) -> tuple[float, ...]:
+        return tuple(p.horizon for p in self.programs)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Sparse portfolios over columns (CSR): what is summed. Columns ascend inside a row; no duplicates."""
+
+    first: NDArray[np.int64]
+    """(R + 1,)"""
+    column: NDArray[np.int32]
+    """(P,)"""
+    quantity: NDArray[np.float64]
+    """(P,) units x coefficient, netted with math.fsum"""
+
+    @property
+    def count(self) -> int:
+        return len(self.first) - 1
