@@ -7,8 +7,10 @@ Precision: `double` stores unit P&L in float64; `mixed` prices in float64 and st
 a row is summed over its columns in ascending order, multiply then add, in one float64 accumulator, so a row P&L is a function
 of the stored unit P&L alone, on every backend.
 
-Sums across scenarios (mean, second moment) are taken per aligned block of 4,096 scenarios with eight lanes, lane l taking
-the scenarios congruent to l mod 8 in ascending order; lanes are added in ascending order, blocks in block order.
+Sums across scenarios (P&L and its square) have one fixed shape: inside an aligned tile of 64 scenarios, lane l of eight takes the
+scenarios congruent to l mod 8 in ascending order, starting from 0.0; the eight lanes are added in ascending order; tiles are added in
+ascending order inside an aligned block of 4,096; blocks are added in block order by `finish`. A range that ends inside a tile leaves
+the missing scenarios out (they add 0.0). Any thread may take any tile.
 """
 
 from __future__ import annotations
