@@ -4,7 +4,7 @@ Axes: N instrument, C column, G group, D path date, H horizon, K state, R row, P
 
 A *column* is one unit P&L series. Columns [0, linear) are the linear ones, one per (state, date it is read at): unit
 P&L exp(state) - 1. Instruments exactly linear in a state fold into them with a coefficient. The other columns are
-one option (or settled inverse future) each, in instrument-id order, and belong to a *group*: same family, underlying,
+one option (or expiring inverse future) each, in instrument-id order, and belong to a *group*: same family, underlying,
 expiry and settlement, contiguous columns.
 """
 
@@ -24,8 +24,8 @@ class Family(IntEnum):
     """Black-76 on the forward of the expiry, alive at the horizon"""
     SETTLED_OPTION = 1
     """expired inside the horizon: payoff at the index then, coins valued at the level of the horizon"""
-    SETTLED_INVERSE_FUTURE = 2
-    """expired inside the horizon: (1/F_0 - 1/S_e) S_h"""
+    INVERSE_FUTURE = 2
+    """a dated inverse future that expires inside the longest horizon: (1/F_0 - 1/F) S_h"""
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
@@ -46,7 +46,11 @@ class Program:
       sigma = clip(base exp(v volatility_loading), 0.05, 5)   (additive: clip(base + v volatility_loading, 0.05, 5));
       value = discount Black76(F, strike, sigma, remaining_years, sign), times S / F where inverse (discount 1).
     svi(k) = a + b (rho (k - m) + sqrt((k - m)^2 + s^2)), total variance at `expiry_years`, k clipped to [-3, 3], floored at 1e-12.
-    Unit P&L = value - value0, value0 the same arithmetic at zero states with `expiry_years` and `discount0`.
+    Settled option (level read at `date`, level_e the same state at `settle_date`): I = spot0 exp(level_e); payoff = max(sign (I - strike), 0);
+      inverse: payoff exp(level - level_e).
+    Inverse future: (1/strike - 1/(forward0 exp(level_e))) (spot0 exp(level)); while alive forward0 is today's forward and settle_date the
+      horizon's own date, once settled forward0 is today's index and settle_date the expiry's. value0 = 0.
+    The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European arithmetic at zero states with `expiry_years` and `discount0`.
     """
 
     horizon: float
@@ -77,7 +81,7 @@ class Compiled:
     """(D,) path dates, days since valuation"""
     linear: int
     terms: NDArray[np.float64]
-    """(len(TERM_REALS), C - linear); for SETTLED_INVERSE_FUTURE strike is F_0"""
+    """(len(TERM_REALS), C - linear); for INVERSE_FUTURE strike is today's price F_0"""
     programs: tuple[Program, ...]
     """(H,)"""
 

@@ -1,0 +1,220 @@
+"""The reference backend: NumPy and SciPy in float64, slow and plain; what the kernels are held to.
+
+Every operation is written the way one would explain it; the order of floating operations follows the contract, so
+that sums agree with the other backends to the bit wherever their unit P&L does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.backend.contract import NO_SCENARIO, Precision, TailState, merge
+from upm_gpu.formula import families
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows
+from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
+
+name = "reference"
+TILE = 64
+LANES = 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A book on the reference backend; holds nothing but the arrays."""
+
+    compiled: Compiled
+    rows: Rows
+    precision: Precision
+    value0: NDArray[np.float64]
+    groups: tuple[tuple[dict[str, float], ...], ...]
+    """(H)(G) group integers and reals by name"""
+
+    @property
+    def stored(self) -> type:
+        return np.float32 if self.precision == "mixed" else np.float64
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+
+def available() -> tuple[bool, str, str]:
+    """Whether it runs here: always."""
+    return True, "", "NumPy and SciPy in float64; slow, for checks"
+
+
+def _groups(program: Program) -> tuple[dict[str, float], ...]:
+    return tuple(
+        {**{k: int(v) for k, v in zip(GROUP_INTEGERS, i, strict=True)}, **{k: float(v) for k, v in zip(GROUP_REALS, r, strict=True)}}
+        for i, r in zip(program.group_integers, program.group_reals, strict=True)
+    )
+
+
+def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], today: bool) -> NDArray[np.float64]:
+    """(count, S) unit values of one group; `today` prices a European at zero states with its whole time to expiry."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if today or group["family"] == Family.EUROPEAN:
+            zero = np.zeros(1)
+            level, forward, volatility = (zero, zero, zero) if today else (
+                states[group["date"], group["level_state"]], states[group["date"], group["forward_state"]],
+                states[group["date"], group["volatility_state"]])
+            years, discount = ("expiry_years", "discount0") if today else ("remaining_years", "discount")
+            return families.european(level, forward, volatility, terms["strike"], terms["log_moneyness"], terms["volatility"],
+                                     terms["residual"], terms["sign"], group, years=group[years], discount=group[discount])
+        level = states[group["date"], group["level_state"]]
+        at_expiry = states[group["settle_date"], group["level_state"]]
+        if group["family"] == Family.SETTLED_OPTION:
+            return families.settled_option(level, at_expiry, terms["strike"], terms["sign"], group)
+        return families.inverse_future(level, at_expiry, terms["strike"], group)
+
+
+def prepare(compiled: Compiled, rows: Rows, precision: Precision, threads: int = 0) -> Prepared:
+    """Value every option today; `threads` is accepted and ignored."""
+    groups = tuple(_groups(p) for p in compiled.programs)
+    value0 = np.zeros(compiled.terms.shape[1])
+    for group in groups[0]:
+        if group["family"] != Family.INVERSE_FUTURE:
+            terms = _terms(compiled, group)
+            value0[_span(compiled, group)] = _price(group, terms, np.zeros((0, 0, 0)), today=True)[:, 0]
+    return Prepared(compiled, rows, precision, value0, groups)
+
+
+def _span(compiled: Compiled, group: dict) -> slice:
+    first = int(group["first"]) - compiled.linear
+    return slice(first, first + int(group["count"]))
+
+
+def _terms(compiled: Compiled, group: dict) -> dict[str, NDArray]:
+    block = compiled.terms[:, _span(compiled, group)]
+    return {key: block[i][:, None] for i, key in enumerate(TERM_REALS)}
+
+
+def states(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int) -> NDArray[np.float64]:
+    """(D, K, S) of the range."""
+    return _states(scenarios, first, last)[0]
+
+
+def _states(scenarios: ScenarioSet, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    if isinstance(scenarios, Explicit):
+        return scenarios.values[:, :, first:last], np.zeros(scenarios.values.shape[1], np.int64)
+    from upm_gpu.model.gbm import reference_states
+
+    return reference_states(scenarios, first, last)
+
+
+def _unit_pnl(prepared: Prepared, drawn: NDArray[np.float64], horizon: int) -> NDArray:
+    compiled, program = prepared.compiled, prepared.compiled.programs[horizon]
+    pnl = np.empty((compiled.columns, drawn.shape[2]), prepared.stored)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for column, (state, date) in enumerate(zip(program.linear_state, program.linear_date, strict=True)):
+            pnl[column] = np.exp(drawn[date, state]) - 1.0
+        for group in prepared.groups[horizon]:
+            span = _span(compiled, group)
+            value = _price(group, _terms(compiled, group), drawn, today=False)
+            pnl[group["first"] : group["first"] + group["count"]] = value - prepared.value0[span, None]
+    return pnl
+
+
+def unit_pnl(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int, horizon: int) -> NDArray:
+    """(C, S) in the stored type."""
+    return _unit_pnl(prepared, _states(scenarios, first, last)[0], horizon)
+
+
+def _row_pnl(rows: Rows, unit: NDArray) -> NDArray[np.float64]:
+    """(R, S): columns ascending, multiply then add, one accumulator."""
+    result = np.zeros((rows.count, unit.shape[1]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for row in range(rows.count):
+            total = result[row]
+            for entry in range(rows.first[row], rows.first[row + 1]):
+                total += rows.quantity[entry] * unit[rows.column[entry]].astype(np.float64)
+    return result
+
+
+def row_pnl(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int, horizon: int) -> NDArray[np.float64]:
+    """(R, S)."""
+    return _row_pnl(prepared.rows, unit_pnl(prepared, scenarios, first, last, horizon))
+
+
+def block_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the last axis (at most one block of 4,096) in the shape the contract fixes: lanes, tiles of 64, block."""
+    length = values.shape[-1]
+    padded = np.zeros((*values.shape[:-1], -(-length // TILE) * TILE))
+    padded[..., :length] = values
+    tiles = padded.reshape(*values.shape[:-1], -1, TILE // LANES, LANES)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lanes = _in_order(tiles, -2)
+        return _in_order(_in_order(lanes, -1), -1)
+
+
+def _in_order(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Plain left-to-right sum from 0.0 (np.sum would pair)."""
+    moved = np.moveaxis(values, axis, 0)
+    total = np.zeros(moved.shape[1:])
+    for part in moved:
+        total = total + part
+    return total
+
+
+def row_tail(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int, depth: int,
+             threshold: NDArray[np.float64] | None = None) -> TailState:
+    """The worst `depth` scenarios of every row and horizon in the range, block by block; `threshold` is not needed here."""
+    state: TailState | None = None
+    for start in range(first, last, BLOCK):
+        part = _block_tail(prepared, scenarios, start, min(start + BLOCK, last), depth)
+        state = part if state is None else merge(state, part)
+    assert state is not None
+    return state
+
+
+def _block_tail(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int, depth: int) -> TailState:
+    drawn, clipped = _states(scenarios, first, last)
+    horizons, rows = len(prepared.compiled.programs), prepared.rows.count
+    pnl = np.full((horizons, rows, depth), np.inf)
+    ids = np.full((horizons, rows, depth), NO_SCENARIO, np.uint32)
+    sums = np.zeros((1, horizons, rows, 2))
+    not_finite = 0
+    for h in range(horizons):
+        values = _row_pnl(prepared.rows, _unit_pnl(prepared, drawn, h))
+        not_finite += int(np.count_nonzero(~np.isfinite(values)))
+        keep = min(depth, values.shape[1])
+        order = np.argsort(values, axis=1, kind="stable")[:, :keep]
+        pnl[h, :, :keep] = np.take_along_axis(values, order, 1)
+        ids[h, :, :keep] = order + first
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums[0, h, :, 0] = block_sum(values)
+            sums[0, h, :, 1] = block_sum(values * values)
+    return TailState(pnl, ids, np.array([first // BLOCK], np.int64), sums, clipped, not_finite, last - first)
+
+
+def attribution(prepared: Prepared, scenarios: ScenarioSet, horizon: int, tail_first: NDArray[np.int64],
+                tail_scenario: NDArray[np.uint32], tail_weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P,) quantity x weighted sum of the unit P&L over the row's tail scenarios, in ascending scenario order."""
+    rows = prepared.rows
+    total = np.zeros(len(rows.column))
+    row_of = np.repeat(np.arange(rows.count), np.diff(tail_first))
+    order = np.argsort(tail_scenario, kind="stable")
+    position = 0
+    for start in range(0, scenarios.count, BLOCK):
+        stop = min(start + BLOCK, scenarios.count)
+        end = position + int(np.searchsorted(tail_scenario[order[position:]], stop))
+        if end > position:
+            unit = unit_pnl(prepared, scenarios, start, stop, horizon)
+            for entry in order[position:end]:
+                span = slice(rows.first[row_of[entry]], rows.first[row_of[entry] + 1])
+                total[span] += tail_weight[entry] * unit[rows.column[span], tail_scenario[entry] - start].astype(np.float64)
+        position = end
+    return rows.quantity * total
+
+
+def values(columns: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """European prices and Greeks by the NumPy formulae."""
+    from upm_gpu.formula.black import european_values
+
+    return european_values(columns)
