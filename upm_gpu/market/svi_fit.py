@@ -1,0 +1,205 @@
+"""Least squares for SVI slices: the numerical half of `surface.py`.
+
+Every slice is fitted in its own units (moneyness over the at-the-money standard deviation c, total variance over the at-the-money
+w0 = c^2), where all parameters are of order 1:
+  a = w0 a', b = (w0 / c) exp(b'), rho = tanh(rho'), m = c m', s = c (S_MIN + exp(s')).
+All slices of an underlying are solved at once with an exact Jacobian: conflicts between neighbours are shared by
+both, instead of being pushed into the later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Smallest smoothing of the vertex in at-the-money standard deviations: keeps the curvature, hence the lift's bound, finite.
+S_MIN = 0.02
+# A volatility error of this size (relative) is where the robust loss turns from square to linear.
+ROBUST_SCALE = 0.03
+# Weak pull towards a plain smile; decides what quotes leave open, invisible where they do not.
+PRIOR = 3e-3
+PRIOR_POINT = np.array([0.5, np.log(0.4), 0.0, 0.0, np.log(1.0)])
+PENALTY_GRID = 3.0 * np.sinh(4.5 * np.linspace(-1.0, 1.0, 61)) / np.sinh(4.5)
+# Two rounds: a mild penalty first, so that slices move towards one another, then one that leaves little to lift.
+PENALTIES = (10.0, 300.0)
+# R. Lee's moment formula: beyond a slope of 2 a wing carries arbitrage.
+MAX_SLOPE = 2.0
+
+
+def fit_jointly(
+    years: NDArray[np.float64],
+    log_moneyness: Sequence[NDArray[np.float64]],
+    volatilities: Sequence[NDArray[np.float64]],
+    weights: Sequence[NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """(E, 5) raw SVI parameters a, b, rho, m, s of every expiry, ascending."""
+    from scipy.optimize import least_squares
+
+    centre = np.array([_at_the_money(k, v) for k, v in zip(log_moneyness, volatilities, strict=True)])
+    unit = centre * np.sqrt(years)
+    starts = []
+    for i in range(len(years)):
+        starts.append(_fit_one(unit[i], years[i], log_moneyness[i], volatilities[i], weights[i]))
+    x = np.concatenate(starts)
+    if len(years) == 1:
+        return _unscale(x.reshape(-1, 5), unit)
+
+    n = len(years)
+
+    def residuals(x: NDArray, penalty: float) -> tuple[NDArray, NDArray]:
+        theta = x.reshape(-1, 5)
+        rows, blocks = [], []
+        for i in range(n):
+            r, j = _quote_residuals(theta[i], unit[i], years[i], log_moneyness[i], volatilities[i], weights[i])
+            rows.append(r)
+            block = np.zeros((len(r), 5 * n))
+            block[:, 5 * i : 5 * i + 5] = j
+            blocks.append(block)
+        grid_w, grid_j = zip(*(_variance(theta[i], unit[i], PENALTY_GRID) for i in range(n)), strict=True)
+        for i in range(1, n):
+            # Relative to the earlier slice's size there, so that wings and centre speak the same unit.
+            size = np.maximum(np.abs(grid_w[i - 1]), 1e-3 * unit[i] ** 2)
+            gap = (grid_w[i - 1] - grid_w[i]) / size + 1e-3
+            active = gap > 0.0
+            scale = np.where(active, penalty / len(PENALTY_GRID) ** 0.5, 0.0)
+            rows.append(scale * gap)
+            block = np.zeros((len(gap), 5 * n))
+            # d(w0 / w0 - w1 / w0) with w0 in the size: the quotient rule.
+            inner = np.where(np.abs(grid_w[i - 1]) > 1e-3 * unit[i] ** 2, grid_w[i] / size**2, 1.0 / size)
+            block[:, 5 * i - 5 : 5 * i] = (scale * inner)[:, None] * grid_j[i - 1]
+            block[:, 5 * i : 5 * i + 5] = -(scale / size)[:, None] * grid_j[i]
+            blocks.append(block)
+        return np.concatenate(rows), np.concatenate(blocks)
+
+    for penalty in PENALTIES:
+        memory = _Last(lambda x, penalty=penalty: residuals(x, penalty))
+        x = least_squares(memory.value, x, jac=memory.jacobian, method="lm", max_nfev=40, xtol=1e-6, ftol=1e-7).x
+    return _unscale(x.reshape(-1, 5), unit)
+
+
+class _Last:
+    """Values and Jacobian come from one evaluation; the solver asks for them one after the other."""
+
+    def __init__(self, function: Callable[[NDArray], tuple[NDArray, NDArray]]) -> None:
+        self.function = function
+        self.at: NDArray | None = None
+        self.pair: tuple[NDArray, NDArray] | None = None
+
+    def __call__(self, x: NDArray) -> tuple[NDArray, NDArray]:
+        if self.at is None or self.pair is None or not np.array_equal(self.at, x):
+            self.at, self.pair = x.copy(), self.function(x)
+        return self.pair
+
+    def value(self, x: NDArray) -> NDArray:
+        return self(x)[0]
+
+    def jacobian(self, x: NDArray) -> NDArray:
+        return self(x)[1]
+
+
+def fit_curve(
+    years: float, k: NDArray[np.float64], volatility: NDArray[np.float64], weight: NDArray[np.float64], start: NDArray
+) -> tuple[float, float, float, float, float]:
+    """One slice through a smooth curve, from raw parameters near it."""
+    unit = float(_at_the_money(k, volatility) * np.sqrt(years))
+    a, b, rho, m, s = start
+    theta = np.array(
+        [
+            a / unit**2,
+            np.log(max(b / unit, 1e-6)),
+            np.arctanh(np.clip(rho, -0.999, 0.999)),
+            m / unit,
+            np.log(max(s / unit - S_MIN, 1e-6)),
+        ]
+    )
+    x = _fit_one(unit, years, k, volatility, weight, theta, prior=0.0)
+    a, b, rho, m, s = _unscale(x[None, :], np.array([unit]))[0]
+    return float(a), float(b), float(rho), float(m), float(s)
+
+
+def _at_the_money(k: NDArray, volatility: NDArray) -> float:
+    order = np.argsort(k, kind="stable")
+    return float(np.interp(0.0, k[order], volatility[order]))
+
+
+def _fit_one(
+    unit: float,
+    years: float,
+    k: NDArray,
+    volatility: NDArray,
+    weight: NDArray,
+    start: NDArray | None = None,
+    prior: float = PRIOR,
+) -> NDArray:
+    from scipy.optimize import least_squares
+
+    x = PRIOR_POINT if start is None else start
+    memory = _Last(lambda x: _quote_residuals(x, unit, years, k, volatility, weight, prior))
+    return least_squares(memory.value, x, jac=memory.jacobian, method="lm", max_nfev=60, xtol=1e-7, ftol=1e-9).x
+
+
+def _quote_residuals(
+    theta: NDArray, unit: float, years: float, k: NDArray, volatility: NDArray, weight: NDArray, prior: float = PRIOR
+) -> tuple[NDArray, NDArray]:
+    """Robust relative volatility errors, the prior, and two fences: positive vertex, slope below `MAX_SLOPE`.
+
+    The robust loss is written into the residual itself, r -> sign(r) sqrt(2 (sqrt(1 + r^2) - 1)), so that fences stay square.
+    """
+    w, gradient = _variance(theta, unit, k)
+    floor = 1e-3 * unit * unit
+    low = w < floor
+    sigma = np.sqrt(np.where(low, floor, w) / years)
+    r = (sigma / volatility - 1.0) / ROBUST_SCALE
+    slope = np.where(low, 0.0, 1.0 / (2.0 * sigma * years * volatility * ROBUST_SCALE))
+    root = np.sqrt(1.0 + r * r)
+    soft = r * np.sqrt(2.0 / (root + 1.0))
+    # d soft / d r, from soft^2 = 2 (root - 1): soft soft' = r / root.
+    outer = np.sqrt((root + 1.0) / 2.0) / root
+    share = weight / np.sqrt(np.sum(weight * weight))
+    rows = [share * soft]
+    jacobian = [(share * outer * slope)[:, None] * gradient]
+    rows.append(prior * (theta - PRIOR_POINT))
+    jacobian.append(prior * np.eye(5))
+    fence, fence_jacobian = _fences(theta, unit)
+    return np.concatenate([*rows, fence]), np.concatenate([*jacobian, fence_jacobian])
+
+
+def _fences(theta: NDArray, unit: float) -> tuple[NDArray, NDArray]:
+    a, lb, tr, _, ls = theta
+    b, rho, s = np.exp(min(lb, 20.0)), np.tanh(tr), S_MIN + np.exp(min(ls, 20.0))
+    values, rows = np.zeros(2), np.zeros((2, 5))
+    flat = np.sqrt(1.0 - rho * rho)
+    vertex = a + b * s * flat
+    if vertex < 0.02:
+        values[0] = 10.0 * (0.02 - vertex)
+        # d flat / d tr = -rho flat (1 - rho^2) / flat^2 = -rho flat.
+        rows[0] = -10.0 * np.array([1.0, b * s * flat, -b * s * rho * flat, 0.0, b * flat * (s - S_MIN)])
+    wing = unit * b * (1.0 + abs(rho))
+    if wing > MAX_SLOPE:
+        values[1] = 10.0 * (wing - MAX_SLOPE)
+        rows[1] = 10.0 * np.array([0.0, wing, unit * b * np.sign(rho) * (1.0 - rho * rho), 0.0, 0.0])
+    return values, rows
+
+
+def _variance(theta: NDArray, unit: float, k: NDArray) -> tuple[NDArray, NDArray]:
+    """w (n,) and its gradient (n, 5) in the scaled parameters."""
+    a, lb, tr, m, ls = theta
+    b, rho, e = np.exp(min(lb, 20.0)), np.tanh(tr), np.exp(min(ls, 20.0))
+    s = S_MIN + e
+    d = k / unit - m
+    root = np.sqrt(d * d + s * s)
+    shape = rho * d + root
+    w0 = unit * unit
+    gradient = np.stack(
+        [np.ones_like(d), b * shape, b * (1.0 - rho * rho) * d, -b * (rho + d / root), b * s / root * e], axis=1
+    )
+    return w0 * (a + b * shape), w0 * gradient
+
+
+def _unscale(theta: NDArray, unit: NDArray) -> NDArray:
+    a, lb, tr, m, ls = theta.T
+    return np.stack(
+        [unit**2 * a, unit * np.exp(lb), np.tanh(tr), unit * m, unit * (S_MIN + np.exp(ls))], axis=1
+    )
