@@ -1,0 +1,79 @@
+"""Sobol points: a low-discrepancy sequence, unscrambled.
+
+Direction numbers new-joe-kuo-6.21201 of Joe and Kuo, "Constructing Sobol sequences with better two-dimensional
+projections", SIAM J. Sci. Comput. 30 (2008), read from the data file that SciPy ships (its generator itself cannot skip
+in a sequence of more than 32 bits). Gray-code order: point 0 is the zero vector, and point i + 1 differs from point i
+by one direction number. 52 bits a coordinate, so every coordinate is exact in a double.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.errors import CapacityError, InputError
+
+BITS = 52
+MAXIMUM_DIMENSION = 21201
+
+
+def sobol(points: int, dimensions: int, skip: int = 0) -> NDArray[np.float64]:
+    """Points skip to skip + points - 1 of the sequence, float64 (points, dimensions) in [0, 1).
+
+    >>> sobol(2, 3, skip=1).tolist()
+    [[0.5, 0.5, 0.5], [0.75, 0.25, 0.25]]
+    """
+    if not 1 <= dimensions <= MAXIMUM_DIMENSION:
+        raise InputError("UPM-CF-066", f"{dimensions} Sobol dimensions: direction numbers exist for 1 to {MAXIMUM_DIMENSION}. "
+                         "Use fewer factors x steps, or the philox sampler.")
+    if points < 0 or skip < 0 or points + skip > 1 << BITS:
+        raise InputError("UPM-CF-067", f"Sobol points {skip} to {skip + points - 1}: indices run from 0 to 2^{BITS} - 1. "
+                         "Use fewer points or a smaller skip.")
+    if points == 0:
+        return np.empty((0, dimensions))
+    directions = direction_numbers(dimensions)
+    gray = skip ^ (skip >> 1)
+    change = np.empty((points, dimensions), np.uint64)
+    change[0] = np.bitwise_xor.reduce(directions[:, [j for j in range(BITS) if gray >> j & 1]], axis=1)
+    # point i is point i - 1 with the direction number of the lowest set bit of i
+    index = np.arange(skip + 1, skip + points, dtype=np.uint64)
+    lowest = np.frexp((index & (~index + np.uint64(1))).astype(np.float64))[1] - 1
+    change[1:] = directions.T[lowest]
+    return np.bitwise_xor.accumulate(change, axis=0).astype(np.float64) * 2.0**-BITS
+
+
+def direction_numbers(dimensions: int) -> NDArray[np.uint64]:
+    """V (dimensions, BITS): direction number j of a coordinate has its leading bit at BITS - 1 - j.
+
+    With the primitive polynomial x^m + a_1 x^(m-1) + ... + 1 of a coordinate, its odd integers follow
+    M_j = 2 a_1 M_(j-1) xor ... xor 2^m M_(j-m) xor M_(j-m).
+    """
+    polynomials, initial = _joe_kuo(dimensions)
+    integers = np.ones((dimensions, BITS), np.uint64)
+    degrees = np.array([int(p).bit_length() - 1 for p in polynomials])
+    for degree in np.unique(degrees[1:]):
+        rows = np.flatnonzero(degrees == degree)
+        rows = rows[rows > 0]
+        m = np.empty((rows.size, BITS), np.uint64)
+        m[:, :degree] = initial[rows, :degree]
+        for j in range(degree, BITS):
+            m[:, j] = m[:, j - degree]
+            for i in range(1, degree + 1):
+                used = polynomials[rows] >> np.uint64(degree - i) & np.uint64(1)
+                m[:, j] ^= used * (m[:, j - i] << np.uint64(i))
+        integers[rows] = m
+    return integers << np.arange(BITS - 1, -1, -1, dtype=np.uint64)
+
+
+def _joe_kuo(dimensions: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Polynomials (dimensions,) and initial integers (dimensions, 18); found without importing `scipy.stats`."""
+    package = importlib.util.find_spec("scipy")
+    path = Path(package.origin).parent / "stats" / "_sobol_direction_numbers.npz" if package and package.origin else None
+    if path is None or not path.is_file():
+        raise CapacityError("UPM-CP-066", f"the Joe-Kuo direction numbers are not where SciPy keeps them ({path}). "
+                            "Install SciPy 1.7 or later, or use the philox sampler.")
+    with np.load(path) as table:
+        return table["poly"][:dimensions].astype(np.uint64), table["vinit"][:dimensions].astype(np.uint64)

@@ -1,0 +1,39 @@
+"""The registry of stream ids: which family of draws a counter's last word names.
+
+A stream word is uint32 = (user stream << 8) | internal id. The user stream (below 2^24) is the `stream` of a scenario
+specification, so two studies with one seed can be made independent; the internal id keeps the engine's own families of
+draws apart. An id is never used for two purposes and never changes: that would be a change of format.
+"""
+
+from __future__ import annotations
+
+from upm_gpu.errors import InputError
+
+FACTOR = 0
+"""normals of whole base steps: counter (scenario, factor, step, word)"""
+MIXING = 1
+"""the uniform of a step's chi-square mixing variable: counter (scenario, 0, step, word)"""
+BRIDGE = 2
+"""nodes of the dyadic Brownian bridge inside a step: counter (scenario, factor, step * 256 + heap index, word)"""
+BRIDGE_END = 3
+"""what a date adds below the bridge's finest level: counter (scenario, factor, seconds since valuation, word)"""
+
+USER_STREAMS = 1 << 24
+
+
+def stream_word(stream: int, internal: int) -> int:
+    """The counter's last word.
+
+    >>> hex(stream_word(1, BRIDGE))
+    '0x102'
+    """
+    if not 0 <= stream < USER_STREAMS:
+        raise InputError("UPM-CF-064", f"stream {stream} is outside 0 to {USER_STREAMS - 1}. Choose a smaller stream number.")
+    return (stream << 8) | internal
+
+
+def key_words(seed: int) -> tuple[int, int]:
+    """The two key words of a 64-bit seed, low word first."""
+    if not 0 <= seed < 1 << 64:
+        raise InputError("UPM-CF-065", f"seed {seed} is not a 64-bit unsigned number. Use a seed from 0 to 18446744073709551615.")
+    return seed & 0xFFFFFFFF, seed >> 32
