@@ -1,0 +1,175 @@
+"""From measures to margin: core, charges, equity, status, calls. Definitions: docs/design/conventions.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from upm_gpu.domain.book import Book
+from upm_gpu.domain.instrument import Future, Instrument, Perpetual, Spot
+from upm_gpu.errors import MarketDataError
+from upm_gpu.margin.requests import Charge, Measured, MeasureRequest
+from upm_gpu.margin.units import Units
+from upm_gpu.market.snapshot import MarketSnapshot
+from upm_gpu.pricing.compiled import Compiled
+
+OK, CALL, LIQUIDATION = "ok", "call", "liquidation"
+
+
+@dataclass(frozen=True)
+class Equity:
+    """Per account (A,), reporting currency."""
+
+    collateral_value: NDArray[np.float64]
+    unrealised: NDArray[np.float64]
+    option_value: NDArray[np.float64]
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        return self.collateral_value + self.unrealised + self.option_value
+
+
+def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], haircut: dict[str, float],
+                   default_haircut: float, unit_value: dict[str, float]) -> Equity:
+    """Collateral (simulated at market, others after haircut), unrealised futures P&L since entry, net option value.
+
+    `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
+    Spot positions are assets at market and stand with the collateral. Raises MarketDataError UPM-MD-024 for an unpriced asset.
+    """
+    count = len(book.accounts)
+    price = {a: _price(a, market) for a in sorted(set(book.collateral.asset))}
+    kept = np.array([1.0 if a in simulated or a == market.reporting_currency else 1.0 - haircut.get(a, default_haircut) for a in book.collateral.asset])
+    worth = np.array([price[a] for a in book.collateral.asset])
+    collateral = np.bincount(book.collateral.account, weights=book.collateral.quantity * worth * kept if len(worth) else None, minlength=count)
+    positions = book.positions
+    gain_now, gain_entry, value = (np.zeros(len(book.instruments)) for _ in range(3))
+    spot = np.zeros(len(book.instruments))
+    for n in np.unique(positions.instrument):
+        instrument = book.instruments[n]
+        if isinstance(instrument, Spot):
+            spot[n] = _price(instrument.underlying, market)
+        elif isinstance(instrument, Future | Perpetual):
+            gain_now[n], gain_entry[n] = _gain_factors(instrument, market)
+        else:
+            value[n] = unit_value[instrument.instrument_id]
+    i = positions.instrument
+    unrealised = positions.entry_quantity * gain_now[i] + positions.entry_cost * gain_entry[i]
+    collateral = collateral + np.bincount(positions.account, weights=positions.quantity * spot[i], minlength=count)
+    return Equity(collateral, np.bincount(positions.account, weights=unrealised, minlength=count),
+                  np.bincount(positions.account, weights=positions.quantity * value[i], minlength=count))
+
+
+def _price(asset: str, market: MarketSnapshot) -> float:
+    if asset == market.reporting_currency:
+        return 1.0
+    price = market.spots.get(asset)
+    if price is None:
+        raise MarketDataError("UPM-MD-024", f"collateral asset {asset} has no price. Add it to spots.")
+    return price
+
+
+def _gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:
+    """Factors (on entry_quantity, on entry_cost) of the gain since entry in the reporting currency.
+
+    Linear: q (F_0 - entry) = q F_0 - cost. Inverse: q (1/entry - 1/F_0) S_0 = cost S_0 - q S_0 / F_0.
+    """
+    rate = market.spots.get(instrument.quote_currency, 1.0)
+    spot = market.spots[instrument.underlying]
+    price = market.forwards.get((instrument.underlying, getattr(instrument, "expiry", None)), spot / rate)
+    if instrument.settlement == "linear":
+        return price * rate, -rate
+    return -spot / price, spot
+
+
+@dataclass(frozen=True)
+class MarginResult:
+    """What an account must post, and why. `table` has one row an account, columns as in margin.csv."""
+
+    table: pd.DataFrame
+    units: pd.DataFrame
+    """one row a margined unit"""
+    contributions: pd.DataFrame
+    """account_id, instrument_id, contribution; they sum to the expected shortfall of the account"""
+    calls: pd.DataFrame
+    measured: Measured
+    charges: tuple[Charge, ...]
+    provenance: dict
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The margin table, one row an account."""
+        return self.table.copy()
+
+
+def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequest, charges: Sequence[Charge], equity: Equity,
+                 shares: NDArray[np.float64], share_account: NDArray[np.int32], share_unit: NDArray[np.int32],
+                 maintenance_ratio: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tables by account and by unit.
+
+    `shares` are the parts (share_account, share_unit) an account bears of a unit: 1 where it is alone in it, its Euler share of a pool.
+    """
+    count = len(book.accounts)
+
+    def to_accounts(per_unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(share_account, weights=shares * per_unit[share_unit], minlength=count)
+
+    measure = measured.measures[core]
+    per_unit = {c.name: c.amount for c in charges}
+    initial_unit = measured.core + sum(per_unit.values())
+    unit_table = pd.DataFrame({
+        "unit": units.names, "member_id": units.member, "netting_set": units.netting_set, "initial_margin": initial_unit,
+        "maintenance_margin": maintenance_ratio * initial_unit, "core": measured.core, "expected_shortfall": measure.expected_shortfall,
+        "expected_shortfall_standard_error": measure.expected_shortfall_standard_error, "value_at_risk": measure.value_at_risk,
+        **{f"charge_{k}": v for k, v in per_unit.items()}})
+    initial = to_accounts(initial_unit)
+    maintenance = maintenance_ratio * initial
+    total = equity.total
+    error = np.sqrt(np.bincount(share_account, weights=(shares * measure.expected_shortfall_standard_error[share_unit]) ** 2, minlength=count))
+    unreliable = np.bincount(share_account, weights=(~measure.reliable[share_unit]).astype(float), minlength=count) > 0
+    status = np.where(total >= initial, OK, np.where(total >= maintenance, CALL, LIQUIDATION))
+    ratio = np.divide(total, maintenance, out=np.full(count, np.nan), where=maintenance > 0.0)
+    return pd.DataFrame({
+        "account_id": [a.account_id for a in book.accounts], "initial_margin": initial, "maintenance_margin": maintenance,
+        "core": to_accounts(measured.core), "expected_shortfall": to_accounts(measure.expected_shortfall),
+        "expected_shortfall_standard_error": error, "value_at_risk": to_accounts(measure.value_at_risk),
+        "standard_error_reliable": ~unreliable,
+        **{f"charge_{k}": to_accounts(v) for k, v in per_unit.items()},
+        "collateral_value": equity.collateral_value, "unrealised_pnl": equity.unrealised, "option_value": equity.option_value,
+        "equity": total, "excess": total - initial, "margin_ratio": ratio, "status": status}), unit_table
+
+
+def calls_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Accounts that must post or are liquidated; amount = initial margin - equity."""
+    short = table[table["status"] != OK]
+    return pd.DataFrame({"account_id": short["account_id"], "status": short["status"], "amount": short["initial_margin"] - short["equity"],
+                         "equity": short["equity"], "initial_margin": short["initial_margin"], "maintenance_margin": short["maintenance_margin"]}).reset_index(drop=True)
+
+
+def account_shares(units: Units, line_contribution: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
+    """(shares, account, unit): 1 for an account alone in a unit, else its Euler contribution over the pool's.
+
+    A pool whose contributions sum to 0 is shared equally: there is nothing to attribute.
+    """
+    lines = units.lines
+    pairs, inverse = np.unique(np.stack([lines.unit, lines.account]), axis=1, return_inverse=True)
+    amount = np.bincount(inverse.ravel(), weights=line_contribution, minlength=pairs.shape[1])
+    members = np.bincount(pairs[0], minlength=len(units.names))
+    total = np.bincount(pairs[0], weights=amount, minlength=len(units.names))
+    alone = members[pairs[0]] == 1
+    safe = np.where(total[pairs[0]] == 0.0, 1.0, total[pairs[0]])
+    share = np.where(alone, 1.0, np.where(total[pairs[0]] == 0.0, 1.0 / np.maximum(members[pairs[0]], 1), amount / safe))
+    return share, pairs[1].astype(np.int32), pairs[0].astype(np.int32)
+
+
+def option_values(compiled: Compiled, instruments: Sequence[Instrument], value0: NDArray[np.float64]) -> dict[str, float]:
+    """Value today of one unit of every option that counts in equity; futures-style premium counts 0."""
+    result = {}
+    for n, instrument in enumerate(instruments):
+        if not isinstance(instrument, Spot | Future | Perpetual):
+            known = compiled.equity_value[n]
+            column = compiled.instrument_column[n] - compiled.linear
+            result[instrument.instrument_id] = float(value0[column]) if np.isnan(known) else float(known)
+    return result

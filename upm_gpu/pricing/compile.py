@@ -1,0 +1,300 @@
+"""Book x market -> arrays. Nothing is priced here; what is missing, expired or unpriceable is named here.
+
+A new instrument or account never changes a draw: states are looked up by name in the order the model gives them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
+from upm_gpu.errors import InputError, MarketDataError
+from upm_gpu.market.snapshot import MarketSnapshot, days_between, years_between
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program
+from upm_gpu.pricing.marks import check_marks
+
+NO_DATE = -1
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """How a surface follows its at-the-money level. Decay exponents: house choice (conventions of the project)."""
+
+    sticky_moneyness: bool = True
+    additive: bool = False
+    decay_short: float = 0.30
+    decay_long: float = 0.13
+
+    def loading(self, days: float) -> float:
+        """Share of the 30-day shift that an expiry `days` away takes: (30 / max(days, 1))^p, p by side of 30 days."""
+        exponent = self.decay_short if days < 30.0 else self.decay_long
+        return float((30.0 / max(days, 1.0)) ** exponent)
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What was noticed on the way: for the data-quality section of a report."""
+
+    quarantined: tuple[dict, ...] = ()
+    model_minus_mark: dict[str, float] = field(default_factory=dict)
+    surfaces: tuple[dict, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def path_dates(instruments: Iterable[Instrument], market: MarketSnapshot, horizons: Sequence[float], extra: Sequence[float] = ()) -> np.ndarray:
+    """(D,) ascending days since valuation: horizons, further dates asked for, and every expiry inside the longest horizon."""
+    longest = max(horizons)
+    expiries = {days_between(market.valuation_time, i.expiry) for i in instruments if isinstance(i, Future | Option)}
+    return np.array(sorted({*horizons, *extra, *(e for e in expiries if 0.0 < e <= longest)}))
+
+
+def required_states(instruments: Iterable[Instrument], reporting_currency: str) -> set[str]:
+    """Names of the states a book reads."""
+    names = set()
+    for instrument in instruments:
+        if isinstance(instrument, Spot) and instrument.underlying == reporting_currency:
+            continue
+        names.add(f"log_level[{instrument.underlying}]")
+        if isinstance(instrument, Option):
+            names.add(f"volatility_shift[{instrument.underlying}]")
+    return names
+
+
+def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str],
+                 dates: np.ndarray, horizons: Sequence[float], dynamics: Dynamics) -> tuple[Compiled, CompileReport]:
+    """Arrays of every instrument for every horizon.
+
+    `instruments` ascend by id and exclude cash in the reporting currency. Raises InputError for a state the model does
+    not make and for what cannot be priced, MarketDataError for a missing level, forward or currency.
+    """
+    state_index = {n: i for i, n in enumerate(state_names)}
+    missing = sorted(required_states(instruments, market.reporting_currency) - set(state_index))
+    if missing:
+        raise InputError("UPM-PR-001", f"the book reads {missing[0]}, which the model does not make. "
+                         f"Add the factor to the model parameters (it makes {', '.join(state_names)}).")
+    if not list(instruments):
+        raise InputError("UPM-IN-039", "nothing to margin: no instrument is held. Check the positions and rejects.")
+    date_index = {float(d): i for i, d in enumerate(dates)}
+    build = _Build(market, surfaces, state_index, date_index, tuple(horizons), dynamics)
+    for n, instrument in enumerate(instruments):
+        build.add(n, instrument)
+    return build.finish(tuple(instruments), tuple(state_names), np.asarray(dates, float))
+
+
+@dataclass
+class _Build:
+    """Columns as they are found: linear keys first, then one pricing column an option, grouped."""
+
+    market: MarketSnapshot
+    surfaces: dict
+    state_index: dict[str, int]
+    date_index: dict[float, int]
+    horizons: tuple[float, ...]
+    dynamics: Dynamics
+    linear_keys: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
+    options: dict[tuple, list[int]] = field(default_factory=dict)
+    futures: dict[tuple, list[int]] = field(default_factory=dict)
+    equity: dict[int, float] = field(default_factory=dict)
+
+    def add(self, n: int, instrument: Instrument) -> None:
+        if isinstance(instrument, Spot):
+            level = self.spot(instrument.underlying, instrument.instrument_id)
+            self.equity[n] = level
+            self.linear(n, instrument, level, NO_DATE)
+            return
+        self.currency(instrument)
+        if isinstance(instrument, Option):
+            if instrument.exercise != "european":
+                raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise is not priced. Remove the instrument or its positions.")
+            key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
+            self.options.setdefault(key, []).append(n)
+            if instrument.premium == "futures":
+                self.equity[n] = 0.0
+            return
+        price = self.future_price(instrument)
+        expiry_date = self.expiry_date(instrument)
+        self.equity[n] = 0.0
+        if instrument.settlement == "linear":
+            self.linear(n, instrument, price * self.currency(instrument), expiry_date)
+        elif expiry_date == NO_DATE:
+            self.linear(n, instrument, self.spot(instrument.underlying, instrument.instrument_id) / price, NO_DATE)
+        else:
+            self.futures.setdefault((instrument.underlying, instrument.expiry), []).append(n)
+
+    def linear(self, n: int, instrument: Instrument, coefficient: float, date: int) -> None:
+        key = (self.state_index[f"log_level[{instrument.underlying}]"], date)
+        self.linear_keys.setdefault(key, []).append((n, coefficient))
+
+    def expiry_date(self, instrument: Future | Option | Perpetual) -> int:
+        """Index of the path date of the expiry, or NO_DATE when it lies beyond the longest horizon."""
+        if isinstance(instrument, Perpetual):
+            return NO_DATE
+        days = days_between(self.market.valuation_time, instrument.expiry)
+        if days <= 0.0:
+            raise InputError("UPM-IN-029", f"{instrument.instrument_id} expired at {instrument.expiry.isoformat()}, before the valuation time "
+                             f"{self.market.valuation_time.isoformat()}. Remove the position or value at an earlier time.")
+        return self.date_index.get(days, NO_DATE) if days <= max(self.horizons) else NO_DATE
+
+    def spot(self, asset: str, who: str) -> float:
+        price = self.market.spots.get(asset)
+        if price is None:
+            raise MarketDataError("UPM-MD-021", f"{who}: no spot price of {asset}. Add it to spots.")
+        return price
+
+    def currency(self, instrument: Future | Option | Perpetual) -> float:
+        """Value of one unit of the quote currency in the reporting currency."""
+        if instrument.quote_currency == self.market.reporting_currency:
+            return 1.0
+        rate = self.market.spots.get(instrument.quote_currency)
+        if rate is None:
+            raise MarketDataError("UPM-MD-022", f"{instrument.instrument_id}: no exchange rate of {instrument.quote_currency} to "
+                                  f"{self.market.reporting_currency}. Add {instrument.quote_currency} to spots.")
+        return rate
+
+    def future_price(self, instrument: Future | Perpetual) -> float:
+        expiry = instrument.expiry if isinstance(instrument, Future) else None
+        price = self.market.forwards.get((instrument.underlying, expiry))
+        if price is not None:
+            return price
+        if expiry is None:
+            return self.spot(instrument.underlying, instrument.instrument_id) / self.currency(instrument)
+        return self.forward(instrument)
+
+    def forward(self, instrument: Future | Option) -> float:
+        """Forward of the expiry: quoted, else ln(F/S) linear in time between quoted expiries, flat carry rate outside."""
+        quoted = self.market.forwards.get((instrument.underlying, instrument.expiry))
+        if quoted is not None:
+            return quoted
+        spot = self.spot(instrument.underlying, instrument.instrument_id) / self.currency(instrument)
+        known = sorted((years_between(self.market.valuation_time, e), math.log(f / spot)) for (u, e), f in self.market.forwards.items()
+                       if u == instrument.underlying and e is not None and e > self.market.valuation_time)
+        years = years_between(self.market.valuation_time, instrument.expiry)
+        if not known:
+            return spot
+        if years >= known[-1][0]:
+            return spot * math.exp(known[-1][1] / known[-1][0] * years)
+        times, carries = [0.0, *(k[0] for k in known)], [0.0, *(k[1] for k in known)]
+        return spot * math.exp(float(np.interp(years, times, carries)))
+
+    def discount(self, currency: str, start_days: float, end_days: float) -> float:
+        """exp(-integral of the zero curve) between two times; 1 without rates. Zero rates linear in tenor, flat outside."""
+        curve = self.market.rates.get(currency, ())
+        if not curve:
+            return 1.0
+        tenors, rates = zip(*curve, strict=True)
+        exponent = [float(np.interp(t, tenors, rates)) * t / 365.0 for t in (start_days, end_days)]
+        return math.exp(exponent[0] - exponent[1])
+
+    def finish(self, instruments: tuple[Instrument, ...], state_names: tuple[str, ...], dates: np.ndarray) -> tuple[Compiled, CompileReport]:
+        linear = sorted(self.linear_keys)
+        column = np.full(len(instruments), -1, np.int32)
+        coefficient = np.ones(len(instruments))
+        for c, key in enumerate(linear):
+            for n, k in self.linear_keys[key]:
+                column[n], coefficient[n] = c, k
+        groups = self.group_spans(len(linear), column)
+        terms = np.zeros((len(TERM_REALS), sum(len(m) for _, m in groups)))
+        base, marks = [], []
+        for (family, members), first in zip(groups, np.cumsum([len(linear), *(len(m) for _, m in groups)]), strict=False):
+            reals, found = self.group_terms(family, members, instruments, terms[:, first - len(linear): first - len(linear) + len(members)])
+            base.append((family, int(first), len(members), instruments[members[0]], reals))
+            marks.extend(found)
+        equity = np.array([self.equity.get(n, np.nan) for n in range(len(instruments))])
+        compiled = Compiled(
+            instrument_ids=tuple(i.instrument_id for i in instruments), instrument_column=column, instrument_coefficient=coefficient,
+            equity_value=equity, state_names=state_names, dates=dates, linear=len(linear), terms=terms,
+            programs=tuple(self.program(h, linear, base, len(dates)) for h in self.horizons))
+        used = sorted({i.underlying for i in instruments if isinstance(i, Option)})
+        return compiled, CompileReport(
+            quarantined=tuple(m for m in marks if m["quarantined"]), model_minus_mark=_summary(marks),
+            surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces))
+
+    def group_spans(self, linear: int, column: np.ndarray) -> list[tuple[Family, list[int]]]:
+        """Groups in the order of their first instrument; members keep instrument order."""
+        found = [(Family.EUROPEAN, m) for m in self.options.values()] + [(Family.INVERSE_FUTURE, m) for m in self.futures.values()]
+        found.sort(key=lambda g: g[1][0])
+        following = linear
+        for _, members in found:
+            column[members] = np.arange(following, following + len(members))
+            following += len(members)
+        return found
+
+    def group_terms(self, family: Family, members: list[int], instruments: tuple[Instrument, ...], terms: np.ndarray) -> tuple[dict[str, float], list[dict]]:
+        """Group reals that do not depend on the horizon; fills `terms`."""
+        first = instruments[members[0]]
+        spot = self.spot(first.underlying, first.instrument_id)
+        if family == Family.INVERSE_FUTURE:
+            terms[TERM_REALS.index("strike")] = [self.future_price(instruments[n]) for n in members]
+            return {"spot0": spot, "forward0": self.future_price(first)}, []
+        days = days_between(self.market.valuation_time, first.expiry)
+        if days <= 0.0:
+            self.expiry_date(first)
+        surface = self.surfaces.get(first.underlying)
+        if surface is None:
+            raise MarketDataError("UPM-MD-023", f"{first.instrument_id}: no implied volatility of {first.underlying} at all. Add quotes to implied_vols.")
+        from upm_gpu.formula.families import svi_total_variance
+        from upm_gpu.market.surface import slice_at
+
+        forward, smile = self.forward(first), slice_at(surface, first.expiry)
+        years = days / 365.0
+        strike = np.array([instruments[n].strike for n in members])
+        sign = np.array([1.0 if instruments[n].option_type == "call" else -1.0 for n in members])
+        k = np.log(strike / forward)
+        fitted = np.sqrt(svi_total_variance(k, smile.a, smile.b, smile.rho, smile.m, smile.s) / years)
+        quoted, marks = check_marks(self.market, first, [instruments[n] for n in members], strike, sign, forward, years, fitted)
+        volatility = np.where(np.isfinite(quoted), quoted, fitted)
+        for i, row in enumerate((strike, k, volatility, volatility - fitted, sign)):
+            terms[i] = row
+        inverse = first.settlement == "inverse"
+        return {"spot0": spot, "forward0": forward, "expiry_years": years, "remaining_years": years, "expiry_days": days,
+                "inverse": float(inverse), "rate": self.currency(first), "volatility_loading": self.dynamics.loading(days),
+                "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s}, marks
+
+    def program(self, horizon: float, linear: list[tuple[int, int]], base: list, dates: int) -> Program:
+        at = self.date_index[float(horizon)]
+        days = sorted(self.date_index)
+        read = [at if settle == NO_DATE or days[settle] > horizon else settle for _, settle in linear]
+        integers = np.full((len(base), len(GROUP_INTEGERS)), -1, np.int32)
+        reals = np.zeros((len(base), len(GROUP_REALS)))
+        for g, (family, first, count, instrument, constants) in enumerate(base):
+            expiry = self.expiry_date(instrument)
+            settled = expiry != NO_DATE and days[expiry] <= horizon
+            values = {k: v for k, v in constants.items() if k in GROUP_REALS}
+            names = {"family": family, "first": first, "count": count, "date": at, "settle_date": -1,
+                     "level_state": self.state_index[f"log_level[{instrument.underlying}]"],
+                     "forward_state": self.state_index[f"log_level[{instrument.underlying}]"],
+                     "inverse": int(instrument.settlement == "inverse"),
+                     "sticky_moneyness": int(self.dynamics.sticky_moneyness), "additive_volatility": int(self.dynamics.additive)}
+            if family == Family.INVERSE_FUTURE:
+                names["settle_date"] = expiry if settled else at
+                names["volatility_state"] = names["level_state"]
+                values["forward0"] = constants["spot0"] if settled else constants["forward0"]
+                values["expiry_years"] = 1.0
+            else:
+                names["volatility_state"] = self.state_index[f"volatility_shift[{instrument.underlying}]"]
+                currency, end = instrument.quote_currency, constants["expiry_days"]
+                paid_now = instrument.settlement == "inverse" or instrument.premium == "futures"
+                values["discount0"] = constants["rate"] if not paid_now else 1.0
+                values["discount"] = values["discount0"]
+                if not paid_now:
+                    values["discount0"] *= self.discount(currency, 0.0, end)
+                    values["discount"] *= self.discount(currency, horizon, end)
+                values["remaining_years"] = max(constants["expiry_days"] - horizon, 0.0) / 365.0
+                if settled:
+                    names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
+            integers[g] = [names[k] for k in GROUP_INTEGERS]
+            reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
+        return Program(float(horizon), np.array([s for s, _ in linear], np.int32), np.array(read, np.int32), integers, reals)
+
+
+def _summary(marks: list[dict]) -> dict[str, float]:
+    """Model minus mark over the quotes that carry a mark, in coins (linear: share of the forward)."""
+    gaps = np.array([m["gap"] for m in marks if np.isfinite(m["gap"])])
+    if not len(gaps):
+        return {"count": 0}
+    return {"count": len(gaps), "median": float(np.median(gaps)), "median_absolute": float(np.median(np.abs(gaps))),
+            "largest_absolute": float(np.max(np.abs(gaps)))}
