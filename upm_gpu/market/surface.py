@@ -68,7 +68,22 @@ class Surface:
     underlying: str
     valuation_time: datetime
     slices: tuple[SviSlice, ...]
-    diagnostics: tuple[SliceDiagnostics, ...]
+    fits: tuple[SliceDiagnostics, ...]
+
+    @property
+    def diagnostics(self) -> dict[str, float | int]:
+        """The whole surface in plain numbers, for a report."""
+        return {
+            "expiries": len(self.slices),
+            "quotes": sum(f.quotes for f in self.fits),
+            "root_mean_square_error": float(
+                np.sqrt(sum(f.quotes * f.root_mean_square_error**2 for f in self.fits) / sum(f.quotes for f in self.fits))
+            ),
+            "max_error": max(f.max_error for f in self.fits),
+            "calendar_violation": max(f.violation for f in self.fits),
+            "lift": max(f.lift for f in self.fits),
+            "butterfly": min(f.butterfly for f in self.fits),
+        }
 
 
 def total_variance(svi: SviSlice, log_moneyness: NDArray[np.float64] | float) -> NDArray[np.float64]:
