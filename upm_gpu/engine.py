@@ -1,0 +1,276 @@
+"""margin_run(): the whole flow on one page.
+
+book + market -> plan (what to price, on which dates, under which law) -> tails (scenarios drawn, repriced, summed by unit, cut)
+-> measures -> charges -> margin. Each step is a function of another room; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from upm_gpu.backend.contract import Prepared, TailState, merge
+from upm_gpu.backend.select import Choice, choose
+from upm_gpu.domain.book import Book
+from upm_gpu.domain.instrument import Instrument, Option
+from upm_gpu.errors import InputError
+from upm_gpu.margin.charges import load as load_charge
+from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest
+from upm_gpu.margin.result import (
+    MarginResult,
+    account_equity,
+    account_shares,
+    calls_table,
+    margin_table,
+    option_values,
+)
+from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
+from upm_gpu.market.snapshot import MarketSnapshot
+from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, path_dates
+from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.scenario.sets import BLOCK, ScenarioSet
+from upm_gpu.scenario.spec import ScenarioSpec
+
+CALL_BUDGET = 2.5e9
+"""work (prices x 40 + multiply-adds) per native call and thread: keeps a call under about a second, so that Ctrl-C is heard"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run computes with: a pure function of book, market, spec and methodology."""
+
+    book: Book
+    market: MarketSnapshot
+    spec: ScenarioSpec
+    methodology: Any
+    instruments: tuple[Instrument, ...]
+    surfaces: dict
+    dynamics: Dynamics
+    model: Any
+    """the model's parameters, with what calibration had to say"""
+    compiled: Compiled
+    compile_report: CompileReport
+    scenarios: ScenarioSet
+    units: Units
+    rows: Rows
+    line_entry: np.ndarray
+    core: MeasureRequest
+    requests: tuple[MeasureRequest, ...]
+    depth: int
+
+    @property
+    def horizons(self) -> tuple[float, ...]:
+        return self.compiled.horizons
+
+    def horizon(self, days: float) -> int:
+        return self.horizons.index(days)
+
+
+@dataclass
+class Timings:
+    """Seconds by phase; `engine` is the sum of what the user waits for between inputs read and margins known."""
+
+    phases: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, phase: str) -> _Clock:
+        return _Clock(self.phases, phase)
+
+
+@dataclass
+class _Clock:
+    phases: dict[str, float]
+    phase: str
+    start: float = 0.0
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.phases[self.phase] = self.phases.get(self.phase, 0.0) + time.perf_counter() - self.start
+
+
+def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, model: Any = None) -> Plan:
+    """Compile everything a run needs; raises InputError or MarketDataError before the first draw.
+
+    `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
+    """
+    from upm_gpu.margin.methodology import core_request, simulated_assets
+    from upm_gpu.market.surface import fit_surfaces
+    from upm_gpu.model import parameters_for
+    from upm_gpu.risk.tail import tail_depth
+
+    if not len(book.positions.instrument) and not len(book.collateral.asset):
+        raise InputError("UPM-IN-039", "nothing to margin: the book holds no position. Check positions and rejects.")
+    simulated = simulated_assets(methodology, book)
+    instruments = priced_instruments(book, market, simulated)
+    core = core_request(methodology)
+    requests = [core]
+    for parameters in methodology.charges:
+        requests += load_charge(parameters.name).requests(core, parameters.model_dump())
+    horizons = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
+                        spec.volatility_decay_short, spec.volatility_decay_long)
+    surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
+    extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
+    dates = path_dates(instruments, market, horizons, extra)
+    model = model or parameters_for(spec, market, instruments, surfaces)
+    scenarios = model.scenarios(dates, spec)
+    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
+    units = build_units(book, instruments, simulated)
+    rows, entry = build_rows(units, compiled)
+    return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, compiled, report, scenarios, units, rows, entry,
+                core, tuple(dict.fromkeys(requests)), tail_depth(spec.count, min(r.level for r in requests)))
+
+
+def chunk_ranges(plan: Plan, chunk: int, threads: int) -> list[tuple[int, int]]:
+    """Half-open ranges of whole blocks that cover the scenarios; `chunk` 0 sizes them so that a call stays short."""
+    if chunk <= 0:
+        per_scenario = len(plan.horizons) * (40.0 * plan.compiled.terms.shape[1] + len(plan.rows.column)) + 200.0 * len(plan.scenarios.state_names)
+        chunk = int(CALL_BUDGET * max(threads, 1) / max(per_scenario, 1.0))
+        even = -(-plan.scenarios.count // max(chunk, 1))
+        chunk = min(max(-(-plan.scenarios.count // even), BLOCK), 16 * BLOCK)
+    size = -(-chunk // BLOCK) * BLOCK
+    return [(first, min(first + size, plan.scenarios.count)) for first in range(0, plan.scenarios.count, size)]
+
+
+Loop = Callable[[Sequence[tuple[int, int]], Callable[[int, int, TailState | None], TailState], Callable[[TailState, TailState], TailState]], TailState]
+"""Who walks the chunks: in memory, or through a ledger that survives a crash."""
+
+
+def in_memory(progress: Callable[[int, int], None] | None = None) -> Loop:
+    """The loop without a run folder; `progress(done, total)` in scenarios."""
+
+    def loop(ranges: Sequence[tuple[int, int]], compute: Callable, join: Callable) -> TailState:
+        state = None
+        for first, last in ranges:
+            part = compute(first, last, state)
+            state = part if state is None else join(state, part)
+            if progress:
+                progress(last, ranges[-1][1])
+        assert state is not None
+        return state
+
+    return loop
+
+
+def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[tuple[int, int]], loop: Loop,
+          executor: Callable | None = None) -> TailState:
+    """The merged tail of all ranges. `executor` is a `map` over ranges (processes, machines); None walks them in order,
+    each knowing the threshold of those before it."""
+    join = getattr(backend, "merge_tails", merge)
+
+    def compute(first: int, last: int, carry: TailState | None) -> TailState:
+        threshold = None if carry is None or carry.count < plan.depth else carry.pnl[:, :, -1]
+        return backend.row_tail(prepared, plan.scenarios, first, last, plan.depth, threshold)
+
+    if executor is not None:
+        return reduce(join, executor(lambda r: compute(r[0], r[1], None), ranges))
+    return loop(ranges, compute, join)
+
+
+def measure(plan: Plan, tail: TailState) -> dict[MeasureRequest, Measure]:
+    """Measures asked for, per unit."""
+    from upm_gpu.risk.tail import finish
+
+    estimates = finish(tail, sorted({r.level for r in plan.requests}))
+    found = {}
+    for request in plan.requests:
+        h, e = plan.horizon(request.horizon), estimates[request.level]
+        found[request] = Measure(e.expected_shortfall[h], e.expected_shortfall_standard_error[h], e.value_at_risk[h],
+                                 e.value_at_risk_standard_error[h], e.reliable[h])
+    return found
+
+
+def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads: int, tail: TailState) -> np.ndarray:
+    """(L,) Euler contribution of every line to the expected shortfall of its unit, losses positive."""
+    from upm_gpu.risk.tail import tail_weights
+
+    h = plan.horizon(plan.core.horizon)
+    first, scenario, weight = tail_weights(tail, h, plan.core.level)
+    ones = Rows(plan.rows.first, plan.rows.column, np.ones(len(plan.rows.column)))
+    with backend.prepare(plan.compiled, ones, precision, threads) as prepared:
+        per_entry = backend.attribution(prepared, plan.scenarios, h, first, scenario, weight)
+    amount = plan.units.lines.quantity * plan.compiled.instrument_coefficient[plan.units.lines.instrument]
+    return amount * per_entry[plan.line_entry]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `margin_run` leaves for exhibits and the run folder."""
+
+    plan: Plan
+    result: MarginResult
+    tail: TailState
+    line_contribution: np.ndarray
+    value0: np.ndarray
+    choice: Choice
+    timings: dict[str, float]
+    ranges: tuple[tuple[int, int], ...]
+
+
+def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = None, methodology: Any = None, backend: str = "auto", *,
+               precision: str = "mixed", chunk: int = 0, threads: int = 0, model: Any = None, executor: Callable | None = None,
+               progress: Callable[[int, int], None] | None = None) -> MarginResult:
+    """Margin of every account of `book` under `methodology` over `spec` scenarios. Amounts in the reporting currency, positive to post.
+
+    Raises InputError, MarketDataError (nothing computed), DeviceError, CapacityError. Same inputs, same bytes, for any chunk, threads
+    or executor on one backend. Verified by tests/parity (backends), tests/known_answers (closed forms) and tests/end_to_end.
+    """
+    from upm_gpu.margin.methodology import default_methodology
+
+    plan = make_plan(book, market, spec or ScenarioSpec(), methodology or default_methodology(), model)
+    choice = choose(backend, precision, threads)
+    return compute_outcome(plan, choice, chunk, in_memory(progress), executor).result
+
+
+def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None) -> Outcome:
+    """Run a plan on a backend: tails, measures, contributions, charges, margin."""
+    timings = Timings()
+    backend = choice.module
+    ranges = chunk_ranges(plan, chunk, choice.threads)
+    with timings.measure("engine"):
+        with backend.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
+            with timings.measure("tail_pass"):
+                tail = tails(plan, backend, prepared, ranges, loop, executor)
+            value0 = np.array(prepared.value0)
+            phases = dict(getattr(prepared, "timings", {}))
+        if tail.not_finite:
+            raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values are NaN or infinite: a volatility, level or quantity is "
+                             "beyond what float64 can hold. Check the largest inputs; no margin was written.")
+        measures = measure(plan, tail)
+        with timings.measure("attribution"):
+            contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
+        result = assemble(plan, measures, contribution, value0)
+    return Outcome(plan, result, tail, contribution, value0, choice, {**phases, **timings.phases}, tuple(ranges))
+
+
+def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray) -> MarginResult:
+    """Charges, equity and tables: NumPy and pandas only."""
+    import pandas as pd
+
+    from upm_gpu.margin.methodology import simulated_assets
+
+    methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
+    core = np.maximum(measures[plan.core].expected_shortfall, 0.0) * methodology.core.multiplier
+    measured = Measured(units.names, measures, core, gross_notional(units, plan.instruments, market))
+    charges: list[Charge] = []
+    for parameters in methodology.charges:
+        charges.append(load_charge(parameters.name).charge(measured, plan.core, methodology.core.multiplier, parameters.model_dump()))
+    collateral = methodology.collateral
+    equity = account_equity(book, market, simulated_assets(methodology, book), collateral.haircuts, collateral.default_haircut,
+                            option_values(plan.compiled, plan.instruments, value0))
+    table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
+    lines = units.lines
+    accounts, names = [a.account_id for a in book.accounts], [i.instrument_id for i in plan.instruments]
+    contributions = pd.DataFrame({"account_id": [accounts[a] for a in lines.account], "instrument_id": [names[n] for n in lines.instrument],
+                                  "contribution": contribution})
+    return MarginResult(table, unit_table, contributions, calls_table(table), measured, tuple(charges), {})
+
+
+__all__ = ["Outcome", "Plan", "chunk_ranges", "compute_outcome", "in_memory", "make_plan", "margin_run"]

@@ -1,0 +1,220 @@
+"""Exhibits: what a report shows beside the margin table, computed by the same backends on the same arrays.
+
+Histograms of the P&L, stress tables, heat maps over price and volatility, Greeks, and the loss that really came. Each is a plain
+table that the run folder keeps; the report draws nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from upm_gpu.domain.instrument import Future, Instrument, Option, Spot
+from upm_gpu.margin.units import Units
+from upm_gpu.market.snapshot import MarketSnapshot, days_between
+from upm_gpu.pricing.compile import Dynamics, compile_book
+from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
+
+HISTOGRAM_BINS = 80
+HISTOGRAM_RANGE = 16_384
+"""scenarios a call: keeps (rows, S) small"""
+HOUSE = ""
+"""account id of the row that holds every account's lines"""
+
+
+def select_rows(rows: Rows, chosen: Sequence[int]) -> Rows:
+    """The rows `chosen`, in that order."""
+    spans = [slice(int(rows.first[r]), int(rows.first[r + 1])) for r in chosen]
+    first = np.zeros(len(spans) + 1, np.int64)
+    np.cumsum([s.stop - s.start for s in spans], out=first[1:])
+    empty = np.zeros(0)
+    return Rows(first, np.concatenate([rows.column[s] for s in spans] or [empty.astype(np.int32)]),
+                np.concatenate([rows.quantity[s] for s in spans] or [empty]))
+
+
+def with_house(rows: Rows, chosen: Rows, columns: int) -> Rows:
+    """`chosen` plus one last row: the sum of all rows."""
+    total = np.bincount(rows.column, weights=rows.quantity, minlength=columns)
+    held = np.flatnonzero(np.bincount(rows.column, minlength=columns)).astype(np.int32)
+    return Rows(np.r_[chosen.first, chosen.first[-1] + len(held)], np.r_[chosen.column, held].astype(np.int32), np.r_[chosen.quantity, total[held]])
+
+
+def histograms(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], scenarios: ScenarioSet, precision: str,
+               threads: int, horizons: Sequence[int]) -> pd.DataFrame:
+    """Counts of P&L in equal bins between the 0.01 % and 99.99 % quantiles of each row; the outer bins take what lies beyond.
+
+    Columns: account_id, horizon_days, bin_left, bin_right, count. Counts of one (account, horizon) sum to the scenario count.
+    """
+    parts = []
+    with backend.prepare(compiled, rows, precision, threads) as prepared:
+        for h in horizons:
+            ranges = [(f, min(f + HISTOGRAM_RANGE, scenarios.count)) for f in range(0, scenarios.count, HISTOGRAM_RANGE)]
+            pnl = np.concatenate([backend.row_pnl(prepared, scenarios, f, t, h) for f, t in ranges], axis=1)
+            for name, values in zip(names, pnl, strict=True):
+                low, high = np.quantile(values, [1e-4, 1.0 - 1e-4])
+                if not high > low:
+                    low, high = low - 0.5, high + 0.5
+                edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+                count, _ = np.histogram(np.clip(values, low, high), edges)
+                parts.append(pd.DataFrame({"account_id": name, "horizon_days": compiled.horizons[h], "bin_left": edges[:-1],
+                                           "bin_right": edges[1:], "count": count}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def compile_today(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str], dynamics: Dynamics) -> Compiled:
+    """Arrays for instantaneous moves: one horizon, at the valuation time."""
+    return compile_book(instruments, market, surfaces, state_names, np.array([0.0]), (0.0,), dynamics)[0]
+
+
+def explicit_moves(state_names: Sequence[str], moves: Sequence[dict[str, float]], names: Sequence[str] = ()) -> Explicit:
+    """One scenario a dict of state -> log-change; states not named stay."""
+    values = np.zeros((1, len(state_names), len(moves)))
+    index = {n: i for i, n in enumerate(state_names)}
+    for s, move in enumerate(moves):
+        for state, size in move.items():
+            values[0, index[state], s] = size
+    return Explicit(tuple(state_names), np.array([0.0]), values, tuple(names))
+
+
+def row_values(backend: ModuleType, compiled: Compiled, rows: Rows, scenarios: Explicit, threads: int) -> NDArray[np.float64]:
+    """(R, S) P&L of given scenarios, in float64 throughout."""
+    with backend.prepare(compiled, rows, "double", threads) as prepared:
+        parts = [backend.row_pnl(prepared, scenarios, f, min(f + BLOCK, scenarios.count), 0) for f in range(0, scenarios.count, BLOCK)]
+    return np.concatenate(parts, axis=1)
+
+
+PRICE_MOVES = (-0.40, -0.30, -0.20, -0.15, -0.10, -0.05, 0.0, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40)
+VOLATILITY_MOVES = (-0.40, -0.25, -0.10, 0.0, 0.10, 0.25, 0.50, 0.75, 1.00)
+
+
+def heat_maps(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], underlyings: Sequence[str], threads: int) -> pd.DataFrame:
+    """P&L of each row when one underlying (or all, "all") moves at once in price and volatility.
+
+    Columns: account_id, underlying, price_move, volatility_move (relative), pnl.
+    """
+    parts = []
+    for which in ("all", *underlyings) if len(underlyings) > 1 else tuple(underlyings):
+        moved = underlyings if which == "all" else (which,)
+        moves, labels = [], []
+        for price in PRICE_MOVES:
+            for volatility in VOLATILITY_MOVES:
+                move = {f"log_level[{u}]": float(np.log1p(price)) for u in moved}
+                move |= {f"volatility_shift[{u}]": float(np.log1p(volatility)) for u in moved if f"volatility_shift[{u}]" in compiled.state_names}
+                moves.append(move)
+                labels.append((price, volatility))
+        pnl = row_values(backend, compiled, rows, explicit_moves(compiled.state_names, moves), threads)
+        price, volatility = np.array(labels).T
+        for name, values in zip(names, pnl, strict=True):
+            parts.append(pd.DataFrame({"account_id": name, "underlying": which, "price_move": price, "volatility_move": volatility, "pnl": values}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], stresses: Sequence[dict], threads: int) -> pd.DataFrame:
+    """P&L of every row under named deterministic moves of all underlyings (configs/scenario/*.toml).
+
+    Columns: account_id, scenario, pnl.
+    """
+    moves = []
+    for stress in stresses:
+        move = {}
+        for state in compiled.state_names:
+            kind, asset = state.rstrip("]").split("[")
+            size = stress["moves"].get(asset, stress["moves"].get("*", {}))
+            move[state] = float(np.log1p(size.get("price" if kind == "log_level" else "volatility", 0.0)))
+        moves.append(move)
+    pnl = row_values(backend, compiled, rows, explicit_moves(compiled.state_names, moves), threads)
+    count = len(stresses)
+    return pd.DataFrame({"account_id": np.repeat(np.array(names, object), count), "scenario": np.tile([s["name"] for s in stresses], len(names)),
+                         "pnl": pnl.ravel()})
+
+
+def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Compiled, units: Units, accounts: Sequence[str],
+           market: MarketSnapshot) -> pd.DataFrame:
+    """Greeks a line: account_id, underlying, instrument_id, quantity, delta, gamma, vega, theta, in the reporting currency.
+
+    delta: P&L for +100 % of the underlying at the present slope (currency delta), gamma: change of that delta for +1 %, vega: P&L for
+    +1 volatility point, theta: P&L for one day. Inverse options: the coin value moves with the index too (premium-adjusted
+    delta plus the value itself), so that the slope is that of the value in the reporting currency.
+    """
+    count = len(instruments)
+    delta, gamma, vega, theta = (np.zeros(count) for _ in range(4))
+    options = [n for n, i in enumerate(instruments) if isinstance(i, Option)]
+    if options:
+        columns = _greek_columns(compiled, instruments, options)
+        result = backend.values(columns)
+        spot = np.array([market.spots[instruments[n].underlying] for n in options])
+        inverse = np.array([instruments[n].settlement == "inverse" for n in options])
+        forward = columns["forward"]
+        # S V(F) / F with F = F_0 S / S_0: slope in ln S is V_F S for inverse (the coin value itself cancels), F V_F for linear
+        scale = np.where(inverse, spot / forward, 1.0)
+        delta[options] = scale * result["delta"] * forward
+        gamma[options] = scale * result["gamma"] * forward**2 * 0.01
+        vega[options] = scale * result["vega"] * 0.01
+        theta[options] = scale * result["theta"] / 365.0
+    for n, instrument in enumerate(instruments):
+        if not isinstance(instrument, Option):
+            delta[n] = compiled.instrument_coefficient[n] if compiled.instrument_column[n] < compiled.linear else market.spots[instrument.underlying] / market.forwards[(instrument.underlying, instrument.expiry)]
+    lines = units.lines
+    i, q = lines.instrument, lines.quantity
+    return pd.DataFrame({
+        "account_id": [accounts[a] for a in lines.account], "underlying": [instruments[n].underlying for n in i],
+        "instrument_id": [instruments[n].instrument_id for n in i], "quantity": q,
+        "delta": q * delta[i], "gamma": q * gamma[i], "vega": q * vega[i], "theta": q * theta[i]})
+
+
+def _greek_columns(compiled: Compiled, instruments: Sequence[Instrument], options: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """Inputs of `values`: undiscounted Black-76 on the forward (rate 0), linear, one case an option."""
+    from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS
+
+    program = compiled.programs[0]
+    column = compiled.instrument_column[list(options)]
+    group = np.searchsorted(program.group_integers[:, 1], column, side="right") - 1
+    reals = {k: program.group_reals[group, GROUP_REALS.index(k)] for k in GROUP_REALS}
+    terms = {k: compiled.terms[TERM_REALS.index(k), column - compiled.linear] for k in TERM_REALS}
+    zero = np.zeros(len(options))
+    return {"sign": terms["sign"], "forward": reals["forward0"], "strike": terms["strike"], "time_to_expiry": reals["expiry_years"],
+            "rate": zero, "volatility": terms["volatility"]}
+
+
+def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], market: MarketSnapshot, later: MarketSnapshot,
+                 settlements: dict[tuple[str, object], tuple[float, bool]], values_later: dict[str, float]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(N,) P&L of one unit between two snapshots in the reporting currency, and which rest on a proxy settlement price.
+
+    `today` and `values_later` are model values of one unit of each option alive then. An option that expired in between pays at its
+    settlement price (`settlements[(underlying, expiry)] = (price, is_proxy)`), coins are valued at the later index; without a
+    settlement price the later index is used and marked proxy.
+    """
+    pnl, proxy = np.zeros(len(instruments)), np.zeros(len(instruments), bool)
+    for n, instrument in enumerate(instruments):
+        underlying = instrument.underlying
+        spot0, spot1 = market.spots[underlying], later.spots[underlying]
+        expired = isinstance(instrument, Option | Future) and days_between(later.valuation_time, instrument.expiry) <= 0.0
+        price, is_proxy = settlements.get((underlying, getattr(instrument, "expiry", None)), (spot1, True)) if expired else (spot1, False)
+        proxy[n] = expired and is_proxy
+        if isinstance(instrument, Spot):
+            pnl[n] = spot1 - spot0
+        elif isinstance(instrument, Option):
+            if expired:
+                payoff = max((price - instrument.strike) * (1.0 if instrument.option_type == "call" else -1.0), 0.0)
+                after = payoff / price * spot1 if instrument.settlement == "inverse" else payoff
+            else:
+                after = values_later[instrument.instrument_id]
+            pnl[n] = after - today[instrument.instrument_id]
+        else:
+            key = (underlying, getattr(instrument, "expiry", None))
+            before = market.forwards.get(key, spot0)
+            after = price if expired else later.forwards.get(key, spot1)
+            if instrument.settlement == "linear":
+                pnl[n] = after - before
+            else:
+                pnl[n] = (1.0 / before - 1.0 / after) * spot1
+    return pnl, proxy
+
+
+__all__ = ["HOUSE", "compile_today", "explicit_moves", "greeks", "heat_maps", "histograms", "realised_pnl", "row_values",
+           "select_rows", "stress_table", "with_house"]
