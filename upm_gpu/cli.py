@@ -1,0 +1,217 @@
+"""The command line: `upm`. stdout is data, stderr is progress and messages.
+
+Only typer is imported at the top, so that `upm --help` answers at once; every command imports the room it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(name="upm", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Monte Carlo portfolio margin: one risk-based requirement for the whole account.")
+calibrate_app = typer.Typer(no_args_is_help=True, help="Data in, parameters out.")
+import_app = typer.Typer(no_args_is_help=True, help="Exchange files to a market and instruments.")
+generate_app = typer.Typer(no_args_is_help=True, help="Synthetic inputs.")
+app.add_typer(calibrate_app, name="calibrate")
+app.add_typer(import_app, name="import")
+app.add_typer(generate_app, name="generate")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no messages but errors.")]
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Argument(help="Run configuration (TOML).")] = None,
+    book: Annotated[str | None, typer.Option(help="Book folder, or sample:crypto.")] = None,
+    market: Annotated[str | None, typer.Option(help="Market folder, or sample:crypto.")] = None,
+    methodology: Annotated[str | None, typer.Option(help="Methodology file.")] = None,
+    paths: Annotated[str | None, typer.Option("--paths", help="Number of scenarios.")] = None,
+    seed: Annotated[str | None, typer.Option(help="64-bit seed.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or reference.")] = None,
+    precision: Annotated[str | None, typer.Option(help="mixed, double or fast.")] = None,
+    chunk: Annotated[str | None, typer.Option(help="Scenarios a chunk (rounded up to 4,096).")] = None,
+    threads: Annotated[str | None, typer.Option(help="CPU threads; 0 takes all.")] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder to create.")] = None,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print the whole configuration with its defaults and stop.")] = False,
+    fail_on: Annotated[str | None, typer.Option(help='"breach": exit 5 when an account is called or liquidated.')] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The main job: validate, simulate, reprice, reduce, margin, report."""
+    from upm_gpu import job
+
+    overrides = {"book.path": book, "market.path": market, "methodology.file": methodology, "scenarios.count": paths, "scenarios.seed": seed,
+                 "compute.device": device, "compute.precision": precision, "compute.chunk": chunk, "compute.threads": threads, "output.path": out}
+    chosen = {k: v for k, v in overrides.items() if v is not None}
+    if show_config:
+        typer.echo(job.shown_config(config, chosen), nl=False)
+        return
+    _finish(job.run(config, chosen, quiet=quiet, fail_on=fail_on), json, quiet)
+
+
+@app.command()
+def resume(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")], json: Json = False, quiet: Quiet = False) -> None:
+    """Go on after a crash: the same bytes as a run that was never stopped."""
+    from upm_gpu import job
+
+    _finish(job.resume(folder, quiet=quiet), json, quiet)
+
+
+@app.command()
+def verify(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")], json: Json = False) -> None:
+    """Check every checksum of a finished run."""
+    from upm_gpu.run import verify_run
+
+    report = verify_run(folder)
+    _print(report, json, f"{folder}: {report.get('files', 0)} files, every checksum as written")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")]) -> None:
+    """Build the report again from the run folder."""
+    from upm_gpu import job
+
+    typer.echo(str(job.rebuild_report(folder)))
+
+
+@app.command()
+def explain(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")], account: Annotated[str, typer.Option(help="Account id.")], json: Json = False) -> None:
+    """Charges, worst scenarios with their factor moves, the contribution of every position."""
+    from upm_gpu.report import explain as explain_account
+    from upm_gpu.report import render_explain
+
+    found = explain_account(folder, account)
+    if json:
+        _print(found, True, "")
+    else:
+        render_explain(found)
+
+
+@app.command()
+def price(cases: Annotated[Path, typer.Argument(help="CSV of cases.")], device: Annotated[str, typer.Option(help="cpu, cuda or reference.")] = "cpu",
+          out: Annotated[Path | None, typer.Option(help="File to write; stdout without it.")] = None) -> None:
+    """Value each row with the engine's own pricing functions."""
+    from upm_gpu.pricing.price_cases import price_cases
+
+    text = price_cases(cases, device=device, out=out)
+    if out is None:
+        sys.stdout.write(text)
+
+
+@app.command()
+def simulate(spec: Annotated[Path, typer.Argument(help="Run configuration: [market], [model] and [scenarios] are read.")],
+             out: Annotated[Path, typer.Option(help="Parquet file: one row a (scenario, step), one column a factor.")],
+             device: Annotated[str, typer.Option(help="auto, cpu, cuda or reference.")] = "auto", quiet: Quiet = False) -> None:
+    """Only the factor scenarios, for inspection."""
+    from upm_gpu import job
+
+    job.simulate(spec, out, device, quiet)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """What runs here and, with a reason code, what does not."""
+    from upm_gpu.doctor import examine, render
+
+    found = examine()
+    if json:
+        _print(found, True, "")
+    else:
+        render(found)
+
+
+@calibrate_app.command("covariance")
+def calibrate_covariance(
+    history: Annotated[Path, typer.Argument(help="History file or market folder.")],
+    out: Annotated[Path, typer.Option(help="Parameter TOML to write.")],
+    assets: Annotated[str, typer.Option(help="Underlyings, separated by commas; blank takes every one with a price.")] = "",
+    estimator: Annotated[str, typer.Option(help="ewma or ledoit_wolf.")] = "ewma",
+    ewma_lambda: Annotated[float, typer.Option(help="Decay of the EWMA.")] = 0.97,
+    correlation: Annotated[str, typer.Option(help="sample or kendall.")] = "sample",
+    json: Json = False,
+) -> None:
+    """Daily volatilities and correlations of prices and volatilities."""
+    from upm_gpu import job
+
+    summary = job.calibrate_covariance(history, out, assets, estimator, ewma_lambda, correlation)
+    _print(summary, json, f"{out}: {len(summary['factors'])} factors; " + "; ".join(summary["notes"]))
+
+
+@import_app.command("deribit")
+def import_deribit(file: Annotated[Path, typer.Argument(help="Chain snapshot: tidy CSV or the exchange's JSON.")],
+                   out: Annotated[Path, typer.Option(help="Folder to write: market/ and instruments.")],
+                   instruments: Annotated[Path | None, typer.Option(help="JSON of public/get_instruments, where the chain lacks the terms.")] = None,
+                   json: Json = False) -> None:
+    """A public option-chain snapshot to a market and instruments."""
+    from upm_gpu import job
+
+    summary = job.import_deribit(file, out, instruments)
+    _print(summary, json, ", ".join(f"{k}: {v}" for k, v in summary.items()))
+
+
+@generate_app.command("book")
+def generate_book(market: Annotated[Path, typer.Option(help="Market folder with an instruments file, or sample:crypto.")],
+                  out: Annotated[Path, typer.Option(help="Book folder to write.")],
+                  accounts: Annotated[int, typer.Option(help="Number of accounts.", min=1, max=1_000_000)] = 2000,
+                  seed: Annotated[int, typer.Option(help="Seed.", min=0)] = 1, json: Json = False) -> None:
+    """A synthetic book over real instruments, sizes following open interest."""
+    from upm_gpu import job
+
+    summary = job.generate_book(market, out, accounts, seed)
+    _print(summary, json, ", ".join(f"{k}: {v}" for k, v in summary.items()))
+
+
+def _finish(outcome: Any, json: bool, quiet: bool) -> None:
+    """Print the summary of a run and leave with its exit code."""
+    if json:
+        _print(outcome.summary, True, "")
+    elif not quiet:
+        for line in outcome.lines:
+            typer.echo(line)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def _print(value: Any, json: bool, text: str) -> None:
+    if not json:
+        typer.echo(text)
+        return
+    import json as codec
+
+    typer.echo(codec.dumps(value, indent=2, sort_keys=True, default=str, allow_nan=False))
+
+
+def main() -> None:
+    """Entry point: every failure a user can meet becomes one message and an exit code, never a traceback."""
+    from upm_gpu.errors import UpmError
+
+    try:
+        app()
+    except UpmError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        typer.echo("UPM-RN-070 interrupted", err=True)
+        sys.exit(8)
+    except MemoryError:
+        typer.echo("UPM-CP-001 out of memory. Give a smaller --chunk, fewer --paths or a smaller book.", err=True)
+        sys.exit(7)
+    except Exception as error:
+        if os.environ.get("UPM_DEBUG"):
+            raise
+        typer.echo(f"UPM-XX-001 internal fault ({type(error).__name__}: {error}). Nothing finished is lost. Set UPM_DEBUG=1 for the traceback "
+                   "and report it.", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
