@@ -14,7 +14,9 @@ namespace upm {
 // and for a < 0, R(a) = 1/phi(a) - R(-a): one exponential and two Mills quotients that share one division. Absolute error 3e-16;
 // relative error (m/s)^2 2e-16 + 3e-16 / price. Zero at s <= 0; 1 at s = inf.
 UPM_INLINE double black_out_of_the_money(double m, double s) {
-  double width = clip(s, 1e-300, 100.0);
+  // No lower clip: 0 / 0 is dropped by the last line. A two-sided clip of an `s` that is the same for all scenarios of a loop
+  // would stop the vectoriser.
+  double width = at_most(s, 100.0);
   double x = at_most(m / width, 100.0);
   double h = 0.5 * width;
   double a = x - h;

@@ -12,15 +12,15 @@ UPM_INLINE double smooth_table(double t, double low, double inverse_width, i32 c
   double inside = p > 0.0 ? p : 0.0;  // a NaN reads cell 0 and comes out through u
   double cell = floor(at_most(inside, (double)(cells - 1)));
   double u = (p - cell) - 0.5;
-  const double* a = coefficients + 8 * (i64)to_int(cell);
-  double value = a[7];
-  value = value * u + a[6];
-  value = value * u + a[5];
-  value = value * u + a[4];
-  value = value * u + a[3];
-  value = value * u + a[2];
-  value = value * u + a[1];
-  return value * u + a[0];
+  i64 a = 8 * (i64)to_int(cell);
+  double value = coefficients[a + 7];
+  value = value * u + coefficients[a + 6];
+  value = value * u + coefficients[a + 5];
+  value = value * u + coefficients[a + 4];
+  value = value * u + coefficients[a + 3];
+  value = value * u + coefficients[a + 2];
+  value = value * u + coefficients[a + 1];
+  return value * u + coefficients[a];
 }
 
 // sign(y) table(asinh |y|): a marginal law as a function of a normal score.
