@@ -26,6 +26,7 @@ from upm_gpu.model.tables import check_degrees_of_freedom, evaluate_table, margi
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import FACTOR, MIXING, key_words, stream_word
 from upm_gpu.scenario.sets import SmoothTable, Walk
+from upm_gpu.scenario.spec import ScenarioSpec
 
 Law = Literal["gaussian", "student_t"]
 Measure = Literal["margin", "pricing", "historical"]
@@ -61,6 +62,10 @@ class GbmParameters:
     measure: Measure = "margin"
     drift: NDArray[np.float64] | None = None
     """(K,) a day. `pricing`: log E[S_h / S_0] = drift h; `historical`: mean log-change = drift h; not read under `margin`"""
+
+    def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> Walk:
+        """The walk of a scenario specification: its seed, stream and count."""
+        return walk(self, dates_days, spec.seed, spec.stream, spec.count)
 
 
 def is_price(state: str) -> bool:
@@ -107,7 +112,7 @@ def walk(parameters: GbmParameters, dates_days: NDArray[np.float64], seed: int, 
     whole = np.where(on_step, nearest, np.floor(position)).astype(np.int64)
     part = np.where(on_step, 0.0, position - whole)
     if whole.max() >= 1 << 24 or dates[-1] * SECONDS_PER_DAY >= 1 << 32:
-        raise InputError("UPM-CF-071", f"the last date is {dates[-1]:g} days or {whole.max()} base steps away: addresses hold 2^24 steps and 2^32 seconds. "
+        raise InputError("UPM-CF-084", f"the last date is {dates[-1]:g} days or {whole.max()} base steps away: addresses hold 2^24 steps and 2^32 seconds. "
                          "Use longer base steps or nearer dates.")
     legs: list[list[Term]] = [[(FACTOR, step, 1.0)] for step in range(int(whole.max()))]
     leg_step, leg_root = list(range(len(legs))), [1.0] * len(legs)
@@ -192,11 +197,11 @@ def _check(parameters: GbmParameters, dates: NDArray[np.float64], count: int) ->
     if parameters.measure not in ("margin", "pricing", "historical"):
         raise InputError("UPM-CA-061", f"measure {parameters.measure!r}: known are margin, pricing and historical.")
     if not 0.0 < parameters.step_days < np.inf:
-        raise InputError("UPM-CF-072", f"a base step of {parameters.step_days} days. Use a positive number of days, such as 1.")
+        raise InputError("UPM-CF-085", f"a base step of {parameters.step_days} days. Use a positive number of days, such as 1.")
     if dates.ndim != 1 or not dates.size or not np.all(np.isfinite(dates)) or dates[0] <= 0.0 or np.any(np.diff(dates) <= 0.0):
-        raise InputError("UPM-CF-073", f"path dates {dates.tolist()} are not ascending numbers of days above 0. Give each horizon once, at least one, above 0 days.")
+        raise InputError("UPM-CF-086", f"path dates {dates.tolist()} are not ascending numbers of days above 0. Give each horizon once, at least one, above 0 days.")
     if not 0 < count <= 0xFFFFFFFF:
-        raise InputError("UPM-CF-074", f"{count} scenarios: ids are 32-bit, so 1 to 4294967295. Choose a count in that range.")
+        raise InputError("UPM-CF-087", f"{count} scenarios: ids are 32-bit, so 1 to 4294967295. Choose a count in that range.")
     return dates
 
 

@@ -27,10 +27,10 @@ def sobol(points: int, dimensions: int, skip: int = 0) -> NDArray[np.float64]:
     [[0.5, 0.5, 0.5], [0.75, 0.25, 0.25]]
     """
     if not 1 <= dimensions <= MAXIMUM_DIMENSION:
-        raise InputError("UPM-CF-066", f"{dimensions} Sobol dimensions: direction numbers exist for 1 to {MAXIMUM_DIMENSION}. "
+        raise InputError("UPM-CF-082", f"{dimensions} Sobol dimensions: direction numbers exist for 1 to {MAXIMUM_DIMENSION}. "
                          "Use fewer factors x steps, or the philox sampler.")
     if points < 0 or skip < 0 or points + skip > 1 << BITS:
-        raise InputError("UPM-CF-067", f"Sobol points {skip} to {skip + points - 1}: indices run from 0 to 2^{BITS} - 1. "
+        raise InputError("UPM-CF-083", f"Sobol points {skip} to {skip + points - 1}: indices run from 0 to 2^{BITS} - 1. "
                          "Use fewer points or a smaller skip.")
     if points == 0:
         return np.empty((0, dimensions))
@@ -73,7 +73,7 @@ def _joe_kuo(dimensions: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     package = importlib.util.find_spec("scipy")
     path = Path(package.origin).parent / "stats" / "_sobol_direction_numbers.npz" if package and package.origin else None
     if path is None or not path.is_file():
-        raise CapacityError("UPM-CP-066", f"the Joe-Kuo direction numbers are not where SciPy keeps them ({path}). "
+        raise CapacityError("UPM-CP-080", f"the Joe-Kuo direction numbers are not where SciPy keeps them ({path}). "
                             "Install SciPy 1.7 or later, or use the philox sampler.")
     with np.load(path) as table:
         return table["poly"][:dimensions].astype(np.uint64), table["vinit"][:dimensions].astype(np.uint64)

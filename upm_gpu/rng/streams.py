@@ -28,12 +28,12 @@ def stream_word(stream: int, internal: int) -> int:
     '0x102'
     """
     if not 0 <= stream < USER_STREAMS:
-        raise InputError("UPM-CF-064", f"stream {stream} is outside 0 to {USER_STREAMS - 1}. Choose a smaller stream number.")
+        raise InputError("UPM-CF-080", f"stream {stream} is outside 0 to {USER_STREAMS - 1}. Choose a smaller stream number.")
     return (stream << 8) | internal
 
 
 def key_words(seed: int) -> tuple[int, int]:
     """The two key words of a 64-bit seed, low word first."""
     if not 0 <= seed < 1 << 64:
-        raise InputError("UPM-CF-065", f"seed {seed} is not a 64-bit unsigned number. Use a seed from 0 to 18446744073709551615.")
+        raise InputError("UPM-CF-081", f"seed {seed} is not a 64-bit unsigned number. Use a seed from 0 to 18446744073709551615.")
     return seed & 0xFFFFFFFF, seed >> 32
