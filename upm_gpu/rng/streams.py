@@ -17,6 +17,8 @@ BRIDGE = 2
 """nodes of the dyadic Brownian bridge inside a step: counter (scenario, factor, step * 256 + heap index, word)"""
 BRIDGE_END = 3
 """what a date adds below the bridge's finest level: counter (scenario, factor, seconds since valuation, word)"""
+BOOK = 4
+"""uniforms of synthetic books: counter (draw, kind of account, number within the kind, word)"""
 
 USER_STREAMS = 1 << 24
 
