@@ -14,6 +14,9 @@ from upm_gpu.backend.cuda.interface import OutOfDeviceMemory
 
 from .build import build
 
+GUARD = 256
+"""Poisoned bytes behind every array: a write there is found without a sanitizer."""
+
 
 class EmulatedDevice:
     """`upm_gpu.backend.cuda.interface.Device` without a device.
@@ -43,7 +46,9 @@ class EmulatedDevice:
         if size > self.free_memory():
             self.refusals += 1
             raise OutOfDeviceMemory(f"{size} bytes")
-        array = np.full(size, 0xFF, np.uint8).view(dtype).reshape(shape).view(_DeviceArray)
+        memory = np.full(size + GUARD, 0xFF, np.uint8)
+        array = memory[:size].view(dtype).reshape(shape).view(_DeviceArray)
+        array.guard = memory[size:]
         token = id(array)
         self._live[token] = size
         array.forget = (self._live, token)
@@ -79,6 +84,9 @@ class EmulatedDevice:
                                ctypes.c_size_t(count), ctypes.c_size_t(shared), ctypes.c_uint64(self.seed))
         if message:
             raise RuntimeError(message.decode())
+        for i, argument in enumerate(arguments):
+            if isinstance(argument, _DeviceArray) and argument.guard is not None and not (argument.guard == 0xFF).all():
+                raise RuntimeError(f"{kernel} wrote past the end of argument {i}")
 
     def event(self) -> float:
         return time.perf_counter()
@@ -114,6 +122,7 @@ class EmulatedDevice:
 class _DeviceArray(np.ndarray):
     """An array that counts as device memory while it lives."""
 
+    guard: np.ndarray | None = None
     forget: tuple[dict[int, int], int] | None = None
 
     def __del__(self) -> None:

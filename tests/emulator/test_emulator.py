@@ -104,6 +104,8 @@ def test_what_a_device_refuses_or_hangs_on_is_an_error() -> None:
         device.launch("small", "reverse", (1, 1, 1), (65, 1, 1), (x,), shared=512)
     with pytest.raises(RuntimeError, match="grid"):
         device.launch("small", "reverse", (1, 70000, 1), (64, 1, 1), (x,), shared=512)
+    with pytest.raises(RuntimeError, match="wrote past the end of argument 0"):
+        device.launch("small", "reverse", (1, 1, 1), (64, 1, 1), (device.upload(np.arange(60.0)),), shared=512)
     with pytest.raises(TypeError, match="neither a device array nor"):
         device.launch("small", "reverse", (1, 1, 1), (64, 1, 1), (1.0,), shared=512)
 
