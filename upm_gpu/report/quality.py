@@ -1,0 +1,108 @@
+"""How far the data can be trusted, and how to make the same figures again.
+
+`report/quality.json` is one object; every key is optional:
+
+* ``age_minutes``: how old the market data is, against the valuation time or the time of the run;
+* ``warnings``: list of sentences;
+* ``quarantined``: list of quotes set aside, objects with equal keys (instrument_id, reason, mark, model, ...);
+* ``surface``: list of fits, one object an expiry (underlying, expiry, quotes, root_mean_square, ...);
+* ``model_minus_mark``: object of figures, or of objects of figures (one an underlying);
+* ``rejects``: object of counts by file or code, where there is more to say than `rejects.csv` does.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from upm_gpu.report.words import full
+
+ROWS = 40
+"""rows shown of any list; the rest is counted"""
+
+FIRST = ("command", "upm_gpu", "seed", "scenarios", "precision", "backend", "device", "device_reason", "isa", "threads", "chunk", "methodology",
+         "valuation_time", "reporting_currency", "error_formula", "snapshot_sha256", "spec_sha256", "methodology_sha256", "kernels_sha256",
+         "inputs", "libraries", "timings")
+"""keys of the manifest that come first in the reproducibility box"""
+
+Table = dict[str, object]
+
+
+def quality_tables(quality: dict, rejects: list[dict[str, str]] | None) -> list[Table]:
+    """The tables of the data-quality section: title, heads, rows as text, how many were left out, and a remark if empty."""
+    tables = [reject_table(rejects, quality.get("rejects"))]
+    for key, title, empty in (
+        ("quarantined", "Quarantined quotes", "No quote was set aside."),
+        ("surface", "Surface fit", "The run kept no surface fit."),
+        ("model_minus_mark", "Model minus mark", "The run kept no comparison of model values with marks."),
+    ):
+        tables.append(any_table(title, quality.get(key), empty))
+    return tables
+
+
+def reject_table(rejects: list[dict[str, str]] | None, counts: object) -> Table:
+    """Rejected rows: place, code, message and the raw text."""
+    if not rejects:
+        return any_table("Rejected rows", counts, "No input row was rejected.")
+    heads = [name for name in ("file", "line", "column", "code", "message", "raw") if name in rejects[0]]
+    rows = [[(row.get(name) or "")[:300] for name in heads] for row in rejects[:ROWS]]
+    return {"title": "Rejected rows", "heads": heads, "rows": rows, "more": len(rejects) - len(rows), "empty": "", "count": len(rejects)}
+
+
+def any_table(title: str, content: object, empty: str) -> Table:
+    """A table of a list of objects, a list of values, an object of figures or an object of objects."""
+    heads: list[str] = []
+    rows: list[list[str]] = []
+    if isinstance(content, dict) and content and all(isinstance(value, dict) for value in content.values()):
+        content = [{"": key} | value for key, value in content.items()]
+    if isinstance(content, dict):
+        rows = [[_words(key), cell(value)] for key, value in content.items()]
+    elif isinstance(content, list) and any(isinstance(item, dict) for item in content):
+        names = list(dict.fromkeys(name for item in content if isinstance(item, dict) for name in item))
+        heads = [_words(name) for name in names]
+        rows = [[cell(item.get(name)) for name in names] if isinstance(item, dict) else [cell(item)] for item in content]
+    elif isinstance(content, list):
+        rows = [[cell(item)] for item in content]
+    return {"title": title, "heads": heads, "rows": rows[:ROWS], "more": max(0, len(rows) - ROWS), "empty": empty, "count": len(rows)}
+
+
+def reproduction(manifest: dict) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The manifest as lines of (name, value): what a second run needs, then everything else."""
+    first = [line for key in FIRST if key in manifest for line in _lines(key, manifest[key])]
+    rest = [line for key, value in manifest.items() if key not in FIRST for line in _lines(key, value)]
+    return first, rest
+
+
+def cell(value: object) -> str:
+    """One value as text: five significant figures for a float, thousands separators only from 100,000 on."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return full(value) if abs(value) >= 1e5 else f"{value:.5g}"
+    if isinstance(value, list | dict):
+        return "; ".join(f"{_words(k)} {cell(v)}" for k, v in value.items()) if isinstance(value, dict) else ", ".join(map(cell, value))
+    return str(value)
+
+
+def _lines(key: str, value: object) -> list[tuple[str, str]]:
+    if key == "command" and isinstance(value, list):
+        return [("command", shlex.join(map(str, value)))]
+    if isinstance(value, dict):
+        return [(f"{_words(key)}: {name}", text) for inner, item in value.items() for name, text in _lines(str(inner), item)]
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        return [line for number, item in enumerate(value, 1) for line in _lines(f"{key} {number}", item)]
+    return [(_words(key), exact(value))]
+
+
+def exact(value: object) -> str:
+    """A value that a second run must be able to copy: no rounding, no separators."""
+    if isinstance(value, bool) or value is None:
+        return cell(value)
+    if isinstance(value, float):
+        return repr(value)
+    return ", ".join(map(exact, value)) if isinstance(value, list) else str(value)
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")

@@ -1,0 +1,108 @@
+"""Reading a run folder: the manifest, columns of Parquet files and rows of CSV files.
+
+A file that is not there is None, so that its section can say so; a file that is there and cannot be read is an
+`IntegrityError`, because a report that silently leaves a figure out is worse than none.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.errors import InputError, IntegrityError
+
+FORMAT = 1
+"""the run folder layout this reader knows (`manifest.json`, key `format`)"""
+
+Columns = dict[str, NDArray]
+"""equally long columns by name: float64, int64 or object (text)"""
+
+
+def read_manifest(run_path: Path) -> dict:
+    """The manifest of a finished run; refuses, by name, a folder without one and a format it does not know."""
+    path = run_path / "manifest.json"
+    if not run_path.is_dir():
+        raise InputError("UPM-RN-040", f"{run_path} is not a run folder. Give the folder named by --out when the run was made.")
+    if not path.is_file():
+        raise InputError("UPM-RN-041", f"{path} is missing, so {run_path} is not a finished run. Finish it with `upm resume {run_path}`.")
+    manifest = read_json(path)
+    found = manifest.get("format") if isinstance(manifest, dict) else None
+    if found != FORMAT:
+        raise InputError("UPM-RN-042", f"{path} has format {found!r}; this version reads format {FORMAT}. Use the version that wrote it.")
+    return manifest
+
+
+def read_json(path: Path) -> dict | None:
+    """The object in a JSON file, None where there is no file."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_table(path: Path) -> Columns | None:
+    """The columns of a Parquet file, None where there is no file. Text columns have no nulls: they read as ""."""
+    if not path.is_file():
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(path, error) from None
+    return {name: _column(table.column(name)) for name in table.column_names}
+
+
+def read_rows(path: Path) -> list[dict[str, str]] | None:
+    """The rows of a CSV file as text, None where there is no file."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from None
+
+
+def where(columns: Columns | None, **equal: object) -> Columns | None:
+    """The rows in which every named column has the given value; None where there is no such row."""
+    if columns is None:
+        return None
+    keep = np.ones(length(columns), dtype=bool)
+    for name, value in equal.items():
+        keep &= columns[name] == value
+    return {name: values[keep] for name, values in columns.items()} if keep.any() else None
+
+
+def length(columns: Columns) -> int:
+    return len(next(iter(columns.values()))) if columns else 0
+
+
+def _column(chunks: object) -> NDArray:
+    import pyarrow as pa
+
+    kind = chunks.type
+    if pa.types.is_dictionary(kind):
+        chunks = chunks.cast(kind.value_type)
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return np.array(["" if value is None else value for value in chunks.to_pylist()], dtype=object)
+    if pa.types.is_boolean(kind):
+        return np.array([bool(value) for value in chunks.to_pylist()], dtype=bool)
+    if pa.types.is_integer(kind) and chunks.null_count == 0:
+        return chunks.to_numpy().astype(np.int64)
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        return np.asarray(chunks.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    return np.array(["" if value is None else str(value) for value in chunks.to_pylist()], dtype=object)
+
+
+def _unreadable(path: Path, error: Exception) -> IntegrityError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return IntegrityError("UPM-RN-043", f"{path} cannot be read: {reason}. Check the folder with `upm verify {path.parent}`.")
