@@ -1,0 +1,260 @@
+"""The positions and collateral tables: rows by the million, checked by columns and netted exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.domain.cells import (
+    LARGEST_EXACT,
+    CellFault,
+    currency,
+    identifiers,
+    numbers,
+    reject_codes,
+    require,
+    shown,
+)
+from upm_gpu.domain.instrument import Instrument
+from upm_gpu.domain.netting import group_starts, sum_groups
+from upm_gpu.domain.tables import Chunk, Schema, Sheet, nearest, read_chunks
+from upm_gpu.domain.terms import Terms, expired
+
+POSITIONS = Schema(
+    "positions", ("account_id", "instrument_id", "quantity"), ("netting_set", "entry_price", "trade_id"),
+    frozenset({"account_id", "instrument_id", "netting_set", "trade_id"}),
+)
+COLLATERAL = Schema("collateral", ("account_id", "asset", "quantity"), ids=frozenset({"account_id", "asset"}), may_be_empty=True)
+NAMES_COMPARED = 50
+"""distinct unknown instruments for which the nearest known name is looked up: the search reads every instrument id"""
+
+
+@dataclass(frozen=True)
+class Lots:
+    """Position rows as read: indices into `accounts`, `netting_sets`, and the sorted instrument ids; arrays (n,)."""
+
+    accounts: tuple[str, ...]
+    netting_sets: tuple[str, ...]
+    account: NDArray[np.int32]
+    netting_set: NDArray[np.int32]
+    instrument: NDArray[np.int32]
+    contracts: NDArray[np.float64]
+    entry_price: NDArray[np.float64]
+    has_trade_id: NDArray[np.bool_]
+
+
+def _mapped(codes: NDArray[np.int32], ids: list[str], index: dict[str, int], keep: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Kept rows' codes in the numbering of the whole file; ids seen only in rejected rows get no number."""
+    used = np.zeros(len(ids), bool)
+    used[codes[keep]] = True
+    table = np.array([index.setdefault(name, len(index)) if use else -1 for name, use in zip(ids, used.tolist(), strict=True)], np.int32)
+    return table[codes[keep]]
+
+
+def _known(chunk: Chunk, codes: NDArray[np.int32], ids: list[str], index: dict[str, int], terms: Terms, valuation_time: datetime | None,
+           faults: dict[str, CellFault]) -> NDArray[np.int32]:
+    """(n,) instrument index; rows of unknown, refused or expired instruments are set aside."""
+    table = np.full(len(ids), -1, np.int32)
+    found: dict[int, CellFault] = {}
+    for code, name in enumerate(ids):
+        fault = faults.get(name) or _instrument_fault(name, terms, valuation_time, len(faults) < NAMES_COMPARED)
+        if fault is None:
+            table[code] = index[name]
+        else:
+            found[code] = faults[name] = fault
+    reject_codes(chunk, "instrument_id", codes, found)
+    return table[codes]
+
+
+def _instrument_fault(name: str, terms: Terms, valuation_time: datetime | None, suggest: bool) -> CellFault | None:
+    instrument = terms.instruments.get(name)
+    if instrument is None:
+        if name in terms.refused:
+            return CellFault(27, f"instrument {shown(name)} cannot be used: {terms.refused[name]}.")
+        near = nearest(name, list(terms.instruments)) if suggest else ""
+        hint = f" Did you mean {near}?" if near else " Add it to instruments or correct the id."
+        return CellFault(27, f"instrument {shown(name)} is not in the instruments file.{hint}")
+    if expired(instrument, valuation_time):
+        when = instrument.expiry.strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[union-attr]
+        return CellFault(29, f"instrument {shown(name)} expired at {when}, not after the valuation time. Remove the settled position.")
+    return None
+
+
+def read_lots(path: Path, sheet: Sheet, terms: Terms, valuation_time: datetime | None) -> Lots:
+    """Every usable position row, streamed; the rest are rejects of `sheet`."""
+    order = sorted(terms.instruments)
+    index = {name: i for i, name in enumerate(order)}
+    lot_size = np.array([terms.lot_size.get(name, np.nan) for name in order])
+    any_lots = bool(np.any(~np.isnan(lot_size)))
+    accounts: dict[str, int] = {}
+    netting: dict[str, int] = {"": 0}
+    parts: list[tuple[NDArray, ...]] = []
+    hashes: list[NDArray[np.uint64]] = []
+    hash_lines: list[NDArray[np.int64]] = []
+    faults: dict[str, CellFault] = {}
+    for chunk in read_chunks(path, POSITIONS, sheet):
+        account, account_ids = identifiers(chunk, "account_id")
+        name, names = identifiers(chunk, "instrument_id")
+        instrument = _known(chunk, name, names, index, terms, valuation_time, faults)
+        contracts = numbers(chunk, "quantity")
+        require(chunk, "quantity", contracts, np.abs(contracts) <= LARGEST_EXACT, 25,
+                lambda cell: f"{cell} is beyond 2^53 = 9007199254740992, where single contracts are no longer counted. Check the unit.")
+        if any_lots:
+            lot = np.where(instrument >= 0, lot_size[instrument], np.nan)
+            ratio = contracts / lot
+            require(chunk, "quantity", contracts, np.isnan(ratio) | (np.abs(ratio - np.rint(ratio)) <= 1e-9 * np.maximum(1.0, np.abs(ratio))), 25,
+                    lambda cell: f"{cell} is not a whole number of lots (lot_size in instruments).")
+        netting_set, netting_ids = identifiers(chunk, "netting_set", blank=True)
+        entry = numbers(chunk, "entry_price", blank=True)
+        require(chunk, "entry_price", entry, entry > 0.0, 24, lambda cell: f"{cell} is not an entry price. It must be above 0, or blank for none.")
+        trade = identifiers(chunk, "trade_id", blank=True)
+        keep = ~chunk.rejected
+        traded = np.array([bool(t) for t in trade[1]], bool)[trade[0]] & keep
+        if traded.any():
+            hashes.append(_hash(trade[1])[trade[0]][traded])
+            hash_lines.append(chunk.lines[traded])
+        parts.append((_mapped(account, account_ids, accounts, keep), _mapped(netting_set, netting_ids, netting, keep),
+                      instrument[keep], contracts[keep], entry[keep], traded[keep]))
+    lots = Lots(tuple(accounts), tuple(netting), *_stacked(parts))
+    if hashes:
+        lots = _drop_repeated_trades(path, sheet, lots, np.concatenate(hashes), np.concatenate(hash_lines))
+    return lots
+
+
+def _stacked(parts: list[tuple[NDArray, ...]]) -> list[NDArray]:
+    if not parts:
+        return [np.zeros(0, t) for t in (np.int32, np.int32, np.int32, np.float64, np.float64, bool)]
+    columns = []
+    for i in range(len(parts[0])):
+        columns.append(np.concatenate([p[i] for p in parts]))
+    return columns
+
+
+def _hash(texts: list[str]) -> NDArray[np.uint64]:
+    """64-bit hashes of ids, to find candidates for repetition in eight bytes a row; repeats are confirmed on the text."""
+    from pandas.util import hash_array
+
+    return hash_array(np.array(texts, dtype=object), categorize=False)
+
+
+def _drop_repeated_trades(path: Path, sheet: Sheet, lots: Lots, hashes: NDArray[np.uint64], lines: NDArray[np.int64]) -> Lots:
+    """Reject the second and later rows of a trade_id; a second pass over the file reads the texts of the candidates."""
+    order = np.argsort(hashes, kind="stable")
+    same = hashes[order[1:]] == hashes[order[:-1]]
+    if not same.any():
+        return lots
+    candidate = np.zeros(len(hashes), bool)
+    candidate[order[1:][same]] = True
+    candidate[order[:-1][same]] = True
+    rank_of_line = {int(line): rank for rank, line in zip(np.flatnonzero(candidate), lines[candidate], strict=True)}
+    first: dict[str, int] = {}
+    repeated: list[int] = []
+    again = Sheet(sheet.file, sheet.room)
+    for chunk in read_chunks(path, POSITIONS, again):
+        for row in np.flatnonzero(np.isin(chunk.lines, lines[candidate])):
+            line, trade = int(chunk.lines[row]), chunk.columns["trade_id"][int(row)].as_py().strip(" \t")
+            if trade in first:
+                sheet.reject(line, "trade_id", 26, f"trade {shown(trade)} is already on line {first[trade]}. Remove the repetition.", chunk.raw(int(row)))
+                repeated.append(rank_of_line[line])
+            else:
+                first[trade] = line
+    keep = np.ones(len(lots.contracts), bool)
+    keep[np.flatnonzero(lots.has_trade_id)[repeated]] = False
+    return Lots(lots.accounts, lots.netting_sets, lots.account[keep], lots.netting_set[keep], lots.instrument[keep], lots.contracts[keep],
+                lots.entry_price[keep], lots.has_trade_id[keep])
+
+
+@dataclass(frozen=True)
+class Netted:
+    """One row a (account, netting set, instrument) that holds something; arrays (P,), indices of the sorted lists."""
+
+    account: NDArray[np.int32]
+    netting_set: NDArray[np.int32]
+    instrument: NDArray[np.int32]
+    contracts: NDArray[np.float64]
+    quantity: NDArray[np.float64]
+    entry_quantity: NDArray[np.float64]
+    entry_cost: NDArray[np.float64]
+    repeated: int
+    """rows without trade_id that repeat another row word for word; counted as lots of their own"""
+
+
+def rank(names: Iterable[str], ordered: list[str]) -> NDArray[np.int32]:
+    """(n,) place of each name in the sorted list; -1 where it is not in it."""
+    place = {name: i for i, name in enumerate(ordered)}
+    return np.array([place.get(name, -1) for name in names], np.int32)
+
+
+def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: list[Instrument]) -> Netted:
+    """Net the rows exactly: contracts per (account, netting set, instrument), costs per distinct entry price first.
+
+    quantity = contracts x contract_size, rounded once. entry_cost = sum over distinct entry prices of quantity x price
+    (quantity / price for inverse futures and perpetuals). Rows that net to nothing and cost nothing are left out.
+    """
+    n, m = len(netting_sets), max(len(instruments), 1)
+    key = rank(lots.accounts, accounts)[lots.account].astype(np.int64) if len(lots.account) else np.zeros(0, np.int64)
+    if len(key):
+        key *= n
+        key += rank(lots.netting_sets, netting_sets)[lots.netting_set]
+        key *= m
+        key += lots.instrument
+    order = np.lexsort((lots.contracts, lots.entry_price, key))
+    key, price, contracts = key[order], lots.entry_price[order], lots.contracts[order]
+    same = (key[1:] == key[:-1]) & (contracts[1:] == contracts[:-1]) & ((price[1:] == price[:-1]) | (np.isnan(price[1:]) & np.isnan(price[:-1])))
+    traded = lots.has_trade_id[order]
+    repeated = int((same & ~traded[1:] & ~traded[:-1]).sum())
+    starts = group_starts(key)
+    total = sum_groups(contracts, starts)
+    unit = key[starts]
+    instrument = (unit % m).astype(np.int32)
+    size = np.array([i.contract_size for i in instruments] or [1.0])
+    inverse = np.array([getattr(i, "settlement", "") == "inverse" and not hasattr(i, "strike") for i in instruments] or [False])
+    with_price = ~np.isnan(price)
+    entry_quantity, entry_cost = np.zeros(len(unit)), np.zeros(len(unit))
+    if with_price.any():
+        k, p, c = key[with_price], price[with_price], contracts[with_price]
+        by_price = group_starts(k, p)
+        held, kk, pp = sum_groups(c, by_price), k[by_price], p[by_price]
+        ii = kk % m
+        amount = held * size[ii]
+        cost = np.where(inverse[ii], amount / pp, amount * pp)
+        by_key = group_starts(kk)
+        where = np.searchsorted(unit, kk[by_key])
+        entry_quantity[where] = sum_groups(held, by_key) * size[instrument[where]]
+        entry_cost[where] = sum_groups(cost, by_key)
+    keep = (total != 0.0) | (entry_cost != 0.0)
+    unit, instrument, total = unit[keep], instrument[keep], total[keep]
+    return Netted((unit // m // n).astype(np.int32), (unit // m % n).astype(np.int32), instrument, total, total * size[instrument] + 0.0,
+                  entry_quantity[keep], entry_cost[keep], repeated)
+
+
+def read_collateral(path: Path, sheet: Sheet) -> tuple[list[str], list[str], NDArray[np.float64]]:
+    """Collateral lines summed per (account, asset) and sorted so: account ids, assets, quantities (L,)."""
+    rows: list[tuple[str, str, float]] = []
+    negative = 0
+    for chunk in read_chunks(path, COLLATERAL, sheet):
+        codes, ids = identifiers(chunk, "account_id")
+        asset, assets = identifiers(chunk, "asset")
+        faults: dict[int, CellFault] = {}
+        for code, name in enumerate(assets):
+            try:
+                currency(name, "asset")
+            except CellFault as fault:
+                faults[code] = fault
+        reject_codes(chunk, "asset", asset, faults)
+        quantity = numbers(chunk, "quantity")
+        require(chunk, "quantity", quantity, np.abs(quantity) <= LARGEST_EXACT, 25, lambda cell: f"{cell} is beyond 2^53. Check the unit.")
+        keep = np.flatnonzero(~chunk.rejected)
+        negative += int((quantity[keep] < 0.0).sum())
+        rows += [(ids[a], assets[b], q) for a, b, q in zip(codes[keep].tolist(), asset[keep].tolist(), quantity[keep].tolist(), strict=True)]
+    if negative:
+        sheet.warnings.append(f"UPM-IN-044 {sheet.file}: {negative} rows are negative and count as debts.")
+    rows.sort(key=lambda r: r[:2])
+    starts = np.array([i for i, r in enumerate(rows) if i == 0 or r[:2] != rows[i - 1][:2]], np.int64)
+    total = sum_groups(np.array([r[2] for r in rows], np.float64), starts)
+    return [rows[s][0] for s in starts], [rows[s][1] for s in starts], total

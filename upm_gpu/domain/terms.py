@@ -1,0 +1,162 @@
+"""The instruments table: one row a product, terms checked kind by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from upm_gpu.domain.cells import CellFault, check_id, choice, currency, identifiers, instants, numbers, shown
+from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
+from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
+
+INSTRUMENTS = Schema(
+    "instruments",
+    ("instrument_id", "kind", "underlying", "settlement", "quote_currency", "contract_size", "expiry", "strike", "option_type", "exercise"),
+    ("premium", "lot_size"),
+    frozenset({"instrument_id", "underlying"}),
+)
+KINDS = {k: k for k in ("spot", "future", "perpetual", "option")}
+SETTLEMENTS = {"linear": "linear", "inverse": "inverse"}
+OPTION_TYPES = {"call": "call", "put": "put", "c": "call", "p": "put"}
+EXERCISES = {"european": "european", "american": "american"}
+PREMIUMS = {"upfront": "upfront", "futures": "futures"}
+LATEST_YEAR = 2200
+"""an expiry beyond it (9999-12-31) is a placeholder for "none", not a date"""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the instruments file said: the usable instruments, and why the others are not."""
+
+    instruments: dict[str, Instrument]
+    lot_size: dict[str, float]
+    refused: dict[str, str]
+    """instrument id -> reason, for ids whose rows were rejected"""
+
+
+def read_terms(path: Path, sheet: Sheet) -> Terms:
+    """Read and check every instrument; rows that cannot be used are rejects of `sheet`."""
+    found: dict[str, tuple[Instrument, float, int]] = {}
+    refused: dict[str, str] = {}
+    clashes: list[tuple[str, Chunk, int]] = []
+    repeated = 0
+    for chunk in read_chunks(path, INSTRUMENTS, sheet):
+        codes, ids = identifiers(chunk, "instrument_id")
+        expiries = instants(chunk, "expiry", blank=True)
+        size = numbers(chunk, "contract_size", blank=True)
+        strike = numbers(chunk, "strike", blank=True)
+        lot = numbers(chunk, "lot_size", blank=True)
+        text = {c: chunk.columns[c].to_pylist() for c in INSTRUMENTS.known if c in chunk.columns}
+        for row in range(len(chunk)):
+            name = ids[codes[row]]
+            if not chunk.rejected[row]:
+                row_text = {c: values[row] for c, values in text.items()}
+                try:
+                    made = make_instrument(name, row_text, expiries[row], size[row], strike[row])
+                    check_lot(lot[row], row_text)
+                except ColumnFault as fault:
+                    chunk.reject(row, fault.column, fault.number, fault.message)
+                else:
+                    old = found.get(name)
+                    if old is None:
+                        found[name] = (made, float(lot[row]), int(chunk.lines[row]))
+                    elif old[0] == made and (old[1] == lot[row] or (np.isnan(old[1]) and np.isnan(lot[row]))):
+                        repeated += 1
+                    else:
+                        clashes.append((name, chunk, row))
+            if chunk.rejected[row]:
+                refused.setdefault(name, f"its row in {sheet.file} (line {chunk.lines[row]}) was rejected")
+    for name, chunk, row in clashes:
+        line = found[name][2]
+        chunk.reject(row, "instrument_id", 28, f"{shown(name)} is on line {line} with other terms. Keep the right row; until then neither is used.")
+    for name in {c[0] for c in clashes}:
+        refused[name] = f"{sheet.file} gives it twice with different terms"
+        del found[name]
+    for name in [n for n in found if n in refused and "rejected" in refused[n]]:
+        del refused[name]
+    if repeated:
+        sheet.warnings.append(f"UPM-IN-028 {sheet.file}: {repeated} instrument rows repeat an earlier row word for word; counted once.")
+    lots = {name: lot for name, (_, lot, _) in found.items() if not np.isnan(lot)}
+    return Terms({name: made for name, (made, _, _) in found.items()}, lots, refused)
+
+
+class ColumnFault(CellFault):
+    def __init__(self, column: str, number: int, message: str) -> None:
+        super().__init__(number, message)
+        self.column = column
+
+
+def _chosen(text: dict[str, str], column: str, allowed: dict[str, str], what: str, default: str = "") -> str:
+    cell = text.get(column, "")
+    if default and not cell.strip():
+        return default
+    try:
+        return choice(cell, allowed, what)
+    except CellFault as fault:
+        raise ColumnFault(column, fault.number, fault.message) from None
+
+
+def _code(text: dict[str, str], column: str, check: Callable[[str], str]) -> str:
+    try:
+        return check(text[column])
+    except CellFault as fault:
+        raise ColumnFault(column, fault.number, fault.message) from None
+
+
+def check_lot(lot: float, text: dict[str, str]) -> None:
+    if lot <= 0.0:
+        raise ColumnFault("lot_size", 32, f"{shown(text['lot_size'])} is not a lot size. Give a number above 0, or leave it blank.")
+
+
+def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, size: float, strike: float) -> Instrument:
+    """One instrument from its row, or ColumnFault."""
+    kind = _chosen(text, "kind", KINDS, "kind")
+    underlying = _code(text, "underlying", lambda cell: check_id(cell.strip(" \t")))
+    quote = _code(text, "quote_currency", currency)
+    if np.isnan(size):
+        if kind != "spot":
+            raise ColumnFault("contract_size", 32, f"the contract size is empty. A {kind} needs one.")
+        size = 1.0
+    if not 0.0 < size <= 1e12:
+        raise ColumnFault("contract_size", 32, f"{shown(text['contract_size'])} is not a contract size. It must be above 0 and at most 1e12.")
+    if kind in ("spot", "perpetual") and expiry is not None:
+        raise ColumnFault("expiry", 42, f"a {kind} has no expiry, but {shown(text['expiry'])} is given. Leave it blank or change the kind.")
+    if kind in ("future", "option"):
+        if expiry is None:
+            raise ColumnFault("expiry", 30, f"the expiry is empty. A {kind} needs one, such as 2026-02-06T08:00:00Z.")
+        if expiry.year >= LATEST_YEAR:
+            raise ColumnFault("expiry", 29, f"{shown(text['expiry'])} is not a real expiry. A contract without expiry is of kind perpetual, with a blank expiry.")
+    if kind != "option" and (not np.isnan(strike) or text["option_type"].strip()):
+        column = "option_type" if np.isnan(strike) else "strike"
+        raise ColumnFault(column, 42, f"a {kind} has no {column.replace('_', ' ')}, but {shown(text[column])} is given. Leave it blank or change the kind.")
+    settlement = _chosen(text, "settlement", SETTLEMENTS, "settlement", "linear" if kind == "spot" else "")
+    if kind == "spot":
+        if settlement != "linear":
+            raise ColumnFault("settlement", 42, "a spot instrument is linear. Write linear or leave it blank.")
+        return Spot(name, underlying, quote, float(size))
+    if kind == "perpetual":
+        return Perpetual(name, underlying, settlement, quote, float(size))  # type: ignore[arg-type]
+    if kind == "future":
+        return Future(name, underlying, settlement, quote, float(size), expiry)  # type: ignore[arg-type]
+    if np.isnan(strike):
+        raise ColumnFault("strike", 32, "the strike is empty. An option needs one.")
+    if not 0.0 < strike <= 1e12:
+        raise ColumnFault("strike", 32, f"{shown(text['strike'])} is not a strike. It must be above 0 and at most 1e12.")
+    option_type = _chosen(text, "option_type", OPTION_TYPES, "option type")
+    exercise = _chosen(text, "exercise", EXERCISES, "exercise style", "european")
+    premium = _chosen(text, "premium", PREMIUMS, "premium style", "upfront")
+    if exercise == "american":
+        raise ColumnFault("exercise", 41, "American exercise is not priced yet. Remove the instrument and its positions.")
+    if premium == "futures":
+        raise ColumnFault("premium", 41, "futures-style premium is not priced yet. Remove the instrument and its positions.")
+    return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type)  # type: ignore[arg-type]
+
+
+def expired(instrument: Instrument, valuation_time: datetime | None) -> bool:
+    """True once the expiry hour is reached; an expiry later on the same day is alive."""
+    expiry = getattr(instrument, "expiry", None)
+    return valuation_time is not None and expiry is not None and expiry - valuation_time <= timedelta(0)
