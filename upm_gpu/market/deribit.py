@@ -1,0 +1,225 @@
+"""An exchange's option chain as a market folder and an instruments file.
+
+Two inputs, one result: a tidy CSV (one row an option) or the exchange's own JSON, the answers of
+`public/get_book_summary_by_currency` (mark_iv in percent, prices in coins, creation_timestamp in ms) and, where
+given, `public/get_instruments` (expiration_timestamp in ms, strike, option_type, contract_size, settlement_currency).
+One S_0 an underlying: the median index of the chain. One forward an expiry: the median underlying price of its rows.
+
+Verified by `tests/end_to_end/test_import_deribit.py`: both inputs give the same files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.domain.book import Reject
+from upm_gpu.errors import MarketDataError
+from upm_gpu.market.snapshot import MarketSnapshot, Quotes, years_between
+
+# Contract sizes of inverse futures in US dollars (the exchange's contract specifications), where no instrument list says it.
+FUTURE_CONTRACT_SIZE = {"BTC": 10.0, "ETH": 1.0}
+MARK_TOLERANCE = 0.005
+MAX_REJECTED_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class ChainRow:
+    """One listed inverse option as the exchange shows it; prices in coins, NaN where blank."""
+
+    line: int
+    instrument_id: str
+    underlying: str
+    expiry: datetime
+    strike: float
+    option_type: str
+    contract_size: float
+    index: float
+    forward: float
+    forward_name: str
+    mark: float
+    implied_volatility: float
+    bid: float
+    ask: float
+    open_interest: float
+    volume: float
+
+
+@dataclass(frozen=True)
+class FutureRow:
+    """A listed inverse future, or the perpetual (`expiry` None). `mark` NaN: taken from the options of its expiry."""
+
+    instrument_id: str
+    underlying: str
+    expiry: datetime | None
+    contract_size: float
+    mark: float
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A snapshot as read: rows in file order, what was set aside, and the files it came from."""
+
+    source: str
+    valuation_time: datetime
+    options: tuple[ChainRow, ...]
+    futures: tuple[FutureRow, ...]
+    rejects: tuple[Reject, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import did; `quarantined` quotes stay in the file and are set aside by the pricing."""
+
+    valuation_time: datetime
+    market: Path
+    instruments: Path
+    options: int
+    futures: int
+    spots: dict[str, float]
+    rejects: tuple[Reject, ...]
+    quarantined: tuple[dict[str, object], ...]
+    notes: tuple[str, ...]
+    files: tuple[Path, ...] = field(default=())
+
+
+def import_deribit(path: Path | str, out: Path | str, history: Path | str | None = None) -> ImportSummary:
+    """Write OUT/market (spots, forwards, implied_vols, history) and OUT/book/instruments from a snapshot.
+
+    `path` is a CSV, a JSON file, or a folder of JSON answers. `history` is a table of earlier closes (timestamp, asset,
+    close), to which the chain's index and its 30-day at-the-money volatility (`BTC.IV30`) are added.
+    Raises `MarketDataError` UPM-MD-101 to 109.
+    """
+    from upm_gpu.market import deribit_files
+
+    chain = read_chain(Path(path))
+    market = chain_snapshot(chain)
+    written = deribit_files.write_folder(chain, market, Path(out), None if history is None else Path(history))
+    return ImportSummary(
+        valuation_time=chain.valuation_time,
+        market=Path(out) / "market",
+        instruments=Path(out) / "book" / "instruments.csv",
+        options=len(chain.options),
+        futures=len(chain.futures),
+        spots=market.spots,
+        rejects=chain.rejects,
+        quarantined=tuple(quarantined_marks(market)),
+        notes=chain.notes,
+        files=tuple(written),
+    )
+
+
+def read_chain(path: Path) -> Chain:
+    """The snapshot of a file or folder; rows that cannot be read are set aside, too many of them stop the import."""
+    from upm_gpu.market import deribit_read
+
+    chain = deribit_read.read(path)
+    seen = len(chain.options) + len(chain.rejects)
+    if not chain.options:
+        raise MarketDataError(
+            "UPM-MD-107", f"{chain.source}: no usable inverse option among {seen} rows. Give a snapshot of a whole chain."
+        )
+    if len(chain.rejects) > MAX_REJECTED_SHARE * seen:
+        first = chain.rejects[0]
+        raise MarketDataError(
+            "UPM-MD-109",
+            f"{chain.source}: {len(chain.rejects)} of {seen} rows cannot be used (at most {MAX_REJECTED_SHARE:.0%} may). "
+            f"The first: line {first.line} column {first.column}: {first.message}. Correct the file or take a new snapshot.",
+        )
+    return chain
+
+
+def chain_snapshot(chain: Chain) -> MarketSnapshot:
+    """The chain as a market: medians, and one quote a strike, that of the out-of-the-money side where it has one."""
+    import pandas as pd
+
+    spots: dict[str, float] = {"USD": 1.0}
+    forwards: dict[tuple[str, datetime | None], float] = {}
+    underlyings = sorted({r.underlying for r in chain.options})
+    for u in underlyings:
+        spots[u] = median(r.index for r in chain.options if r.underlying == u)
+        forwards[(u, None)] = spots[u]
+    for f in chain.futures:
+        if math.isfinite(f.mark):
+            forwards[(f.underlying, f.expiry)] = f.mark
+    by_expiry: dict[tuple[str, datetime], list[ChainRow]] = {}
+    for r in chain.options:
+        by_expiry.setdefault((r.underlying, r.expiry), []).append(r)
+    lines: list[tuple[ChainRow, float, float]] = []
+    for key in sorted(by_expiry):
+        rows = by_expiry[key]
+        forwards[key] = median(r.forward for r in rows)
+        strikes: dict[float, list[ChainRow]] = {}
+        for r in rows:
+            strikes.setdefault(r.strike, []).append(r)
+        for strike in sorted(strikes):
+            both = strikes[strike]
+            side = "call" if strike >= forwards[key] else "put"
+            best = min(both, key=lambda r: (r.option_type != side, r.option_type))
+            lines.append((best, sum(r.open_interest for r in both), sum(r.volume for r in both)))
+    chosen = [x[0] for x in lines]
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array([getattr(r, name) for r in chosen], np.float64)
+
+    quotes = Quotes(
+        underlying=np.array([r.underlying for r in chosen], object),
+        expiry=tuple(r.expiry for r in chosen),
+        strike=column("strike"),
+        implied_volatility=column("implied_volatility"),
+        bid=column("bid"),
+        ask=column("ask"),
+        mark=column("mark"),
+        mark_type=np.array([r.option_type for r in chosen], object),
+        open_interest=np.array([x[1] for x in lines]),
+        volume=np.array([x[2] for x in lines]),
+    )
+    empty = pd.DataFrame({"timestamp": pd.Series([], dtype="datetime64[ns, UTC]"), "asset": [], "close": []})
+    return MarketSnapshot(chain.valuation_time, "USD", spots, forwards, quotes, {}, empty)
+
+
+def mark_gaps(market: MarketSnapshot, rows: Iterable[int] | None = None) -> NDArray[np.float64]:
+    """Black-76 at the quoted volatility over the forward, minus the mark in coins; NaN where there is no mark or forward.
+
+    For inverse quotes, whose marks are in coins. Shape (Q,), or one a row asked for.
+    """
+    from upm_gpu.formula.black import black_undiscounted
+
+    q = market.quotes
+    index = list(range(len(q.strike)) if rows is None else rows)
+    gaps = np.full(len(index), np.nan)
+    for place, i in enumerate(index):
+        forward = market.forwards.get((str(q.underlying[i]), q.expiry[i]))
+        years = years_between(market.valuation_time, q.expiry[i])
+        if forward is None or years <= 0.0 or not np.isfinite(q.mark[i]) or q.mark_type[i] not in ("call", "put"):
+            continue
+        sign = 1.0 if q.mark_type[i] == "call" else -1.0
+        deviation = q.implied_volatility[i] * math.sqrt(years)
+        value = black_undiscounted(forward, q.strike[i], math.log(forward / q.strike[i]), deviation, sign)
+        gaps[place] = float(value) / forward - q.mark[i]
+    return gaps
+
+
+def quarantined_marks(market: MarketSnapshot) -> list[dict[str, object]]:
+    """Quotes whose model value misses the mark by more than 0.005 coin (0.5 % of the forward): listed, the surface is used."""
+    gaps = mark_gaps(market)
+    q = market.quotes
+    return [
+        {
+            "underlying": str(q.underlying[i]),
+            "expiry": q.expiry[i],
+            "strike": float(q.strike[i]),
+            "option_type": str(q.mark_type[i]),
+            "mark": float(q.mark[i]),
+            "gap": float(gaps[i]),
+        }
+        for i in np.flatnonzero(np.abs(gaps) > MARK_TOLERANCE)
+    ]
