@@ -1,0 +1,112 @@
+// Product families: value of one unit from states and terms. Twin: upm_gpu/formula/families.py.
+//
+// A family is a struct of what every column of a group has in common in one scenario, a `*_share` that computes it, and a
+// `*_value` that prices one column from it. Scalars in, scalars out; no indexing. Verified against the twin on every
+// backend (tests/parity).
+#ifndef UPM_FAMILIES_CUH
+#define UPM_FAMILIES_CUH
+
+#include "black.cuh"
+#include "elementary.cuh"
+#include "platform.cuh"
+
+namespace upm {
+
+#define UPM_VOLATILITY_FLOOR 0.05
+#define UPM_VOLATILITY_CAP 5.0
+#define UPM_MONEYNESS_LIMIT 3.0
+#define UPM_VARIANCE_FLOOR 1e-12
+
+enum Family {
+#define UPM_FAMILY(name, prefix) FAMILY_##name,
+#include "families.def"
+#undef UPM_FAMILY
+};
+
+// One row of Program.group_integers, in the order of GROUP_INTEGERS.
+struct GroupIntegers {
+  i32 family, first, count, date, settle_date, level_state, forward_state, volatility_state;
+  i32 inverse, sticky_moneyness, additive_volatility;
+};
+
+// One row of Program.group_reals, in the order of GROUP_REALS.
+struct GroupReals {
+  double spot0, forward0, expiry_years, remaining_years, discount0, discount, volatility_loading;
+  double svi_a, svi_b, svi_rho, svi_m, svi_s;
+};
+
+// One column of Compiled.terms, in the order of TERM_REALS.
+struct Terms {
+  double strike, log_moneyness, volatility, residual, sign;
+};
+
+// What a group reads in one scenario: level, forward and volatility states at `date`, the level again at `settle_date`.
+struct GroupStates {
+  double level, forward, volatility, level_at_settlement;
+};
+
+// Raw SVI total variance (Gatheral 2004) at k = ln(strike / forward), flat outside +-3, floored.
+UPM_INLINE double svi_total_variance(double k, const GroupReals& g) {
+  double d = at_most(at_least(k, -UPM_MONEYNESS_LIMIT), UPM_MONEYNESS_LIMIT) - g.svi_m;
+  return at_least(g.svi_a + g.svi_b * (g.svi_rho * d + sqrt(d * d + g.svi_s * g.svi_s)), UPM_VARIANCE_FLOOR);
+}
+
+// Forward of the expiry and its log-change; the volatility move as base x times + plus (one of the two is neutral); what
+// one unit of Black value in quote currency is worth (coins: S / F).
+struct European {
+  double forward, log_change, times, plus, unit;
+};
+
+UPM_INLINE European european_share(const GroupIntegers& i, const GroupReals& g, const GroupStates& s) {
+  European r;
+  r.forward = g.forward0 * exp(s.forward);
+  r.log_change = s.forward;
+  double move = s.volatility * g.volatility_loading;
+  r.times = i.additive_volatility ? 1.0 : exp(move);
+  r.plus = i.additive_volatility ? move : 0.0;
+  r.unit = i.inverse ? g.spot0 * exp(s.level) / r.forward : 1.0;
+  return r;
+}
+
+// `root_years` is the square root of the group's remaining years, `discount` its discount factor; or those of today for
+// value0. `sticky` is sticky_moneyness: an argument, so that a caller can fix it outside its loop.
+UPM_INLINE double european_value(const GroupReals& g, const European& s, const Terms& t, double root_years, double discount, bool sticky) {
+  double k = t.log_moneyness - s.log_change;
+  double base = sticky ? sqrt(svi_total_variance(k, g) / g.expiry_years) + t.residual : t.volatility;
+  double sigma = clip(base * s.times + s.plus, UPM_VOLATILITY_FLOOR, UPM_VOLATILITY_CAP);
+  return discount * black_undiscounted(s.forward, t.strike, -k, sigma * root_years, t.sign) * s.unit;
+}
+
+// Index at the expiry; what a unit of payoff is worth at the horizon.
+struct SettledOption {
+  double index, unit;
+};
+
+UPM_INLINE SettledOption settled_option_share(const GroupIntegers& i, const GroupReals& g, const GroupStates& s) {
+  SettledOption r;
+  r.index = g.spot0 * exp(s.level_at_settlement);
+  r.unit = i.inverse ? exp(s.level - s.level_at_settlement) : 1.0;
+  return r;
+}
+
+UPM_INLINE double settled_option_value(const SettledOption& s, const Terms& t) {
+  return at_least(t.sign * (s.index - t.strike), 0.0) * s.unit;
+}
+
+// Coins per unit of quote currency at the settlement; index at the horizon.
+struct InverseFuture {
+  double coins, index;
+};
+
+UPM_INLINE InverseFuture inverse_future_share(const GroupIntegers&, const GroupReals& g, const GroupStates& s) {
+  InverseFuture r;
+  r.coins = 1.0 / (g.forward0 * exp(s.level_at_settlement));
+  r.index = g.spot0 * exp(s.level);
+  return r;
+}
+
+UPM_INLINE double inverse_future_value(const InverseFuture& s, const Terms& t) { return (1.0 / t.strike - s.coins) * s.index; }
+
+}  // namespace upm
+
+#endif

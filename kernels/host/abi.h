@@ -1,0 +1,102 @@
+// The C ABI of libupm_host: plain structs and functions, read by ctypes (upm_gpu/backend/cpu/library.py).
+//
+// Every function returns a status and takes the lengths of what it writes. Pointers are borrowed: the caller keeps the
+// arrays of a prepared book alive until upm_release. Axes as in upm_gpu/pricing/compiled.py: scenario is the last one.
+#pragma once
+#include <cstdint>
+
+#define UPM_ABI_VERSION 1
+#define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
+#define UPM_BLOCK 4096   // scenarios a block
+#define UPM_GROUP_INTEGERS 11
+#define UPM_GROUP_REALS 12
+#define UPM_TERMS 5
+
+enum UpmStatus : int32_t { UPM_OK = 0, UPM_BAD_ARGUMENT = 1, UPM_NO_MEMORY = 2, UPM_NO_ISA = 3, UPM_INTERNAL = 4 };
+
+extern "C" {
+
+// One horizon: Program.
+struct UpmProgram {
+  int64_t groups;
+  const int32_t* linear_state;    // (linear,)
+  const int32_t* linear_date;     // (linear,)
+  const int32_t* group_integers;  // (groups, 11)
+  const double* group_reals;      // (groups, 12)
+};
+
+// Compiled and Rows.
+struct UpmBook {
+  int64_t columns, linear, dates, states, horizons, rows, entries;
+  const double* terms;         // (5, columns - linear)
+  const UpmProgram* programs;  // (horizons,)
+  const int64_t* row_first;    // (rows + 1,)
+  const int32_t* row_column;   // (entries,)
+  const double* row_quantity;  // (entries,)
+  int32_t store_float32;       // 1: `mixed`, 0: `double`
+  int32_t reserved;
+};
+
+// SmoothTable.
+struct UpmTable {
+  double low, inverse_width;
+  int64_t cells;
+  const double* coefficients;  // (cells, 8)
+};
+
+// Walk (kind 1) or Explicit (kind 0).
+struct UpmScenarios {
+  int32_t kind, has_mixing;
+  int64_t states, dates, count;
+  const double* values;  // kind 0: (dates, states, count)
+  uint64_t seed;
+  const double* cholesky;      // (states, states)
+  const double* scale;         // (states,)
+  const double* max_log_move;  // (states,)
+  const int32_t* marginal;     // (states,)
+  const UpmTable* tables;      // (table_count,)
+  int64_t table_count;
+  UpmTable mixing;
+  int64_t mixing_stream;
+  int64_t legs, terms;
+  const uint32_t* leg_step;       // (legs,)
+  const double* leg_root;         // (legs,)
+  const int32_t* leg_first_term;  // (legs + 1,)
+  const uint32_t* term_stream;    // (terms,)
+  const uint32_t* term_step;      // (terms,)
+  const double* term_weight;      // (terms,)
+  const int32_t* date_whole;      // (dates,)
+  const int32_t* date_leg;        // (dates,)
+  const double* centre;           // (dates, states)
+};
+
+int32_t upm_abi_version();
+int64_t upm_struct_bytes(int32_t which);  // 0 UpmProgram, 1 UpmBook, 2 UpmTable, 3 UpmScenarios
+
+// Instruction sets built in, widest first; upm_isa_runs says whether this processor has it.
+int32_t upm_isa_count();
+const char* upm_isa_name(int32_t isa);
+int32_t upm_isa_runs(int32_t isa);
+
+// isa -1: the widest that runs. block_columns 0: from the size of the L2 cache.
+int32_t upm_prepare(const UpmBook* book, int32_t isa, int64_t block_columns, void** prepared, double* value0, int64_t value0_length);
+void upm_release(void* prepared);
+int32_t upm_prepared_isa(const void* prepared);
+// Rough single-thread nanoseconds a scenario, to size calls well below one second.
+double upm_cost(const void* prepared, const UpmScenarios* set);
+
+int32_t upm_states(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int32_t threads, double* out, int64_t length);
+int32_t upm_unit_pnl(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, int32_t threads, void* out, int64_t bytes);
+int32_t upm_row_pnl(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, int32_t threads, double* out, int64_t length);
+// pnl and scenario (horizons, rows, depth); sums (blocks, horizons, rows, 2); clipped (states,); threshold null or (horizons, rows).
+int32_t upm_row_tail(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int64_t depth, const double* threshold, int32_t threads,
+                     double* pnl, uint32_t* scenario, int64_t length, double* sums, int64_t sums_length, int64_t* clipped, int64_t clipped_length,
+                     int64_t* not_finite);
+// Adds weight x unit P&L of the tail scenarios inside [first, last) to total (entries,), ascending scenarios; the caller passes
+// ascending ranges and multiplies by the quantities at the end. tail_first (rows + 1,).
+int32_t upm_attribution(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, const int64_t* tail_first,
+                        const uint32_t* tail_scenario, const double* tail_weight, int64_t tail_length, int32_t threads, double* total, int64_t length);
+// Worst `depth` of two ascending lists a slot, by (pnl, scenario).
+int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b, const uint32_t* scenario_b,
+                        int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads);
+}

@@ -1,0 +1,132 @@
+// extern "C" face of the engine: checks lengths, turns exceptions into statuses.
+#include <algorithm>
+#include <cstring>
+
+#include "operations.h"
+#include "tail.h"
+#include "threads.h"
+
+#define UPM_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace {
+
+using upm::Prepared;
+using upm::require;
+
+template <class Work>
+int32_t guarded(Work work) {
+  try {
+    return work(), UPM_OK;
+  } catch (const std::bad_alloc&) {
+    return UPM_NO_MEMORY;
+  } catch (const std::length_error&) {
+    return UPM_NO_MEMORY;
+  } catch (const std::invalid_argument&) {
+    return UPM_BAD_ARGUMENT;
+  } catch (...) {
+    return UPM_INTERNAL;
+  }
+}
+
+const Prepared& book_of(const void* handle) {
+  require(handle != nullptr);
+  return *static_cast<const Prepared*>(handle);
+}
+
+upm::Range range_of(const Prepared& p, const UpmScenarios* set, int64_t first, int64_t last, int32_t threads) {
+  require(set && threads >= 1 && first < last);
+  p.check(*set, first, last);
+  return upm::Range{first, last};
+}
+
+}  // namespace
+
+UPM_EXPORT int32_t upm_abi_version() { return UPM_ABI_VERSION; }
+
+UPM_EXPORT int64_t upm_struct_bytes(int32_t which) {
+  const int64_t bytes[] = {sizeof(UpmProgram), sizeof(UpmBook), sizeof(UpmTable), sizeof(UpmScenarios)};
+  return which >= 0 && which < 4 ? bytes[which] : -1;
+}
+
+UPM_EXPORT int32_t upm_isa_count() { return static_cast<int32_t>(upm::isas().size()); }
+UPM_EXPORT const char* upm_isa_name(int32_t isa) { return isa >= 0 && isa < upm_isa_count() ? upm::isas()[isa].name : ""; }
+UPM_EXPORT int32_t upm_isa_runs(int32_t isa) { return isa >= 0 && isa < upm_isa_count() && upm::isas()[isa].runs(); }
+
+UPM_EXPORT int32_t upm_prepare(const UpmBook* book, int32_t isa, int64_t block_columns, void** prepared, double* value0, int64_t value0_length) {
+  if (isa < 0)
+    for (isa = 0; isa + 1 < upm_isa_count() && !upm_isa_runs(isa);) ++isa;
+  if (!upm_isa_runs(isa)) return UPM_NO_ISA;
+  return guarded([&] {
+    require(book && prepared && value0_length == book->columns - book->linear);
+    std::unique_ptr<Prepared> p(new Prepared(*book, isa, block_columns));
+    std::copy(p->value0.begin(), p->value0.end(), value0);
+    *prepared = p.release();
+  });
+}
+
+UPM_EXPORT void upm_release(void* prepared) { delete static_cast<Prepared*>(prepared); }
+UPM_EXPORT int32_t upm_prepared_isa(const void* prepared) { return prepared ? static_cast<const Prepared*>(prepared)->isa : -1; }
+UPM_EXPORT double upm_cost(const void* prepared, const UpmScenarios* set) { return upm::cost(*static_cast<const Prepared*>(prepared), *set); }
+
+UPM_EXPORT int32_t upm_states(const void* handle, const UpmScenarios* set, int64_t first, int64_t last, int32_t threads, double* out, int64_t length) {
+  return guarded([&] {
+    const Prepared& p = book_of(handle);
+    const auto range = range_of(p, set, first, last, threads);
+    require(length == set->dates * set->states * (last - first));
+    upm::states(p, *set, range, threads, out);
+  });
+}
+
+UPM_EXPORT int32_t upm_unit_pnl(const void* handle, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, int32_t threads, void* out,
+                                int64_t bytes) {
+  return guarded([&] {
+    const Prepared& p = book_of(handle);
+    const auto range = range_of(p, set, first, last, threads);
+    require(horizon >= 0 && horizon < p.book.horizons && bytes == p.book.columns * (last - first) * static_cast<int64_t>(p.stored()));
+    upm::unit_pnl(p, *set, range, horizon, threads, out);
+  });
+}
+
+UPM_EXPORT int32_t upm_row_pnl(const void* handle, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, int32_t threads, double* out,
+                               int64_t length) {
+  return guarded([&] {
+    const Prepared& p = book_of(handle);
+    const auto range = range_of(p, set, first, last, threads);
+    require(horizon >= 0 && horizon < p.book.horizons && length == p.book.rows * (last - first));
+    upm::row_pnl(p, *set, range, horizon, threads, out);
+  });
+}
+
+UPM_EXPORT int32_t upm_row_tail(const void* handle, const UpmScenarios* set, int64_t first, int64_t last, int64_t depth, const double* threshold, int32_t threads,
+                                double* pnl, uint32_t* scenario, int64_t length, double* sums, int64_t sums_length, int64_t* clipped, int64_t clipped_length,
+                                int64_t* not_finite) {
+  return guarded([&] {
+    const Prepared& p = book_of(handle);
+    const auto range = range_of(p, set, first, last, threads);
+    const int64_t slots = p.book.horizons * p.book.rows, blocks = (last - first + UPM_BLOCK - 1) / UPM_BLOCK;
+    require(first % UPM_BLOCK == 0 && depth >= 1 && length == slots * depth && sums_length == blocks * slots * 2 && clipped_length == set->states && not_finite);
+    upm::row_tail(p, *set, range, depth, threshold, threads, upm::TailOut{pnl, scenario, sums, clipped, not_finite});
+  });
+}
+
+UPM_EXPORT int32_t upm_attribution(const void* handle, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, const int64_t* tail_first,
+                                   const uint32_t* tail_scenario, const double* tail_weight, int64_t tail_length, int32_t threads, double* total, int64_t length) {
+  return guarded([&] {
+    const Prepared& p = book_of(handle);
+    const auto range = range_of(p, set, first, last, threads);
+    require(horizon >= 0 && horizon < p.book.horizons && length == p.book.entries && tail_first[0] == 0 && tail_first[p.book.rows] == tail_length);
+    for (int64_t r = 0; r < p.book.rows; ++r) require(tail_first[r] <= tail_first[r + 1]);
+    upm::attribution(p, *set, range, horizon, tail_first, tail_scenario, tail_weight, threads, total);
+  });
+}
+
+UPM_EXPORT int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b,
+                                   const uint32_t* scenario_b, int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads) {
+  return guarded([&] {
+    require(slots >= 0 && depth_a >= 0 && depth_b >= 0 && depth >= 0 && depth <= depth_a + depth_b && threads >= 1);
+    upm::for_each(threads, slots, 64, [&](int, int64_t i) {
+      upm::merge_slot(pnl_a + i * depth_a, scenario_a + i * depth_a, depth_a, pnl_b + i * depth_b, scenario_b + i * depth_b, depth_b, pnl + i * depth,
+                      scenario + i * depth, depth);
+    });
+  });
+}

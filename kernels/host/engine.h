@@ -1,0 +1,69 @@
+// What the instruction-set objects (tile.cpp) and the driver (driver.cpp, tail.cpp, api.cpp) share: plain data only.
+//
+// tile.cpp is compiled once per instruction set and must not instantiate anything from the standard library: an inline
+// function compiled for AVX-512 could be the one the linker keeps for everybody.
+#pragma once
+#include <cstdint>
+
+#include "abi.h"
+
+namespace upm {
+
+constexpr int TILE = UPM_TILE;
+
+// Scratch of one thread for the walk; sizes in doubles.
+struct WalkScratch {
+  double* normal;   // (states, TILE)
+  double* z;        // (states, TILE)
+  double* running;  // (states, TILE) sum of the whole steps so far
+};
+
+struct UnitTask {
+  const UpmBook* book;
+  const UpmProgram* program;
+  const double* states;  // (dates, state_count, TILE)
+  int64_t state_count;   // of the scenario set: at least those of the book
+  const double* value0;  // (columns - linear,)
+  int64_t column_begin, column_end;
+  void* out;  // (column_end - column_begin, out_stride) float or double
+  int64_t out_stride;
+  int32_t live;  // scenarios written a column
+};
+
+// Worst candidates of one row at one horizon, see tail.cpp.
+struct Slots;
+typedef void (*PushFunction)(Slots* slots, int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
+
+struct RowTask {
+  const int64_t* entry_begin;  // (rows,) entries of the row inside the column block
+  const int64_t* entry_end;    // (rows,)
+  const int32_t* column;
+  const double* quantity;
+  int64_t row_begin, row_end;
+  const void* unit;       // (columns of the block, TILE)
+  int64_t column_offset;  // first column of the block
+  int32_t float32;
+  int32_t live;           // scenarios of the tile inside the range
+  double* sum;            // (rows, TILE) carried accumulators, or null when the block holds every column
+  int32_t resume, last;   // whether earlier / no later column blocks exist
+  // where finished sums go: either `out` (rows, out_stride), or the tail
+  double* out;
+  int64_t out_stride;
+  uint32_t first_scenario;
+  int64_t slot0;             // slot of row 0 at this horizon
+  const double* threshold;   // (slots,) read while other threads lower it
+  double* partial;           // (rows, 2) lane sums of the tile
+  Slots* slots;
+  PushFunction push;
+  int64_t not_finite;        // counted by one call of `rows`
+  int64_t* not_finite_total; // shared by all threads
+};
+
+struct TileFunctions {
+  void (*walk)(const UpmScenarios* set, uint32_t first_scenario, int live, double* states, WalkScratch scratch, int64_t* clipped);
+  void (*value0)(const UpmBook* book, double* value0);
+  void (*unit)(const UnitTask* task);
+  void (*rows)(RowTask* task);
+};
+
+}  // namespace upm

@@ -1,0 +1,204 @@
+#include "operations.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "tail.h"
+#include "threads.h"
+
+namespace upm {
+
+namespace {
+
+std::vector<Scratch> scratches(int threads, const Prepared& p, const UpmScenarios& set, bool units, bool sums) {
+  std::vector<Scratch> all;
+  all.reserve(threads);
+  for (int i = 0; i < threads; ++i) all.emplace_back(p, set, units, sums);
+  return all;
+}
+
+void price(const Prepared& p, const UpmScenarios& set, const Scratch& s, int64_t horizon, int64_t begin, int64_t end, void* out, int64_t stride, int live) {
+  const UnitTask task{&p.book, &p.programs[horizon], s.states.get(), set.states, p.value0.data(), begin, end, out, stride, live};
+  p.tile->unit(&task);
+}
+
+// Prices a tile at one horizon block by block and sums its rows; `task` says where the sums go.
+void price_and_sum(const Prepared& p, const UpmScenarios& set, Scratch& s, int64_t horizon, RowTask task) {
+  int64_t not_finite = 0;
+  for (int64_t b = 0; b < p.blocks; ++b) {
+    price(p, set, s, horizon, p.block_first[b], p.block_first[b + 1], s.unit.get(), TILE, TILE);
+    task.entry_begin = p.split[b].data();
+    task.entry_end = p.split[b + 1].data();
+    task.column_offset = p.block_first[b];
+    task.resume = b > 0;
+    task.last = b + 1 == p.blocks;
+    p.tile->rows(&task);
+    not_finite += task.not_finite;
+    task.not_finite = 0;
+  }
+  if (not_finite) __atomic_fetch_add(task.not_finite_total, not_finite, __ATOMIC_RELAXED);
+}
+
+RowTask row_task(const Prepared& p, Scratch& s, int live) {
+  RowTask t{};
+  t.column = p.book.row_column;
+  t.quantity = p.book.row_quantity;
+  t.row_begin = 0;
+  t.row_end = p.book.rows;
+  t.unit = s.unit.get();
+  t.float32 = p.book.store_float32;
+  t.live = live;
+  t.sum = p.blocks > 1 ? s.sum.get() : nullptr;
+  return t;
+}
+
+}  // namespace
+
+void states(const Prepared& p, const UpmScenarios& set, Range range, int threads, double* out) {
+  auto scratch = scratches(threads, p, set, false, false);
+  const int64_t width = range.last - range.first;
+  for_each(threads, range.tiles(), 1, [&](int thread, int64_t tile) {
+    Scratch& s = scratch[thread];
+    s.draw(p, set, range.start(tile), range.live(tile));
+    for (int64_t i = 0; i < set.dates * set.states; ++i)
+      std::copy_n(s.states.get() + i * TILE, range.live(tile), out + i * width + tile * TILE);
+  });
+}
+
+void unit_pnl(const Prepared& p, const UpmScenarios& set, Range range, int64_t horizon, int threads, void* out) {
+  auto scratch = scratches(threads, p, set, false, false);
+  for_each(threads, range.tiles(), 1, [&](int thread, int64_t tile) {
+    Scratch& s = scratch[thread];
+    s.draw(p, set, range.start(tile), range.live(tile));
+    char* at = static_cast<char*>(out) + tile * TILE * static_cast<int64_t>(p.stored());
+    price(p, set, s, horizon, 0, p.book.columns, at, range.last - range.first, range.live(tile));
+  });
+}
+
+void row_pnl(const Prepared& p, const UpmScenarios& set, Range range, int64_t horizon, int threads, double* out) {
+  auto scratch = scratches(threads, p, set, true, true);
+  for_each(threads, range.tiles(), 1, [&](int thread, int64_t tile) {
+    Scratch& s = scratch[thread];
+    s.draw(p, set, range.start(tile), range.live(tile));
+    RowTask task = row_task(p, s, range.live(tile));
+    task.out = out + tile * TILE;
+    task.out_stride = range.last - range.first;
+    price_and_sum(p, set, s, horizon, task);
+  });
+}
+
+// Tiles are taken in waves of consecutive ones. Inside a wave any thread takes any tile and leaves the tile's sums in
+// `partial`; between waves they are added to the block sums in tile order, which makes the sums independent of the threads.
+void row_tail(const Prepared& p, const UpmScenarios& set, Range range, int64_t depth, const double* threshold, int threads, TailOut out) {
+  const int64_t rows = p.book.rows, slots_count = p.book.horizons * rows, tiles = range.tiles();
+  auto scratch = scratches(threads, p, set, true, true);
+  Slots slots(slots_count, depth, range.last - range.first, threshold);
+  const int64_t wave = std::min(tiles, std::max<int64_t>(4 * threads, (int64_t{32} << 20) / (16 * std::max<int64_t>(slots_count, 1))));
+  const Aligned<double> partial = aligned<double>(wave * slots_count * 2);
+  const int64_t blocks = (range.last - range.first + UPM_BLOCK - 1) / UPM_BLOCK;
+  std::fill(out.sums, out.sums + blocks * slots_count * 2, 0.0);
+  *out.not_finite = 0;
+
+  for (int64_t begin = 0; begin < tiles; begin += wave) {
+    const int64_t count = std::min(wave, tiles - begin);
+    for_each(threads, count, 1, [&](int thread, int64_t i) {
+      const int64_t tile = begin + i;
+      Scratch& s = scratch[thread];
+      s.draw(p, set, range.start(tile), range.live(tile));
+      for (int64_t h = 0; h < p.book.horizons; ++h) {
+        RowTask task = row_task(p, s, range.live(tile));
+        task.first_scenario = static_cast<uint32_t>(range.start(tile));
+        task.slot0 = h * rows;
+        task.threshold = slots.threshold.data();
+        task.partial = partial.get() + (i * slots_count + h * rows) * 2;
+        task.slots = &slots;
+        task.push = push_hits;
+        task.not_finite_total = out.not_finite;
+        price_and_sum(p, set, s, h, task);
+      }
+    });
+    const int64_t size = slots_count * 2, grain = 8192;
+    for_each(threads, (size + grain - 1) / grain, 1, [&](int, int64_t part) {
+      const int64_t from = part * grain, to = std::min(size, from + grain);
+      for (int64_t i = 0; i < count; ++i) {
+        double* sums = out.sums + (begin + i) * TILE / UPM_BLOCK * size;
+        const double* tile = partial.get() + i * size;
+        for (int64_t j = from; j < to; ++j) sums[j] += tile[j];
+      }
+    });
+  }
+  for_each(threads, slots_count, 16, [&](int, int64_t slot) { slots.finish(slot, out.pnl + slot * depth, out.scenario + slot * depth); });
+  std::fill(out.clipped, out.clipped + set.states, 0);
+  for (const Scratch& s : scratch)
+    for (int64_t k = 0; k < set.states; ++k) out.clipped[k] += s.clipped[k];
+}
+
+namespace {
+
+// Adds the tail scenarios of one row that lie in the priced tiles. Ascending scenarios, one accumulator an entry.
+template <class Stored>
+void add_row(const Prepared& p, int64_t row, const uint32_t* begin, const uint32_t* end, const double* weight, const std::vector<const void*>& priced, int64_t first,
+             double* total) {
+  for (int64_t e = p.book.row_first[row]; e < p.book.row_first[row + 1]; ++e) {
+    const int64_t column = static_cast<int64_t>(p.book.row_column[e]) * TILE;
+    double sum = total[e];
+    for (const uint32_t* id = begin; id < end; ++id) {
+      const int64_t at = *id - first;
+      sum += weight[id - begin] * static_cast<double>(static_cast<const Stored*>(priced[at / TILE])[column + at % TILE]);
+    }
+    total[e] = sum;
+  }
+}
+
+}  // namespace
+
+// Only tiles that hold a tail scenario are priced: a wave of them in parallel, then the rows in parallel over that wave.
+void attribution(const Prepared& p, const UpmScenarios& set, Range range, int64_t horizon, const int64_t* tail_first, const uint32_t* tail_scenario,
+                 const double* tail_weight, int threads, double* total) {
+  const int64_t tiles = range.tiles();
+  std::vector<unsigned char> wanted(tiles, 0);
+  for (int64_t i = 0; i < tail_first[p.book.rows]; ++i)
+    if (tail_scenario[i] >= range.first && tail_scenario[i] < range.last) wanted[(tail_scenario[i] - range.first) / TILE] = 1;
+  std::vector<int64_t> active;
+  for (int64_t t = 0; t < tiles; ++t)
+    if (wanted[t]) active.push_back(t);
+
+  const int64_t bytes = p.book.columns * TILE * static_cast<int64_t>(p.stored());
+  const int64_t wave = std::max<int64_t>(threads, (int64_t{24} << 20) / std::max<int64_t>(bytes, 1));
+  auto scratch = scratches(threads, p, set, false, false);
+  std::vector<Aligned<char>> buffers;
+  for (int64_t i = 0; i < std::min<int64_t>(wave, active.size()); ++i) buffers.push_back(aligned<char>(bytes));
+
+  std::vector<const void*> priced(tiles, nullptr);
+  for (int64_t begin = 0; begin < static_cast<int64_t>(active.size()); begin += wave) {
+    const int64_t count = std::min<int64_t>(wave, static_cast<int64_t>(active.size()) - begin);
+    for_each(threads, count, 1, [&](int thread, int64_t i) {
+      const int64_t tile = active[begin + i];
+      scratch[thread].draw(p, set, range.start(tile), range.live(tile));
+      price(p, set, scratch[thread], horizon, 0, p.book.columns, buffers[i].get(), TILE, TILE);
+      priced[tile] = buffers[i].get();
+    });
+    const int64_t low = range.start(active[begin]), high = range.start(active[begin + count - 1]) + TILE;
+    for_each(threads, p.book.rows, 8, [&](int, int64_t row) {
+      const uint32_t* all = tail_scenario + tail_first[row];
+      const uint32_t* stop = tail_scenario + tail_first[row + 1];
+      const uint32_t* from = std::lower_bound(all, stop, low, [](uint32_t id, int64_t x) { return id < x; });
+      const uint32_t* to = std::lower_bound(from, stop, std::min(high, range.last), [](uint32_t id, int64_t x) { return id < x; });
+      if (from == to) return;
+      const double* weight = tail_weight + (from - tail_scenario);
+      if (p.book.store_float32)
+        add_row<float>(p, row, from, to, weight, priced, range.first, total);
+      else
+        add_row<double>(p, row, from, to, weight, priced, range.first, total);
+    });
+  }
+}
+
+// Measured on one core: 5 ns a price, 0.08 ns an entry, 4 ns a normal, 0.2 ns a correlation term.
+double cost(const Prepared& p, const UpmScenarios& set) {
+  double states = 1.0 * set.states * set.dates;
+  if (set.kind) states = 4.0 * set.states * (set.terms + set.legs) + 0.2 * set.legs * set.states * set.states;
+  return (states + p.book.horizons * (5.0 * p.book.columns + 0.08 * p.book.entries + 1.0 * p.book.rows)) * isas()[p.isa].cost;
+}
+
+}  // namespace upm

@@ -1,0 +1,134 @@
+#include "prepared.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "tail.h"
+
+namespace upm_plain {
+extern const upm::TileFunctions functions;
+}
+#ifdef UPM_X86_64
+namespace upm_avx2 {
+extern const upm::TileFunctions functions;
+}
+namespace upm_avx512 {
+extern const upm::TileFunctions functions;
+}
+#endif
+
+namespace upm {
+
+const std::vector<Isa>& isas() {
+  static const std::vector<Isa> all = {
+#ifdef UPM_X86_64
+      {"avx512", &upm_avx512::functions,
+       [] {
+         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+       },
+       1.0},
+      {"avx2", &upm_avx2::functions, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, 1.7},
+#endif
+      {"plain", &upm_plain::functions, [] { return true; }, 40.0},
+  };
+  return all;
+}
+
+namespace {
+
+// Doubles or floats of one tile that may fill the L2 cache; the rest is left to the rows that stream past.
+int64_t columns_in_cache(size_t stored) {
+  long bytes = 0;
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+  if (bytes <= 0) bytes = 1 << 20;
+  return std::max<int64_t>(64, static_cast<int64_t>(0.6 * bytes) / static_cast<int64_t>(TILE * stored));
+}
+
+bool inside(int64_t value, int64_t low, int64_t high) { return value >= low && value < high; }
+
+void check_program(const UpmBook& b, const UpmProgram& p) {
+  for (int64_t i = 0; i < b.linear; ++i) require(inside(p.linear_state[i], 0, b.states) && inside(p.linear_date[i], 0, b.dates));
+  for (int64_t g = 0; g < p.groups; ++g) {
+    const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
+    require(inside(i[0], 0, 3) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
+    require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
+    for (int s = 5; s < 8; ++s) require(inside(i[s], -1, b.states));
+  }
+}
+
+}  // namespace
+
+Prepared::Prepared(const UpmBook& source, int isa_, int64_t block_columns) : book(source), isa(isa_) {
+  require(book.columns >= book.linear && book.linear >= 0 && book.rows >= 0 && book.horizons >= 1 && book.dates >= 1 && book.states >= 1);
+  require(book.columns <= INT32_MAX && book.rows <= INT32_MAX);
+  programs.assign(source.programs, source.programs + source.horizons);
+  book.programs = programs.data();
+  for (const UpmProgram& p : programs) check_program(book, p);
+  require(book.row_first[0] == 0 && book.row_first[book.rows] == book.entries);
+  for (int64_t r = 0; r < book.rows; ++r) {
+    require(book.row_first[r] <= book.row_first[r + 1]);
+    for (int64_t e = book.row_first[r]; e < book.row_first[r + 1]; ++e)
+      require(inside(book.row_column[e], e > book.row_first[r] ? book.row_column[e - 1] + 1 : 0, book.columns));
+  }
+
+  tile = isas()[isa].functions;
+  value0.resize(options());
+  tile->value0(&book, value0.data());
+
+  const int64_t width = block_columns > 0 ? block_columns : columns_in_cache(stored());
+  blocks = std::max<int64_t>(1, (book.columns + width - 1) / width);
+  const int64_t even = (book.columns + blocks - 1) / blocks;
+  for (int64_t b = 0; b <= blocks; ++b) {
+    block_first.push_back(std::min(book.columns, b * even));
+    split.emplace_back(book.rows);
+    for (int64_t r = 0; r < book.rows; ++r) {
+      const int32_t* begin = book.row_column + book.row_first[r];
+      const int32_t* end = book.row_column + book.row_first[r + 1];
+      split[b][r] = (b == blocks ? end : std::lower_bound(begin, end, static_cast<int32_t>(block_first[b]))) - book.row_column;
+    }
+  }
+}
+
+int64_t Prepared::widest_block() const {
+  int64_t width = 0;
+  for (int64_t b = 0; b < blocks; ++b) width = std::max(width, block_first[b + 1] - block_first[b]);
+  return width;
+}
+
+void Prepared::check(const UpmScenarios& set, int64_t first, int64_t last) const {
+  require(first >= 0 && first <= last && last <= set.count && set.count <= (int64_t{1} << 32));
+  require(set.states >= book.states && set.dates >= book.dates);
+  if (set.kind == 0) return;
+  for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count));
+  for (int64_t d = 0; d < set.dates; ++d) {
+    require(inside(set.date_leg[d], -1, set.legs) && inside(set.date_whole[d], d ? set.date_whole[d - 1] : 0, set.legs + 1));
+  }
+  for (int64_t g = 0; g < set.legs; ++g) require(set.leg_first_term[g] >= 0 && set.leg_first_term[g] < set.leg_first_term[g + 1] && set.leg_first_term[g + 1] <= set.terms);
+}
+
+Scratch::Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool sums)
+    : states(aligned<double>(set.dates * set.states * TILE)),
+      walk(aligned<double>(set.kind ? 3 * set.states * TILE : 0)),
+      unit(aligned<char>(units ? p.widest_block() * TILE * static_cast<int64_t>(p.stored()) : 0)),
+      sum(aligned<double>(sums && p.blocks > 1 ? p.book.rows * TILE : 0)),
+      clipped(set.states, 0) {}
+
+void Scratch::draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live) {
+  const int64_t size = set.states * TILE;
+  if (set.kind) {
+    p.tile->walk(&set, static_cast<uint32_t>(first), live, states.get(), WalkScratch{walk.get(), walk.get() + size, walk.get() + 2 * size}, clipped.data());
+    return;
+  }
+  for (int64_t i = 0; i < set.dates * set.states; ++i) {
+    const double* from = set.values + i * set.count + first;
+    double* to = states.get() + i * TILE;
+    std::copy(from, from + live, to);
+    std::fill(to + live, to + TILE, from[live - 1]);
+  }
+}
+
+}  // namespace upm

@@ -1,0 +1,68 @@
+// A book ready to be priced, and the scratch of one thread.
+#pragma once
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <vector>
+
+#include "engine.h"
+
+namespace upm {
+
+struct FreeAligned {
+  void operator()(void* p) const { ::operator delete(p, std::align_val_t(64)); }
+};
+template <class T>
+using Aligned = std::unique_ptr<T[], FreeAligned>;
+template <class T>
+Aligned<T> aligned(int64_t count) {
+  return Aligned<T>(static_cast<T*>(::operator new(sizeof(T) * static_cast<size_t>(count > 0 ? count : 1), std::align_val_t(64))));
+}
+
+inline void require(bool holds) {
+  if (!holds) throw std::invalid_argument("argument");
+}
+
+struct Isa {
+  const char* name;
+  const TileFunctions* functions;
+  bool (*runs)();
+  double cost;  // time against AVX-512
+};
+// Instruction sets built in, widest first.
+const std::vector<Isa>& isas();
+
+struct Prepared {
+  Prepared(const UpmBook& source, int isa, int64_t block_columns);
+
+  UpmBook book;
+  std::vector<UpmProgram> programs;
+  int isa;
+  const TileFunctions* tile;
+  std::vector<double> value0;
+  // Columns are priced and summed in blocks that fit the L2 cache; entries of row r in block b: [split[b][r], split[b + 1][r]).
+  int64_t blocks;
+  std::vector<int64_t> block_first;         // (blocks + 1,)
+  std::vector<std::vector<int64_t>> split;  // (blocks + 1)(rows,)
+
+  int64_t options() const { return book.columns - book.linear; }
+  size_t stored() const { return book.store_float32 ? 4 : 8; }
+  int64_t widest_block() const;
+  void check(const UpmScenarios& set, int64_t first, int64_t last) const;
+};
+
+// Scratch of one thread; the states of a tile and what is made from them.
+struct Scratch {
+  Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool sums);
+
+  Aligned<double> states;  // (dates, states, TILE)
+  Aligned<double> walk;    // 3 x (states, TILE)
+  Aligned<char> unit;      // (widest block, TILE) stored type
+  Aligned<double> sum;     // (rows, TILE) where there are several blocks
+  std::vector<int64_t> clipped;
+
+  void draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live);
+};
+
+}  // namespace upm

@@ -1,0 +1,39 @@
+// Streaming worst-k: for every slot (row at a horizon) the `depth` smallest (pnl, scenario) of all that were pushed.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace upm {
+
+struct Candidate {
+  double pnl;
+  uint32_t scenario;
+};
+
+// Order of the tail: by P&L, ties by scenario id. Total on finite numbers, so the kept set depends on no order of pushing.
+inline bool worse(const Candidate& a, const Candidate& b) { return a.pnl < b.pnl || (a.pnl == b.pnl && a.scenario < b.scenario); }
+
+// A slot holds up to `capacity` candidates at or below its threshold. When it is full, the worst `depth` stay and the
+// threshold falls to the largest of them; whatever lies above could not be among the worst `depth`. A thread may read an old,
+// higher threshold: it then pushes candidates that the next compaction drops.
+struct Slots {
+  Slots(int64_t slots, int64_t depth, int64_t range, const double* start);
+
+  int64_t depth, capacity;
+  std::vector<double> threshold;                // (slots,)
+  std::vector<int32_t> count;                   // (slots,)
+  std::vector<unsigned char> lock;              // (slots,)
+  std::unique_ptr<Candidate[]> kept;            // (slots, capacity), pages untouched until used
+
+  void push(int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
+  // Ascending, padded with +inf and 0xFFFFFFFF; out (depth,). One thread a slot.
+  void finish(int64_t slot, double* pnl, uint32_t* scenario);
+};
+
+void push_hits(Slots* slots, int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
+
+void merge_slot(const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b, const uint32_t* scenario_b, int64_t depth_b, double* pnl,
+                uint32_t* scenario, int64_t depth);
+
+}  // namespace upm

@@ -1,0 +1,341 @@
+// One tile of 64 scenarios: states, unit P&L, row sums. Compiled once per instruction set with UPM_ISA (the namespace)
+// and UPM_VECTOR_BYTES; the same operations in the same order in each, so all give the same bits.
+#include "engine.h"
+
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "families.cuh"
+#include "walk.cuh"
+
+namespace UPM_ISA {
+namespace {
+
+using namespace upm;
+
+constexpr int T = TILE;
+
+// ---- states ----------------------------------------------------------------------------------------------------
+
+// z = L n, four factors x four vectors of scenarios at a time: k ascending, multiply then add from 0.
+void correlate(int64_t states, const double* cholesky, const double* normal, double* z) {
+  for (int64_t row = 0; row < states; ++row) {
+    const double* l = cholesky + row * states;
+    double* out = z + row * T;
+    for (int s = 0; s < T; ++s) out[s] = 0.0;
+    for (int64_t k = 0; k <= row; ++k) {
+      const double w = l[k];
+      const double* n = normal + k * T;
+      for (int s = 0; s < T; ++s) out[s] += w * n[s];
+    }
+  }
+}
+
+void draw_leg(const UpmScenarios* set, uint32_t first, int64_t leg, double* normal) {
+  const int begin = set->leg_first_term[leg], end = set->leg_first_term[leg + 1];
+  for (int64_t k = 0; k < set->states; ++k) {
+    double* out = normal + k * T;
+    for (int term = begin; term < end; ++term) {
+      const uint32_t step = set->term_step[term], stream = set->term_stream[term];
+      const double weight = set->term_weight[term];
+      const uint64_t seed = set->seed;
+      const uint32_t factor = (uint32_t)k;
+      if (term == begin)
+        for (int s = 0; s < T; ++s) out[s] = weight * walk_normal(seed, first + (uint32_t)s, factor, step, stream);
+      else
+        for (int s = 0; s < T; ++s) out[s] += weight * walk_normal(seed, first + (uint32_t)s, factor, step, stream);
+    }
+  }
+}
+
+void stretch_leg(const UpmScenarios* set, uint32_t first, int64_t leg, double* z) {
+  alignas(64) double factor[T];
+  const UpmTable m = set->mixing;
+  const uint32_t step = set->leg_step[leg], stream = (uint32_t)set->mixing_stream;
+  const uint64_t seed = set->seed;
+  const int cells = (int)m.cells;
+  for (int s = 0; s < T; ++s) factor[s] = walk_stretch(walk_normal(seed, first + (uint32_t)s, 0u, step, stream), m.low, m.inverse_width, cells, m.coefficients);
+  for (int64_t k = 0; k < set->states; ++k)
+    for (int s = 0; s < T; ++s) z[k * T + s] *= factor[s];
+}
+
+// z becomes the factor's move over the leg.
+void move_leg(const UpmScenarios* set, int64_t leg, int live, double* z, int64_t* clipped) {
+  const double root = set->leg_root[leg];
+  for (int64_t k = 0; k < set->states; ++k) {
+    double* y = z + k * T;
+    if (set->marginal[k] >= 0) {
+      const UpmTable m = set->tables[set->marginal[k]];
+      const int cells = (int)m.cells;
+      for (int s = 0; s < T; ++s) y[s] = odd_smooth_table(y[s], m.low, m.inverse_width, cells, m.coefficients);
+    }
+    const double scale = set->scale[k], cap = set->max_log_move[k];
+    int64_t met = 0;
+    for (int s = 0; s < live; ++s) met += walk_clipped(y[s], scale, cap);
+    clipped[k] += met;
+    for (int s = 0; s < T; ++s) y[s] = walk_move(y[s], scale, cap, root);
+  }
+}
+
+void leg_moves(const UpmScenarios* set, uint32_t first, int live, int64_t leg, WalkScratch w, int64_t* clipped) {
+  draw_leg(set, first, leg, w.normal);
+  correlate(set->states, set->cholesky, w.normal, w.z);
+  if (set->has_mixing) stretch_leg(set, first, leg, w.z);
+  move_leg(set, leg, live, w.z, clipped);
+}
+
+void walk(const UpmScenarios* set, uint32_t first, int live, double* states, WalkScratch w, int64_t* clipped) {
+  const int64_t size = set->states * T;
+  for (int64_t i = 0; i < size; ++i) w.running[i] = 0.0;
+  int64_t date = 0, whole = 0, in_z = -1;  // in_z: the leg whose moves are in z; dates that share one count it once
+  for (;;) {
+    for (; date < set->dates && set->date_whole[date] == whole; ++date) {
+      double* out = states + date * size;
+      const bool part = set->date_leg[date] >= 0;
+      if (part && set->date_leg[date] != in_z) leg_moves(set, first, live, in_z = set->date_leg[date], w, clipped);
+      for (int64_t k = 0; k < set->states; ++k) {
+        const double centre = set->centre[date * set->states + k];
+        for (int s = 0; s < T; ++s) {
+          const double x = w.running[k * T + s];
+          out[k * T + s] = (part ? x + w.z[k * T + s] : x) + centre;
+        }
+      }
+    }
+    if (date == set->dates) break;
+    leg_moves(set, first, live, in_z = whole, w, clipped);
+    for (int64_t i = 0; i < size; ++i) w.running[i] += w.z[i];
+    ++whole;
+  }
+}
+
+// ---- unit P&L --------------------------------------------------------------------------------------------------
+
+inline __attribute__((always_inline)) Terms terms_of(const UpmBook* book, int64_t option) {
+  const int64_t options = book->columns - book->linear;
+  const double* t = book->terms + option;
+  return Terms{t[0], t[options], t[2 * options], t[3 * options], t[4 * options]};
+}
+
+const GroupIntegers* integers_of(const UpmProgram* p, int64_t group) { return (const GroupIntegers*)(p->group_integers + group * UPM_GROUP_INTEGERS); }
+const GroupReals* reals_of(const UpmProgram* p, int64_t group) { return (const GroupReals*)(p->group_reals + group * UPM_GROUP_REALS); }
+
+void value0(const UpmBook* book, double* out) {
+  const UpmProgram* p = book->programs;
+  for (int64_t i = 0; i < p->groups; ++i) {
+    const GroupIntegers g = *integers_of(p, i);
+    const GroupReals r = *reals_of(p, i);
+    const European zero = european_share(g, r, GroupStates{0.0, 0.0, 0.0, 0.0});
+    const double root_years = upm::sqrt(r.expiry_years);
+    for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c)
+      out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, g.sticky_moneyness != 0);
+  }
+}
+
+// Stores value - value0 of one column.
+inline __attribute__((always_inline)) void write(const UnitTask* task, int64_t column, const double* value, double start) {
+  const int64_t at = (column - task->column_begin) * task->out_stride;
+  const int live = task->live;
+  if (task->book->store_float32) {
+    float* out = (float*)task->out + at;
+    if (live == T)
+      for (int s = 0; s < T; ++s) out[s] = (float)(value[s] - start);
+    else
+      for (int s = 0; s < live; ++s) out[s] = (float)(value[s] - start);
+  } else {
+    double* out = (double*)task->out + at;
+    if (live == T)
+      for (int s = 0; s < T; ++s) out[s] = value[s] - start;
+    else
+      for (int s = 0; s < live; ++s) out[s] = value[s] - start;
+  }
+}
+
+struct Columns {
+  const UnitTask* task;
+  const GroupIntegers* integers;
+  const GroupReals* reals;
+  const double *level, *forward, *volatility, *settlement;
+  int64_t begin, end;
+};
+
+inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) { return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s]}; }
+
+template <bool STICKY>
+void price_european_columns(const Columns& c) {
+  alignas(64) double forward[T], log_change[T], times[T], plus[T], unit[T], value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  for (int s = 0; s < T; ++s) {
+    const European x = european_share(g, r, states_at(c, s));
+    forward[s] = x.forward, log_change[s] = x.log_change, times[s] = x.times, plus[s] = x.plus, unit[s] = x.unit;
+  }
+  const double root_years = upm::sqrt(r.remaining_years);
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s)
+      value[s] = european_value(r, European{forward[s], log_change[s], times[s], plus[s], unit[s]}, t, root_years, r.discount, STICKY);
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
+void price_european(const Columns& c) { c.integers->sticky_moneyness ? price_european_columns<true>(c) : price_european_columns<false>(c); }
+
+// Families that are cheap: shared numbers are computed again for every column.
+#define UPM_CHEAP_FAMILY(name)                                                                             \
+  void price_##name(const Columns& c) {                                                                    \
+    alignas(64) double value[T];                                                                           \
+    const GroupIntegers g = *c.integers;                                                                   \
+    const GroupReals r = *c.reals;                                                                         \
+    for (int64_t column = c.begin; column < c.end; ++column) {                                             \
+      const int64_t option = column - c.task->book->linear;                                                \
+      const Terms t = terms_of(c.task->book, option);                                                      \
+      for (int s = 0; s < T; ++s) value[s] = name##_value(name##_share(g, r, states_at(c, s)), t);         \
+      write(c.task, column, value, c.task->value0[option]);                                                \
+    }                                                                                                      \
+  }
+UPM_CHEAP_FAMILY(settled_option)
+UPM_CHEAP_FAMILY(inverse_future)
+#undef UPM_CHEAP_FAMILY
+
+void unit(const UnitTask* task) {
+#define UPM_FAMILY(name, prefix) price_##prefix,
+  static void (*const price[])(const Columns&) = {
+#include "families.def"
+  };
+#undef UPM_FAMILY
+  const UpmBook* book = task->book;
+  const UpmProgram* p = task->program;
+  alignas(64) double value[T];
+  const int64_t linear_end = task->column_end < book->linear ? task->column_end : book->linear;
+  for (int64_t column = task->column_begin; column < linear_end; ++column) {
+    const double* x = task->states + (p->linear_date[column] * task->state_count + p->linear_state[column]) * T;
+    for (int s = 0; s < T; ++s) value[s] = upm::exp(x[s]);
+    write(task, column, value, 1.0);
+  }
+  for (int64_t i = 0; i < p->groups; ++i) {
+    const GroupIntegers* g = integers_of(p, i);
+    const int64_t begin = g->first > task->column_begin ? g->first : task->column_begin;
+    const int64_t end = g->first + g->count < task->column_end ? g->first + g->count : task->column_end;
+    if (begin >= end) continue;
+    // a state that does not apply is -1: any row will do, it is not used
+    const double* at = task->states + (int64_t)g->date * task->state_count * T;
+    const double* level = at + (int64_t)(g->level_state < 0 ? 0 : g->level_state) * T;
+    const double* settlement = g->settle_date < 0 ? level : level + (int64_t)(g->settle_date - g->date) * task->state_count * T;
+    price[g->family](Columns{task, g, reals_of(p, i), level, at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T,
+                             at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T, settlement, begin, end});
+  }
+}
+
+// ---- rows ------------------------------------------------------------------------------------------------------
+
+constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
+constexpr int PART = 8 * W;              // scenarios with eight accumulators live
+typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
+typedef float Half __attribute__((vector_size(UPM_VECTOR_BYTES / 2)));
+typedef Vector Loose __attribute__((aligned(8), may_alias));
+
+inline __attribute__((always_inline)) Vector widen(const double* p) { return *(const Vector*)p; }
+inline __attribute__((always_inline)) Vector widen(const float* p) { return __builtin_convertvector(*(const Half*)p, Vector); }
+
+// acc (T,) += sum over entries of quantity x unit, entries ascending, multiply then add.
+template <class Stored>
+inline __attribute__((always_inline)) void add_entries(const int32_t* column, const double* quantity, int64_t count, const Stored* unit, double* acc) {
+  for (int part = 0; part < T; part += PART) {
+    Vector* a = (Vector*)(acc + part);
+    Vector a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
+    for (int64_t e = 0; e < count; ++e) {
+      const Stored* u = unit + (int64_t)column[e] * T + part;
+      const double q = quantity[e];
+      a0 += q * widen(u);
+      a1 += q * widen(u + W);
+      a2 += q * widen(u + 2 * W);
+      a3 += q * widen(u + 3 * W);
+      a4 += q * widen(u + 4 * W);
+      a5 += q * widen(u + 5 * W);
+      a6 += q * widen(u + 6 * W);
+      a7 += q * widen(u + 7 * W);
+    }
+    a[0] = a0, a[1] = a1, a[2] = a2, a[3] = a3, a[4] = a4, a[5] = a5, a[6] = a6, a[7] = a7;
+  }
+}
+
+// Bit s is set where pnl[s] <= threshold.
+inline __attribute__((always_inline)) uint64_t at_or_below(const double* pnl, double threshold) {
+  uint64_t bits = 0;
+#if defined(__AVX512F__)
+  const __m512d t = _mm512_set1_pd(threshold);
+  for (int i = 0; i < T / 8; ++i) bits |= (uint64_t)_mm512_cmp_pd_mask(_mm512_load_pd(pnl + 8 * i), t, _CMP_LE_OQ) << (8 * i);
+#elif defined(__AVX2__)
+  const __m256d t = _mm256_set1_pd(threshold);
+  for (int i = 0; i < T / 4; ++i) bits |= (uint64_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_load_pd(pnl + 4 * i), t, _CMP_LE_OQ)) << (4 * i);
+#elif defined(__SSE2__)
+  const __m128d t = _mm_set1_pd(threshold);
+  for (int i = 0; i < T / 2; ++i) bits |= (uint64_t)_mm_movemask_pd(_mm_cmple_pd(_mm_load_pd(pnl + 2 * i), t)) << (2 * i);
+#else
+  for (int s = 0; s < T; ++s) bits |= (uint64_t)(pnl[s] <= threshold) << s;
+#endif
+  return bits;
+}
+
+// Sum and sum of squares of one tile: eight lanes, each ascending, then the lanes ascending.
+inline __attribute__((always_inline)) void lane_sums(const double* pnl, double* out) {
+  alignas(64) double lane[8], square[8];
+  for (int l = 0; l < 8; ++l) lane[l] = square[l] = 0.0;
+  for (int i = 0; i < T; i += 8)
+    for (int l = 0; l < 8; ++l) lane[l] += pnl[i + l], square[l] += pnl[i + l] * pnl[i + l];
+  double a = 0.0, b = 0.0;
+  for (int l = 0; l < 8; ++l) a += lane[l], b += square[l];
+  out[0] = a, out[1] = b;
+}
+
+int64_t count_not_finite(const double* pnl, int live) {
+  int64_t count = 0;
+  for (int s = 0; s < live; ++s) count += !(pnl[s] - pnl[s] == 0.0);
+  return count;
+}
+
+inline __attribute__((always_inline)) void finish_row(RowTask* task, int64_t row, double* acc) {
+  const int live = task->live;
+  if (task->out) {
+    double* out = task->out + row * task->out_stride;
+    for (int s = 0; s < live; ++s) out[s] = acc[s];
+    return;
+  }
+  if (live < T)
+    for (int s = live; s < T; ++s) acc[s] = 0.0;
+  double* partial = task->partial + 2 * row;
+  lane_sums(acc, partial);
+  if (!(partial[1] - partial[1] == 0.0)) task->not_finite += count_not_finite(acc, live);
+  const int64_t slot = task->slot0 + row;
+  double threshold;
+  __atomic_load(task->threshold + slot, &threshold, __ATOMIC_RELAXED);
+  const uint64_t hits = at_or_below(acc, threshold) & (live < T ? ((uint64_t)1 << live) - 1 : ~(uint64_t)0);
+  if (hits) task->push(task->slots, slot, acc, hits, task->first_scenario);
+}
+
+template <class Stored>
+void sum_rows(RowTask* task) {
+  const Stored* unit = (const Stored*)task->unit - task->column_offset * T;
+  alignas(64) double local[T];
+  for (int64_t row = task->row_begin; row < task->row_end; ++row) {
+    double* acc = task->sum ? task->sum + row * T : local;
+    if (!task->resume)
+      for (int s = 0; s < T; ++s) acc[s] = 0.0;
+    const int64_t begin = task->entry_begin[row];
+    add_entries(task->column + begin, task->quantity + begin, task->entry_end[row] - begin, unit, acc);
+    if (task->last) finish_row(task, row, acc);
+  }
+}
+
+void rows(RowTask* task) { task->float32 ? sum_rows<float>(task) : sum_rows<double>(task); }
+
+}  // namespace
+
+extern const upm::TileFunctions functions;
+const upm::TileFunctions functions = {walk, value0, unit, rows};
+
+}  // namespace UPM_ISA

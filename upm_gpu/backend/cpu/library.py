@@ -1,0 +1,156 @@
+"""libupm_host: finding it, checking it, and its C types.
+
+The library is part of the wheel (`upm_gpu/lib/libupm_host.so`). A pure-Python install has none; a stale one has another
+ABI version or other struct sizes. Both are said aloud by `load`, with a reason code, and never guessed around.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.ctypeslib import ndpointer
+from numpy.typing import NDArray
+
+from upm_gpu.errors import CapacityError, DeviceError
+
+ABI_VERSION = 1
+OK, BAD_ARGUMENT, NO_MEMORY, NO_ISA = 0, 1, 2, 3
+
+_POINTER = ctypes.c_void_p
+_I32, _I64, _U64, _F64 = ctypes.c_int32, ctypes.c_int64, ctypes.c_uint64, ctypes.c_double
+
+
+class ProgramStruct(ctypes.Structure):
+    """UpmProgram of kernels/host/abi.h."""
+
+    _fields_ = (("groups", _I64), ("linear_state", _POINTER), ("linear_date", _POINTER), ("group_integers", _POINTER), ("group_reals", _POINTER))
+
+
+class BookStruct(ctypes.Structure):
+    """UpmBook."""
+
+    _fields_ = (
+        ("columns", _I64), ("linear", _I64), ("dates", _I64), ("states", _I64), ("horizons", _I64), ("rows", _I64), ("entries", _I64),
+        ("terms", _POINTER), ("programs", ctypes.POINTER(ProgramStruct)), ("row_first", _POINTER), ("row_column", _POINTER),
+        ("row_quantity", _POINTER), ("store_float32", _I32), ("reserved", _I32),
+    )
+
+
+class TableStruct(ctypes.Structure):
+    """UpmTable."""
+
+    _fields_ = (("low", _F64), ("inverse_width", _F64), ("cells", _I64), ("coefficients", _POINTER))
+
+
+class ScenariosStruct(ctypes.Structure):
+    """UpmScenarios."""
+
+    _fields_ = (
+        ("kind", _I32), ("has_mixing", _I32), ("states", _I64), ("dates", _I64), ("count", _I64), ("values", _POINTER), ("seed", _U64),
+        ("cholesky", _POINTER), ("scale", _POINTER), ("max_log_move", _POINTER), ("marginal", _POINTER), ("tables", ctypes.POINTER(TableStruct)),
+        ("table_count", _I64), ("mixing", TableStruct), ("mixing_stream", _I64), ("legs", _I64), ("terms", _I64), ("leg_step", _POINTER),
+        ("leg_root", _POINTER), ("leg_first_term", _POINTER), ("term_stream", _POINTER), ("term_step", _POINTER), ("term_weight", _POINTER),
+        ("date_whole", _POINTER), ("date_leg", _POINTER), ("centre", _POINTER),
+    )
+
+
+STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct)
+"""in the order of upm_struct_bytes"""
+
+
+def library_path() -> Path:
+    """Where the wheel or an editable install keeps the library."""
+    return Path(str(files("upm_gpu").joinpath("lib", "libupm_host.so")))
+
+
+def _array(dtype: type, dimensions: int, *, writable: bool = False) -> type:
+    return ndpointer(dtype, ndim=dimensions, flags=("C_CONTIGUOUS", "WRITEABLE") if writable else "C_CONTIGUOUS")
+
+
+def _signatures() -> dict[str, tuple[Any, tuple[Any, ...]]]:
+    f64, u32, i64 = np.float64, np.uint32, np.int64
+    book, scenarios = ctypes.POINTER(BookStruct), ctypes.POINTER(ScenariosStruct)
+    where = (_POINTER, scenarios, _I64, _I64)
+    out = {"writable": True}
+    return {
+        "upm_isa_count": (_I32, ()),
+        "upm_isa_name": (ctypes.c_char_p, (_I32,)),
+        "upm_isa_runs": (_I32, (_I32,)),
+        "upm_prepare": (_I32, (book, _I32, _I64, ctypes.POINTER(_POINTER), _array(f64, 1, **out), _I64)),
+        "upm_release": (None, (_POINTER,)),
+        "upm_prepared_isa": (_I32, (_POINTER,)),
+        "upm_cost": (_F64, (_POINTER, scenarios)),
+        "upm_states": (_I32, (*where, _I32, _array(f64, 3, **out), _I64)),
+        "upm_unit_pnl": (_I32, (*where, _I64, _I32, _POINTER, _I64)),
+        "upm_row_pnl": (_I32, (*where, _I64, _I32, _array(f64, 2, **out), _I64)),
+        "upm_row_tail": (_I32, (*where, _I64, _POINTER, _I32, _array(f64, 3, **out), _array(u32, 3, **out), _I64, _array(f64, 4, **out), _I64,
+                                _array(i64, 1, **out), _I64, ctypes.POINTER(_I64))),
+        "upm_attribution": (_I32, (*where, _I64, _array(i64, 1), _array(u32, 1), _array(f64, 1), _I64, _I32, _array(f64, 1, **out), _I64)),
+        "upm_merge_tails": (_I32, (_I64, _array(f64, 3), _array(u32, 3), _I64, _array(f64, 3), _array(u32, 3), _I64, _array(f64, 3, **out),
+                                   _array(u32, 3, **out), _I64, _I32)),
+    }
+
+
+@lru_cache(maxsize=4)
+def load(path: Path | None = None) -> ctypes.CDLL:
+    """The checked library. Raises DeviceError: UPM-DV-010 missing, 011 cannot be opened, 012 another ABI."""
+    where = path or library_path()
+    if not where.is_file():
+        raise DeviceError("UPM-DV-010", f"the compiled engine {where} is missing (a pure-Python install). Install a C++ compiler and install again, or use --device reference.")
+    try:
+        library = ctypes.CDLL(str(where))
+    except OSError as error:
+        raise DeviceError("UPM-DV-011", f"the compiled engine {where} cannot be opened: {error}. Install again, or use --device reference.") from error
+    remedy = "It belongs to another version: install again, or use --device reference."
+    try:
+        version = library.upm_abi_version
+        size = library.upm_struct_bytes
+    except AttributeError as error:
+        raise DeviceError("UPM-DV-012", f"{where} is not the compiled engine: it has no upm_abi_version. {remedy}") from error
+    version.restype, size.restype, size.argtypes = _I32, _I64, (_I32,)
+    if version() != ABI_VERSION:
+        raise DeviceError("UPM-DV-012", f"the compiled engine {where} has ABI {version()}, this package needs {ABI_VERSION}. {remedy}")
+    for i, struct in enumerate(STRUCTS):
+        if size(i) != ctypes.sizeof(struct):
+            raise DeviceError("UPM-DV-012", f"the compiled engine {where}: {struct.__name__} has {size(i)} bytes, this package has {ctypes.sizeof(struct)}. {remedy}")
+    for name, (result, arguments) in _signatures().items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def check(status: int, what: str) -> None:
+    """Turn a status into the error of the tree."""
+    if status == OK:
+        return
+    if status == NO_MEMORY:
+        raise CapacityError("UPM-CP-010", f"{what}: not enough memory. Use a smaller chunk, fewer scenarios or fewer threads.")
+    if status == NO_ISA:
+        raise DeviceError("UPM-DV-013", f"{what}: this processor lacks the instruction set asked for. Leave it to the engine, or ask for plain.")
+    if status == BAD_ARGUMENT:
+        raise DeviceError("UPM-DV-014", f"{what}: the compiled engine refused its arguments (shapes, ranges or indices do not agree).")
+    raise DeviceError("UPM-DV-015", f"{what}: the compiled engine failed (status {status}).")
+
+
+class Keep:
+    """Arrays lent to C as bare pointers, kept alive beside the struct that holds them."""
+
+    def __init__(self) -> None:
+        self.arrays: list[Any] = []
+
+    def __call__(self, array: Any, dtype: type, shape: tuple[int, ...]) -> int:
+        """Address of a contiguous array of exactly this dtype and shape."""
+        held: NDArray = np.ascontiguousarray(array, dtype)
+        if held.shape != shape:
+            raise DeviceError("UPM-DV-014", f"an array of the compiled book or scenario set has shape {held.shape}, expected {shape}.")
+        self.arrays.append(held)
+        return held.ctypes.data
+
+
+Function = Callable[..., int]

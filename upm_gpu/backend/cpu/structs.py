@@ -1,0 +1,62 @@
+"""Compiled books and scenario sets as the C structs of libupm_host."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from upm_gpu.backend.cpu.library import BookStruct, Keep, ProgramStruct, ScenariosStruct, TableStruct
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
+from upm_gpu.scenario.sets import Explicit, ScenarioSet, SmoothTable, Walk
+
+
+def book_struct(compiled: Compiled, rows: Rows, float32: bool) -> tuple[BookStruct, Keep]:
+    """UpmBook of a compiled book and its rows."""
+    keep = Keep()
+    programs = (ProgramStruct * len(compiled.programs))()
+    for struct, program in zip(programs, compiled.programs, strict=True):
+        groups = len(program.group_integers)
+        struct.groups = groups
+        struct.linear_state = keep(program.linear_state, np.int32, (compiled.linear,))
+        struct.linear_date = keep(program.linear_date, np.int32, (compiled.linear,))
+        struct.group_integers = keep(program.group_integers, np.int32, (groups, len(GROUP_INTEGERS)))
+        struct.group_reals = keep(program.group_reals, np.float64, (groups, len(GROUP_REALS)))
+    keep.arrays.append(programs)
+    entries = len(rows.column)
+    book = BookStruct(
+        columns=compiled.columns, linear=compiled.linear, dates=len(compiled.dates), states=len(compiled.state_names),
+        horizons=len(compiled.programs), rows=rows.count, entries=entries,
+        terms=keep(compiled.terms, np.float64, (len(TERM_REALS), compiled.columns - compiled.linear)), programs=programs,
+        row_first=keep(rows.first, np.int64, (rows.count + 1,)), row_column=keep(rows.column, np.int32, (entries,)),
+        row_quantity=keep(rows.quantity, np.float64, (entries,)), store_float32=int(float32),
+    )
+    return book, keep
+
+
+def _table(table: SmoothTable, keep: Keep) -> TableStruct:
+    cells = len(table.coefficients)
+    return TableStruct(low=table.low, inverse_width=table.inverse_width, cells=cells, coefficients=keep(table.coefficients, np.float64, (cells, 8)))
+
+
+def scenarios_struct(scenarios: ScenarioSet) -> tuple[ScenariosStruct, Keep]:
+    """UpmScenarios of a walk or an explicit set."""
+    keep = Keep()
+    if isinstance(scenarios, Explicit):
+        dates, states, count = scenarios.values.shape
+        return ScenariosStruct(kind=0, states=states, dates=dates, count=count, values=keep(scenarios.values, np.float64, (dates, states, count))), keep
+    walk: Walk = scenarios
+    size, dates, legs, terms = len(walk.state_names), len(walk.dates), len(walk.leg_step), len(walk.term_step)
+    tables = (TableStruct * max(len(walk.tables), 1))(*[_table(t, keep) for t in walk.tables])
+    keep.arrays.append(tables)
+    struct = ScenariosStruct(
+        kind=1, has_mixing=int(walk.mixing is not None), states=size, dates=dates, count=walk.count, seed=walk.seed,
+        cholesky=keep(walk.cholesky, np.float64, (size, size)), scale=keep(walk.scale, np.float64, (size,)),
+        max_log_move=keep(walk.max_log_move, np.float64, (size,)), marginal=keep(walk.marginal, np.int32, (size,)), tables=tables,
+        table_count=len(walk.tables), mixing_stream=walk.mixing_stream, legs=legs, terms=terms, leg_step=keep(walk.leg_step, np.uint32, (legs,)),
+        leg_root=keep(walk.leg_root, np.float64, (legs,)), leg_first_term=keep(walk.leg_first_term, np.int32, (legs + 1,)),
+        term_stream=keep(walk.term_stream, np.uint32, (terms,)), term_step=keep(walk.term_step, np.uint32, (terms,)),
+        term_weight=keep(walk.term_weight, np.float64, (terms,)), date_whole=keep(walk.date_whole, np.int32, (dates,)),
+        date_leg=keep(walk.date_leg, np.int32, (dates,)), centre=keep(walk.centre, np.float64, (dates, size)),
+    )
+    if walk.mixing is not None:
+        struct.mixing = _table(walk.mixing, keep)
+    return struct, keep
