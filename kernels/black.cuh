@@ -1,4 +1,5 @@
 // European options: Black (1976), "The pricing of commodity contracts". Twin: upm_gpu/formula/black.py.
+// This is the price of the scenario loop; Greeks, inverse and implied volatility of one case: european.cuh (european_values).
 #ifndef UPM_BLACK_CUH
 #define UPM_BLACK_CUH
 
