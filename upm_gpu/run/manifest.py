@@ -27,7 +27,9 @@ def _version(distribution: str) -> str:
 
 
 def program_version() -> str:
-    return _version("upm-gpu") or "unknown"
+    from upm_gpu import __version__
+
+    return __version__
 
 
 def versions() -> dict[str, str]:

@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Reject
+from upm_gpu.domain.tables import escape_cell
 from upm_gpu.errors import UpmError
 from upm_gpu.run import durable
 from upm_gpu.run.folder import RunFolder, json_bytes
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 Column = Sequence[Any] | NDArray[Any]
@@ -38,7 +40,7 @@ TYPES: Mapping[str, str] = {
     "raw": "string", "rank": "int32", "scenario": "uint32", "line": "int64", "horizon": "float64", "level": "float64",
     "limit": "float64", "margin_ratio": "float64",
 }
-"""types of columns by name; any other column takes the type of its array"""
+"""types of columns of the result files by name; any other column takes the type of its array"""
 
 NULLABLE = frozenset({"margin_ratio", "limit", "implied_volatility", "realised_loss"})
 """columns of the margin files that may be empty; NaN or infinity anywhere else is a fault, never written"""
@@ -54,23 +56,23 @@ REQUIRED = {
 
 @dataclass(frozen=True)
 class Results:
-    """What a run leaves; tables are columns of equal length by name, in the order they are written."""
+    """What a run leaves; tables are columns of equal length by name (or a data frame), in the order they are written."""
 
-    margin: Columns
-    contributions: Columns
-    worst_scenarios: Columns
-    calls: Columns
+    margin: Columns | pd.DataFrame
+    contributions: Columns | pd.DataFrame
+    worst_scenarios: Columns | pd.DataFrame
+    calls: Columns | pd.DataFrame
     rejects: Sequence[Reject] = ()
-    margin_by_netting_set: Columns | None = None
-    greeks: Columns | None = None
-    report: Mapping[str, Columns | Mapping[str, Any]] = field(default_factory=dict)
+    margin_by_netting_set: Columns | pd.DataFrame | None = None
+    greeks: Columns | pd.DataFrame | None = None
+    report: Mapping[str, Columns | pd.DataFrame | Mapping[str, Any]] = field(default_factory=dict)
     """inputs of the report by file name under `report/`: `.parquet` takes columns, `.json` a mapping"""
 
 
-def _arrow_type(name: str, values: Column) -> pa.DataType:
+def _arrow_type(name: str, values: Column, strict: bool) -> pa.DataType:
     import pyarrow as pa
 
-    if name in TYPES:
+    if strict and name in TYPES:
         return pa.type_for_alias(TYPES[name])
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return pa.from_numpy_dtype(values.dtype)
@@ -86,6 +88,20 @@ def _arrow_type(name: str, values: Column) -> pa.DataType:
     return pa.string()
 
 
+def plain(columns: Columns | pd.DataFrame) -> Columns:
+    """Columns of a data frame as arrays (text as objects, null as None); a mapping as it is."""
+    if isinstance(columns, Mapping):
+        return columns
+    found: dict[str, Column] = {}
+    for name in columns.columns:
+        series = columns[name]
+        if series.dtype.kind in "fiub" and isinstance(series.dtype, np.dtype):
+            found[str(name)] = series.to_numpy()
+        else:
+            found[str(name)] = [None if gone else value for value, gone in zip(series.tolist(), series.isna().tolist(), strict=True)]
+    return found
+
+
 def table(columns: Columns, strict: str = "") -> pa.Table:
     """Columns as an Arrow table with an explicit schema and no metadata; NaN becomes null.
 
@@ -96,7 +112,7 @@ def table(columns: Columns, strict: str = "") -> pa.Table:
 
     fields, arrays = [], []
     for name, values in columns.items():
-        kind = _arrow_type(name, values)
+        kind = _arrow_type(name, values, bool(strict))
         if pa.types.is_floating(kind):
             numbers = np.array([np.nan if v is None else v for v in values] if not isinstance(values, np.ndarray) else values, dtype=kind.to_pandas_dtype())
             if strict and name not in NULLABLE and not np.isfinite(numbers).all():
@@ -125,11 +141,6 @@ def parquet_bytes(content: pa.Table) -> memoryview:
                    version="2.6", data_page_version="1.0", use_dictionary=True, write_statistics=True,
                    write_page_checksum=True, store_schema=False)
     return memoryview(sink.getvalue())
-
-
-def escape_cell(text: str) -> str:
-    """A text cell that no spreadsheet runs: an apostrophe before `= + - @`, tab or carriage return."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _cell(value: Any) -> str:
@@ -162,7 +173,8 @@ def reject_columns(rejects: Sequence[Reject]) -> Columns:
     return {name: [getattr(r, name) for r in rejects] for name in ("file", "line", "column", "code", "message", "raw")}
 
 
-def _ordered(name: str, columns: Columns) -> Columns:
+def _ordered(name: str, columns: Columns | pd.DataFrame) -> Columns:
+    columns = plain(columns)
     missing = [c for c in REQUIRED[name] if c not in columns]
     if missing:
         raise ValueError(f"{name} lacks the columns {missing}")
@@ -176,8 +188,8 @@ def write_results(run: RunFolder, results: Results) -> dict[str, int]:
         "margin.parquet": margin,
         "contributions.parquet": _ordered("contributions", results.contributions),
         "worst_scenarios.parquet": _ordered("worst_scenarios", results.worst_scenarios),
-        "margin_by_netting_set.parquet": results.margin_by_netting_set,
-        "greeks.parquet": results.greeks,
+        "margin_by_netting_set.parquet": None if results.margin_by_netting_set is None else plain(results.margin_by_netting_set),
+        "greeks.parquet": None if results.greeks is None else plain(results.greeks),
     }
     rows = {}
     for name, columns in tables.items():
@@ -185,7 +197,7 @@ def write_results(run: RunFolder, results: Results) -> dict[str, int]:
             content = table(columns, strict=name)
             rows[name] = content.num_rows
             durable.write_file(run.path / name, parquet_bytes(content))
-    for name, columns in {"margin.csv": margin, "calls.csv": results.calls, "rejects.csv": reject_columns(results.rejects)}.items():
+    for name, columns in {"margin.csv": margin, "calls.csv": plain(results.calls), "rejects.csv": reject_columns(results.rejects)}.items():
         durable.write_file(run.path / name, csv_bytes(columns))
         rows[name] = len(next(iter(columns.values()), ()))
     for name, value in results.report.items():
@@ -193,12 +205,12 @@ def write_results(run: RunFolder, results: Results) -> dict[str, int]:
     return rows
 
 
-def write_report_input(run: RunFolder, name: str, value: Columns | Mapping[str, Any]) -> None:
+def write_report_input(run: RunFolder, name: str, value: Columns | pd.DataFrame | Mapping[str, Any]) -> None:
     """Write one file under `report/`: columns for `.parquet`, a JSON value for `.json`."""
     path = durable.inside(run.path, f"report/{name}")
     durable.make_folder(path.parent)
     if name.endswith(".parquet"):
-        durable.write_file(path, parquet_bytes(table(value)))
+        durable.write_file(path, parquet_bytes(table(plain(value))))
     elif name.endswith(".json"):
         durable.write_file(path, json_bytes(value))
     else:

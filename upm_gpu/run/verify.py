@@ -6,8 +6,8 @@ import json
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from upm_gpu.errors import InputError, IntegrityError, UsageError
 from upm_gpu.run import durable
@@ -17,18 +17,6 @@ from upm_gpu.run.log import LOG
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9._+-]*(?:/[A-Za-z0-9_][A-Za-z0-9._+-]*)*)")
 _SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What `verify_run` found in a run that is whole."""
-
-    path: Path
-    files: int
-    bytes: int
-    manifest: dict[str, object]
-    leftovers: tuple[str, ...]
-    """temporary files that a kill after the end of the run left; removed by `upm resume`"""
 
 
 def read_sums(folder: Path) -> dict[str, str]:
@@ -117,8 +105,10 @@ def _found(folder: Path) -> tuple[dict[str, int], list[str], list[str]]:
     return files, odd, leftovers
 
 
-def verify_run(path: str | Path) -> Verification:
-    """Check a finished run against its SHA256SUMS.
+def verify_run(path: str | Path) -> dict[str, Any]:
+    """Check a finished run against its SHA256SUMS; returns `path, files, bytes, format` and `leftovers`.
+
+    Leftovers are temporary files that a kill after the end of the run left; `upm resume` removes them.
 
     Raises IntegrityError (exit 9) that names every file changed, missing or extra; InputError for an unknown format;
     UsageError where there is no run. `run.log.jsonl` and `run.lock` are no results and may change.
@@ -144,4 +134,5 @@ def verify_run(path: str | Path) -> Verification:
                 for what, names in (("changed", changed), ("missing", missing), ("extra", extra)) if names]
         raise IntegrityError("UPM-RN-020", f"{folder}: {len(changed) + len(missing) + len(extra)} of {len(sums.keys() | files.keys())} files are not "
                                            f"as they were written; {'; '.join(said)}. Restore them from a copy, or run again.")
-    return Verification(folder, len(sums), sum(files.values()), read_manifest(folder), tuple(leftovers))
+    manifest = read_manifest(folder)
+    return {"path": str(folder), "files": len(sums), "bytes": sum(files.values()), "format": manifest["format"], "leftovers": leftovers}
