@@ -80,33 +80,24 @@ class Universe:
         return self.instrument_id.index(instrument_id)
 
 
-@dataclass(frozen=True)
-class GeneratedBook:
-    """What was written."""
-
-    accounts: int
-    kinds: dict[str, int]
-    positions: int
-    files: tuple[Path, ...]
-
-
 def generate_book(
     market_dir: Path | str,
     accounts: int,
     seed: int,
     out: Path | str,
     collateral_factor: CollateralFactor | None = None,
-) -> GeneratedBook:
+) -> dict[str, object]:
     """Write positions.csv and collateral.csv (and instruments.csv where OUT has none) for `accounts` accounts.
 
-    `market_dir` is a market folder; its instruments are looked for in it, then in `book` beside it. Raises
+    Returns a summary of plain values. `market_dir` is a market folder or `sample:crypto`; its instruments are looked for in it, then in `book` beside it. Raises
     InputError UPM-IN-101 to 104.
     """
     from upm_gpu.domain.book_kinds import KINDS, Draws, account_counts, draw_account
+    from upm_gpu.domain.reader import resolve_sample
 
     if not 1 <= accounts <= 1_000_000:
         raise InputError("UPM-IN-101", f"accounts {accounts} is outside 1 to 1000000. Choose a number in between.")
-    folder, target = Path(market_dir), Path(out)
+    folder, target = resolve_sample(market_dir, "market"), Path(out)
     if (folder / "market").is_dir():
         folder = folder / "market"
     for name in ("positions", "collateral"):
@@ -129,15 +120,12 @@ def generate_book(
             position_rows.extend((name, universe.instrument_id[i], lines[i], entries.get(i, "")) for i in sorted(lines))
             collateral_rows.extend((name, asset, quantity) for asset, quantity in posted)
     target.mkdir(parents=True, exist_ok=True)
-    files = [
-        _write(target / "positions.csv", ("account_id", "instrument_id", "quantity", "entry_price"), position_rows),
-        _write(target / "collateral.csv", ("account_id", "asset", "quantity"), collateral_rows),
-    ]
+    _write(target / "positions.csv", ("account_id", "instrument_id", "quantity", "entry_price"), position_rows)
+    _write(target / "collateral.csv", ("account_id", "asset", "quantity"), collateral_rows)
     if not list(target.glob("instruments.*")):
         source = _find(instruments, "instruments")
         (target / source.name).write_bytes(source.read_bytes())
-        files.append(target / source.name)
-    return GeneratedBook(accounts, counts, len(position_rows), tuple(files))
+    return {"book": str(target), "accounts": accounts, "positions": len(position_rows), **counts}
 
 
 def read_universe(market: Path, instruments: Path) -> Universe:

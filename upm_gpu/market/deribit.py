@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,53 +76,40 @@ class Chain:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ImportSummary:
-    """What an import did; `quarantined` quotes stay in the file and are set aside by the pricing."""
-
-    valuation_time: datetime
-    market: Path
-    instruments: Path
-    options: int
-    futures: int
-    spots: dict[str, float]
-    rejects: tuple[Reject, ...]
-    quarantined: tuple[dict[str, object], ...]
-    notes: tuple[str, ...]
-    files: tuple[Path, ...] = field(default=())
-
-
-def import_deribit(path: Path | str, out: Path | str, history: Path | str | None = None) -> ImportSummary:
+def import_deribit(
+    path: Path | str, out: Path | str, instruments: Path | str | None = None, history: Path | str | None = None
+) -> dict[str, Any]:
     """Write OUT/market (spots, forwards, implied_vols, history) and OUT/book/instruments from a snapshot.
 
-    `path` is a CSV, a JSON file, or a folder of JSON answers. `history` is a table of earlier closes (timestamp, asset,
-    close), to which the chain's index and its 30-day at-the-money volatility (`BTC.IV30`) are added.
-    Raises `MarketDataError` UPM-MD-101 to 109.
+    `path` is a CSV, a JSON file, or a folder of JSON answers; `instruments` a JSON of `public/get_instruments`. `history` is a
+    table of earlier closes (timestamp, asset, close), to which the chain's index and its 30-day at-the-money volatility
+    (`BTC.IV30`) are added. What was set aside is listed in OUT/rejects.csv; quotes whose model value misses the mark in
+    OUT/quarantined.csv (they stay in the market, the pricing uses the surface instead).
+    Returns a summary of plain values. Raises `MarketDataError` UPM-MD-101 to 109.
     """
     from upm_gpu.market import deribit_files
 
-    chain = read_chain(Path(path))
+    chain = read_chain(Path(path), None if instruments is None else Path(instruments))
     market = chain_snapshot(chain)
-    written = deribit_files.write_folder(chain, market, Path(out), None if history is None else Path(history))
-    return ImportSummary(
-        valuation_time=chain.valuation_time,
-        market=Path(out) / "market",
-        instruments=Path(out) / "book" / "instruments.csv",
-        options=len(chain.options),
-        futures=len(chain.futures),
-        spots=market.spots,
-        rejects=chain.rejects,
-        quarantined=tuple(quarantined_marks(market)),
-        notes=chain.notes,
-        files=tuple(written),
-    )
+    quarantined = quarantined_marks(market)
+    deribit_files.write_folder(chain, market, Path(out), None if history is None else Path(history), quarantined)
+    return {
+        "valuation_time": deribit_files.text_time(chain.valuation_time),
+        "market": str(Path(out) / "market"),
+        "instruments": str(Path(out) / "book" / "instruments.csv"),
+        "options": len(chain.options),
+        "futures": len(chain.futures),
+        "rejects": len(chain.rejects),
+        "quarantined": len(quarantined),
+        "notes": "; ".join(chain.notes) or "none",
+    }
 
 
-def read_chain(path: Path) -> Chain:
+def read_chain(path: Path, instruments: Path | None = None) -> Chain:
     """The snapshot of a file or folder; rows that cannot be read are set aside, too many of them stop the import."""
     from upm_gpu.market import deribit_read
 
-    chain = deribit_read.read(path)
+    chain = deribit_read.read(path, instruments)
     seen = len(chain.options) + len(chain.rejects)
     if not chain.options:
         raise MarketDataError(

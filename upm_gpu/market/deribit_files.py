@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from upm_gpu.errors import MarketDataError
 from upm_gpu.market.deribit import Chain
@@ -18,19 +19,24 @@ INSTRUMENT_COLUMNS = ("instrument_id", "kind", "underlying", "settlement", "quot
                       "option_type", "exercise")
 
 
-def write_folder(chain: Chain, market: MarketSnapshot, out: Path, history: Path | None) -> list[Path]:
-    """OUT/market/{spots,forwards,implied_vols,history}.csv and OUT/book/instruments.csv; refuses to overwrite a market."""
+def write_folder(chain: Chain, market: MarketSnapshot, out: Path, history: Path | None, quarantined: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """OUT/market/{spots,forwards,implied_vols,history}.csv, OUT/book/instruments.csv and what was set aside; refuses to overwrite a market."""
     folder, book = out / "market", out / "book"
     if folder.exists() and any(folder.iterdir()):
         raise MarketDataError("UPM-MD-108", f"{folder}: holds files already. Give a new --out folder.")
     tables = market_tables(market)
-    earlier = read_history(history) if history is not None else []
-    tables["history"] = (("timestamp", "asset", "close"), history_rows(market, earlier))
+    tables["history"] = (("timestamp", "asset", "close"), history_rows(market, read_history(history) if history is not None else []))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         book.mkdir(parents=True, exist_ok=True)
         written = [write_table(folder / f"{name}.csv", *tables[name]) for name in ("spots", "forwards", "implied_vols", "history")]
         written.append(write_table(book / "instruments.csv", INSTRUMENT_COLUMNS, instrument_rows(chain)))
+        if chain.rejects:
+            rows = [(r.file, r.line, r.column, r.code, r.message, r.raw) for r in chain.rejects]
+            written.append(write_table(out / "rejects.csv", ("file", "line", "column", "code", "message", "raw"), rows))
+        if quarantined:
+            rows = [(q["underlying"], text_time(q["expiry"]), q["strike"], q["option_type"], q["mark"], q["gap"]) for q in quarantined]
+            written.append(write_table(out / "quarantined.csv", ("underlying", "expiry", "strike", "option_type", "mark", "model_minus_mark"), rows))
     except OSError as error:
         raise MarketDataError("UPM-MD-108", f"{out}: cannot be written ({error.strerror}). Give another --out folder.") from None
     return written

@@ -31,15 +31,17 @@ class _Bad(Exception):
         self.column, self.code, self.message = column, code, message
 
 
-def read(path: Path) -> Chain:
+def read(path: Path, instruments: Path | None = None) -> Chain:
+    """The chain of a CSV or JSON file or of a folder of JSON answers; `instruments` is a further JSON file."""
+    extra = [] if instruments is None else [_load(_text(instruments), instruments)]
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.name.endswith((".json", ".json.gz")))
         if not files:
             raise MarketDataError("UPM-MD-101", f"{path}: the folder holds no .json file. Give a CSV, a JSON file or a folder of JSON answers.")
-        return _read_json(path.name, [_load(_text(p), p) for p in files])
+        return _read_json(path.name, [_load(_text(p), p) for p in files] + extra)
     text = _text(path)
     if text.lstrip()[:1] in ("{", "["):
-        return _read_json(path.name, [_load(text, path)])
+        return _read_json(path.name, [_load(text, path), *extra])
     return _read_csv(path.name, text)
 
 

@@ -11,7 +11,7 @@ Verified by `tests/known_answers/test_surface.py` (recovers a known surface, int
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -135,6 +135,12 @@ def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_]
             f"{MIN_VOLATILITY:g} and {MAX_VOLATILITY:g}) among {len(rows)}. Give quotes or forwards for its expiries.",
         )
     return fit_slices(underlying, market.valuation_time, expiries, years, moneyness, volatility, weight)
+
+
+def fit_surfaces(market: MarketSnapshot, underlyings: Iterable[str]) -> dict[str, Surface]:
+    """Surfaces by name of underlying; one without any quote is left out, so that the pricing can name the instrument."""
+    quoted = set(market.quotes.underlying.tolist())
+    return {u: fit_surface(market, u) for u in sorted(set(underlyings)) if u in quoted}
 
 
 def fit_slices(
