@@ -8,11 +8,14 @@ from __future__ import annotations
 import datetime
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from upm_gpu.strict_toml import SCHEMA_VERSION, Strict, build, place, read_toml, stop, toml_value
+
+if TYPE_CHECKING:
+    from upm_gpu.scenario.spec import ScenarioSpec
 
 MAX_SCENARIOS = 2**32 - 1
 """scenario ids are one 32-bit word of the generator's counter"""
@@ -113,7 +116,7 @@ class ChargeEntry(BaseModel):
 
 
 class CollateralRules(Strict):
-    mode: dict[str, Literal["simulated", "haircut"]] = Field({}, description="by asset; simulated: moves in the scenarios, full value in equity")
+    modes: dict[str, Literal["simulated", "haircut"]] = Field({}, description="by asset; simulated: moves in the scenarios, full value in equity")
     haircuts: dict[str, float] = Field({}, description="by asset, for haircut mode: share of the value that does not count")
     default_haircut: float = Field(1.0, description="of assets not listed")
 
@@ -213,6 +216,21 @@ def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None
     return _resolved(config, base, origin) if base is not None else config
 
 
+def scenario_spec(config: RunConfig) -> ScenarioSpec:
+    """What to simulate, as the engine takes it."""
+    from upm_gpu.scenario.spec import ScenarioSpec
+
+    m, s = config.model, config.scenarios
+    return ScenarioSpec(
+        count=s.count, seed=s.seed, stream=s.stream, horizons=config.horizon_days, steps=m.steps, measure=m.measure, model=m.name,
+        parameters=m.parameters, base_step_days=m.step_days, copula=m.copula, copula_degrees_of_freedom=m.copula_degrees_of_freedom,
+        marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
+        max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, correlation=m.correlation,
+        volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
+        volatility_decay_long=m.volatility_decay_long,
+    )
+
+
 def _flag_value(section: str, field: str, value: Any) -> Any:
     """A flag's text as the number its key wants; what is no number stays text and is refused as such."""
     if not isinstance(value, str):
@@ -272,7 +290,7 @@ def load_methodology(path: str | Path = "configs/methodology/house_v1.toml") -> 
         ("maintenance_ratio", 56, 0.0 < made.maintenance_ratio <= 1.0, f"maintenance_ratio {made.maintenance_ratio:g}; give above 0 and at most 1."),
         ("collateral.default_haircut", 56, 0.0 <= pledged.default_haircut <= 1.0, f"haircut {pledged.default_haircut:g}; give 0 to 1."),
         *((f"collateral.haircuts.{a}", 56, 0.0 <= h <= 1.0, f"haircut {h:g} of {a}; give 0 to 1.") for a, h in pledged.haircuts.items()),
-        *((f"collateral.haircuts.{a}", 63, pledged.mode.get(a) != "simulated", f"{a} is simulated and has a haircut; one unit never has both. Remove one.")
+        *((f"collateral.haircuts.{a}", 63, pledged.modes.get(a) != "simulated", f"{a} is simulated and has a haircut; one unit never has both. Remove one.")
           for a in pledged.haircuts),
     ]
     found = [(number, f"{place(file.name, text, key)}: {message}") for key, number, good, message in rules if not good]
@@ -294,4 +312,4 @@ def to_toml(config: RunConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-__all__ = ["Methodology", "RunConfig", "find_file", "load_config", "load_methodology", "parse_horizon", "to_toml"]
+__all__ = ["Methodology", "RunConfig", "find_file", "load_config", "load_methodology", "parse_horizon", "scenario_spec", "to_toml"]
