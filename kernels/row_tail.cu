@@ -20,17 +20,29 @@ using upm::u64;
 #define SORT_THREADS 256
 #define NO_SCENARIO 0xFFFFFFFFu
 
-// Columns ascending, multiply then add, one accumulator: a thread a (row, scenario).
-// Grid (rows / ROW_THREADS of the y index, scenario tiles); block (32 scenarios, 8 rows).
+// Four neighbouring scenarios, one aligned load.
+template <class T>
+struct alignas(4 * sizeof(T)) Four {
+  T at[4];
+};
+
+// Columns ascending, multiply then add, one accumulator a scenario; a thread sums four scenarios of a row.
+// Grid (rows / 8, scenarios / 128): rows run fastest, so the blocks at work share the columns of few scenarios.
+// Block (32, 8). `stride` is a multiple of 64; what lies between `scenarios` and it is summed and thrown away.
 template <class Stored>
 UPM_INLINE void sum_row(const Stored* unit, i64 stride, i32 scenarios, const i64* first, const i32* column, const double* quantity, i32 rows, double* pnl) {
-  const i32 scenario = (i32)(blockIdx.y * blockDim.x + threadIdx.x);
+  const i32 scenario = 4 * (i32)(blockIdx.y * blockDim.x + threadIdx.x);
   const i64 row = (i64)blockIdx.x * blockDim.y + threadIdx.y;
   if (row >= rows || scenario >= scenarios) return;
-  double total = 0.0;
-  for (i64 entry = first[row]; entry < first[row + 1]; ++entry)
-    total = total + quantity[entry] * (double)unit[column[entry] * stride + scenario];
-  pnl[row * stride + scenario] = total;
+  Four<double> total = {{0.0, 0.0, 0.0, 0.0}};
+  const i64 last = first[row + 1];
+  for (i64 entry = first[row]; entry < last; ++entry) {
+    const double q = quantity[entry];
+    const Four<Stored> value = *(const Four<Stored>*)(unit + column[entry] * stride + scenario);
+#pragma unroll
+    for (i32 j = 0; j < 4; ++j) total.at[j] = total.at[j] + q * (double)value.at[j];
+  }
+  *(Four<double>*)(pnl + row * stride + scenario) = total;
 }
 
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(ROW_THREADS, 4) row_sums_float(const float* unit, i64 stride, i32 scenarios, const i64* first, const i32* column,
@@ -84,11 +96,11 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(SUM_THREADS, 2) block_sums(const double* pnl, i64 s
 
 // Appends the scenarios of [from, to) whose P&L is at or below the row's threshold. `count` goes on counting past
 // `capacity`; the caller sees that and does the range again in halves, from counts kept before.
-// Grid (scenario tiles, rows); block ROW_THREADS.
-UPM_GLOBAL UPM_LAUNCH_BOUNDS(ROW_THREADS, 4) keep_candidates(const double* pnl, i64 stride, i32 from, i32 to, u32 first_scenario, i32 first_row,
-                                                              const double* threshold, i32 capacity, i32* count, double* kept_pnl, u32* kept_scenario) {
-  const i32 scenario = from + (i32)(blockIdx.x * blockDim.x + threadIdx.x);
-  const i64 row = (i64)first_row + blockIdx.y;
+// Grid (rows, scenario tiles); block ROW_THREADS.
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(ROW_THREADS, 4) keep_candidates(const double* pnl, i64 stride, i32 from, i32 to, u32 first_scenario, const double* threshold,
+                                                              i32 capacity, i32* count, double* kept_pnl, u32* kept_scenario) {
+  const i32 scenario = from + (i32)(blockIdx.y * blockDim.x + threadIdx.x);
+  const i64 row = blockIdx.x;
   if (scenario >= to) return;
   const double x = pnl[row * stride + scenario];
   if (x <= threshold[row]) {
@@ -151,4 +163,13 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(SORT_THREADS, 1) sort_candidates(i32 capacity, i32 
     count[row] = depth;
     threshold[row] = pnl[depth - 1];
   }
+}
+
+// The worst `depth` of every row out of their buffers. Grid (rows, rank tiles).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(SORT_THREADS, 1) collect_tail(i32 capacity, i32 depth, const double* kept_pnl, const u32* kept_scenario, double* pnl, u32* scenario) {
+  const i64 row = blockIdx.x;
+  const i32 rank = (i32)(blockIdx.y * blockDim.x + threadIdx.x);
+  if (rank >= depth) return;
+  pnl[row * depth + rank] = kept_pnl[row * capacity + rank];
+  scenario[row * depth + rank] = kept_scenario[row * capacity + rank];
 }

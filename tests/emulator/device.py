@@ -17,6 +17,9 @@ from .build import build
 GUARD = 256
 """Poisoned bytes behind every array: a write there is found without a sanitizer."""
 
+ALIGNMENT = 256
+"""of every allocation, as on a device"""
+
 
 class EmulatedDevice:
     """`upm_gpu.backend.cuda.interface.Device` without a device.
@@ -46,7 +49,8 @@ class EmulatedDevice:
         if size > self.free_memory():
             self.refusals += 1
             raise OutOfDeviceMemory(f"{size} bytes")
-        memory = np.full(size + GUARD, 0xFF, np.uint8)
+        memory = np.full(size + GUARD + ALIGNMENT, 0xFF, np.uint8)
+        memory = memory[-memory.ctypes.data % ALIGNMENT :][: size + GUARD]
         array = memory[:size].view(dtype).reshape(shape).view(_DeviceArray)
         array.guard = memory[size:]
         token = id(array)
@@ -54,9 +58,11 @@ class EmulatedDevice:
         array.forget = (self._live, token)
         return array
 
-    def upload(self, values: np.ndarray) -> np.ndarray:
+    def upload(self, values: np.ndarray, into: np.ndarray | None = None) -> np.ndarray:
         values = np.ascontiguousarray(values)
-        array = self.allocate(values.shape, values.dtype)
+        if into is not None and (into.shape != values.shape or into.dtype != values.dtype):
+            raise TypeError(f"{values.dtype} {values.shape} into {into.dtype} {into.shape}")
+        array = self.allocate(values.shape, values.dtype) if into is None else into
         array[...] = values
         return array
 

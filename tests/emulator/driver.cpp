@@ -43,7 +43,7 @@ int main(int count, char** words) {
                 if (kind == 1) {
                     arrays.resize(which + 1);
                     const uint64_t bytes = number();
-                    arrays[which] = malloc(bytes);
+                    if (posix_memalign(&arrays[which], 256, bytes)) exit(3);  // aligned as on a device
                     read(arrays[which], bytes);
                 }
                 memcpy(&values[i], &arrays[which], sizeof(void*));

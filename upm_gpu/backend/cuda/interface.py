@@ -21,8 +21,8 @@ class Device(Protocol):
         """An array of undefined content; raises OutOfDeviceMemory."""
         ...
 
-    def upload(self, values: NDArray) -> Any:
-        """A copy on the device; raises OutOfDeviceMemory."""
+    def upload(self, values: NDArray, into: Any = None) -> Any:
+        """A copy on the device, in the array `into` where given, else in a new one; raises OutOfDeviceMemory."""
         ...
 
     def download(self, array: Any) -> NDArray:

@@ -1,0 +1,101 @@
+// Unit P&L of every column on a wave of scenarios, and the value today. Twin: upm_gpu/backend/reference (_unit_pnl).
+// Formula: families.cuh.
+//
+// Arrays: states (D, K, stride), unit (C, stride), terms (5, options) with options = C - linear, slices (n, 3): group, first
+// and last column. A slice holds columns of one group, so that a thread shares the group's work among them.
+#include "families.cuh"
+#include "platform.cuh"
+
+using upm::i32;
+using upm::i64;
+
+#define UNIT_THREADS 128
+
+UPM_INLINE upm::Terms terms_at(const double* terms, i64 options, i64 option) {
+  const double* t = terms + option;
+  upm::Terms r = {t[0], t[options], t[2 * options], t[3 * options], t[4 * options]};
+  return r;
+}
+
+// Columns linear in a state: exp(state) - 1. Grid (scenario tiles, linear).
+template <class Stored>
+UPM_INLINE void linear_columns(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, Stored* unit) {
+  const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
+  const i32 column = (i32)blockIdx.y;
+  if (s >= scenarios) return;
+  unit[column * stride + s] = (Stored)(upm::exp(states[((i64)date[column] * factors + state[column]) * stride + s]) - 1.0);
+}
+
+template <class Stored>
+UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* integers, const double* reals, const i32* slices, i32 linear,
+                               i64 options, const double* terms, const double* value0, Stored* unit) {
+  const i32 s = (i32)(blockIdx.y * blockDim.x + threadIdx.x);
+  if (s >= scenarios) return;
+  const i32* slice = slices + 3 * blockIdx.x;
+  const upm::GroupIntegers g = ((const upm::GroupIntegers*)integers)[slice[0]];
+  const upm::GroupReals r = ((const upm::GroupReals*)reals)[slice[0]];
+  // A state or date that does not apply is -1: any row will do, it is not used.
+  const double* at = states + (i64)g.date * factors * stride + s;
+  const double* level = at + (i64)(g.level_state < 0 ? 0 : g.level_state) * stride;
+  upm::GroupStates x;
+  x.level = *level;
+  x.forward = at[(i64)(g.forward_state < 0 ? 0 : g.forward_state) * stride];
+  x.volatility = at[(i64)(g.volatility_state < 0 ? 0 : g.volatility_state) * stride];
+  x.level_at_settlement = g.settle_date < 0 ? x.level : level[(i64)(g.settle_date - g.date) * factors * stride];
+  Stored* out = unit + s;
+#define STORE(value) \
+  for (i64 column = slice[1]; column < slice[2]; ++column) { \
+    const upm::Terms t = terms_at(terms, options, column - linear); \
+    out[column * stride] = (Stored)((value)-value0[column - linear]); \
+  }
+  if (g.family == upm::FAMILY_EUROPEAN) {
+    const upm::European shared = upm::european_share(g, r, x);
+    const double root_years = upm::sqrt(r.remaining_years);
+    if (g.sticky_moneyness) {
+      STORE(upm::european_value(r, shared, t, root_years, r.discount, true))
+    } else {
+      STORE(upm::european_value(r, shared, t, root_years, r.discount, false))
+    }
+  } else if (g.family == upm::FAMILY_SETTLED_OPTION) {
+    const upm::SettledOption shared = upm::settled_option_share(g, r, x);
+    STORE(upm::settled_option_value(shared, t))
+  } else {
+    const upm::InverseFuture shared = upm::inverse_future_share(g, r, x);
+    STORE(upm::inverse_future_value(shared, t))
+  }
+#undef STORE
+}
+
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) linear_pnl_float(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, float* unit) {
+  linear_columns(states, factors, scenarios, stride, state, date, unit);
+}
+
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) linear_pnl_double(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, double* unit) {
+  linear_columns(states, factors, scenarios, stride, state, date, unit);
+}
+
+// Grid (slices, scenario tiles).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4)
+    option_pnl_float(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* integers, const double* reals, const i32* slices, i32 linear, i64 options,
+                     const double* terms, const double* value0, float* unit) {
+  option_columns(states, factors, scenarios, stride, integers, reals, slices, linear, options, terms, value0, unit);
+}
+
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4)
+    option_pnl_double(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* integers, const double* reals, const i32* slices, i32 linear, i64 options,
+                      const double* terms, const double* value0, double* unit) {
+  option_columns(states, factors, scenarios, stride, integers, reals, slices, linear, options, terms, value0, unit);
+}
+
+// Value today of one unit: the European value at zero states with the whole time to expiry; 0 for an inverse future.
+// Grid (option tiles); group (options): the group of a column.
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) value_today(const i32* integers, const double* reals, const i32* group, i64 options, const double* terms, double* value0) {
+  const i64 option = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+  if (option >= options) return;
+  const upm::GroupIntegers g = ((const upm::GroupIntegers*)integers)[group[option]];
+  const upm::GroupReals r = ((const upm::GroupReals*)reals)[group[option]];
+  const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0};
+  const upm::European shared = upm::european_share(g, r, zero);
+  const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, g.sticky_moneyness != 0);
+  value0[option] = g.family == upm::FAMILY_INVERSE_FUTURE ? 0.0 : value;
+}

@@ -1,0 +1,86 @@
+"""The kernels under ThreadSanitizer, AddressSanitizer and UndefinedBehaviorSanitizer; and that these see planted faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from . import build as emulation
+from .device import EmulatedDevice
+from .sanitize import run
+
+pytestmark = [pytest.mark.sanitizer, pytest.mark.skipif(emulation.unavailable() is not None, reason=str(emulation.unavailable()))]
+SANITIZERS = ["thread", "address,undefined"]
+ROWS = ("row_tail",)
+
+
+def record_rows(case: Path, texts: dict[str, str] | None = None, shared: int = 2 * 512 * 8) -> None:
+    """Row sums, block sums, candidates and their sort on a few rows of noise."""
+    device = EmulatedDevice(emulation.build(ROWS, texts), record=case)
+    rng = np.random.default_rng(11)
+    rows, scenarios, depth, capacity = 3, 300, 5, 64
+    pnl = device.upload(rng.normal(size=(rows, scenarios)))
+    sums, bad = device.allocate((1, rows, 2), np.float64), device.upload(np.zeros(1, np.uint64))
+    device.launch("row_tail", "block_sums", (rows, 1, 1), (512, 1, 1), (pnl, np.int64(scenarios), np.int32(scenarios), np.int32(rows), sums, bad), shared=shared)
+    count, threshold = device.upload(np.zeros(rows, np.int32)), device.upload(np.full(rows, -1.2))
+    kept, ids = device.allocate((rows, capacity), np.float64), device.allocate((rows, capacity), np.uint32)
+    device.launch("row_tail", "keep_candidates", (rows, 2, 1), (256, 1, 1),
+                  (pnl, np.int64(scenarios), np.int32(0), np.int32(scenarios), np.uint32(0), threshold, np.int32(capacity), count, kept, ids))
+    device.launch("row_tail", "sort_candidates", (rows, 1, 1), (256, 1, 1),
+                  (np.int32(capacity), np.int32(depth), np.int32(1), count, threshold, kept, ids), shared=capacity * 12)
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_row_kernels_are_clean(tmp_path: Path, sanitizer: str) -> None:
+    record_rows(tmp_path / "case")
+    verdict = run(tmp_path / "case", ROWS, sanitizer)
+    assert verdict.clean, verdict.report
+
+
+def planted(old: str, new: str, occurrence: int = 0) -> dict[str, str]:
+    """Kernel texts with one piece of row_tail.cu replaced."""
+    texts = emulation.kernel_texts()
+    parts = texts["row_tail.cu"].split(old)
+    assert len(parts) > occurrence + 1, old
+    texts["row_tail.cu"] = old.join(parts[: occurrence + 1]) + new + old.join(parts[occurrence + 1 :])
+    return texts
+
+
+@pytest.mark.parametrize("occurrence", [0, 1])
+def test_a_removed_barrier_is_a_reported_race(tmp_path: Path, occurrence: int) -> None:
+    texts = planted("  __syncthreads();\n", "", occurrence)
+    record_rows(tmp_path / "case", texts)
+    verdict = run(tmp_path / "case", ROWS, "thread", texts)
+    assert not verdict.clean
+    assert "data race" in verdict.report and "row_tail.cu" in verdict.report
+
+
+def test_a_plain_count_in_place_of_an_atomic_is_a_reported_race(tmp_path: Path) -> None:
+    texts = planted("atomicAdd(&count[row], 1)", "count[row]++")
+    record_rows(tmp_path / "case", texts)
+    verdict = run(tmp_path / "case", ROWS, "thread", texts)
+    assert not verdict.clean and "data race" in verdict.report
+
+
+def test_a_race_between_blocks_is_reported(tmp_path: Path) -> None:
+    texts = planted("sums[((i64)blockIdx.y * rows + row) * 2 + thread]", "sums[thread]")
+    record_rows(tmp_path / "case", texts)
+    verdict = run(tmp_path / "case", ROWS, "thread", texts)
+    assert not verdict.clean and "data race" in verdict.report
+
+
+def test_a_short_request_for_shared_memory_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="past the 8184 bytes of shared memory"):
+        record_rows(tmp_path / "case", shared=2 * 512 * 8 - 8)
+    verdict = run(tmp_path / "case", ROWS, "address,undefined")
+    assert not verdict.clean
+    assert "heap-buffer-overflow" in verdict.report and "row_tail.cu" in verdict.report
+
+
+def test_a_store_past_a_global_array_is_reported(tmp_path: Path) -> None:
+    texts = planted("kept_pnl[row * capacity + slot]", "kept_pnl[(row + 1) * capacity + slot]")
+    record_rows(tmp_path / "case")
+    verdict = run(tmp_path / "case", ROWS, "address,undefined", texts)
+    assert not verdict.clean and "heap-buffer-overflow" in verdict.report

@@ -1,0 +1,136 @@
+"""A wave of scenarios through the kernels: states, unit P&L, row P&L."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.backend.cuda.interface import Device, blocks_for
+from upm_gpu.backend.cuda.memory import Prepared, Wave
+from upm_gpu.scenario.sets import Explicit, ScenarioSet, SmoothTable, Walk
+
+WALK_THREADS = 128
+UNIT_THREADS = 128
+FACTORS_A_THREAD = 4
+ROW_BLOCK = (32, 8, 1)
+SCENARIOS_A_THREAD = 4
+
+
+@dataclass(frozen=True)
+class DeviceWalk:
+    """A walk in device memory; the marginal tables in one array."""
+
+    walk: Walk
+    cholesky: Any
+    scale: Any
+    max_log_move: Any
+    marginal: Any
+    table_low: Any
+    table_inverse_width: Any
+    table_cells: Any
+    table_begin: Any
+    table_coefficients: Any
+    mixing: Any
+    term_stream: Any
+    term_step: Any
+    term_weight: Any
+    centre: Any
+    clipped: Any
+    """(K,) uint64, counts up"""
+
+
+def device_walk(prepared: Prepared, walk: Walk) -> DeviceWalk:
+    """The walk uploaded, once while it stays the same."""
+    known = prepared.sources.get("walk")
+    if known is None or known.walk is not walk:
+        known = prepared.sources["walk"] = _upload(prepared.device, walk)
+    return known
+
+
+def _upload(device: Device, walk: Walk) -> DeviceWalk:
+    tables = walk.tables or (SmoothTable(0.0, 0.0, np.zeros((1, 8))),)
+    cells = np.array([len(t.coefficients) for t in tables], np.int32)
+    return DeviceWalk(
+        walk, device.upload(walk.cholesky.astype(np.float64)), device.upload(walk.scale.astype(np.float64)), device.upload(walk.max_log_move.astype(np.float64)),
+        device.upload(walk.marginal.astype(np.int32)), device.upload(np.array([t.low for t in tables], np.float64)),
+        device.upload(np.array([t.inverse_width for t in tables], np.float64)), device.upload(cells),
+        device.upload((np.cumsum(cells) - cells).astype(np.int32)), device.upload(np.concatenate([t.coefficients for t in tables]).astype(np.float64)),
+        device.upload(walk.mixing.coefficients.astype(np.float64) if walk.mixing else np.zeros((1, 8))), device.upload(walk.term_stream.astype(np.uint32)),
+        device.upload(walk.term_step.astype(np.uint32)), device.upload(walk.term_weight.astype(np.float64)), device.upload(walk.centre.astype(np.float64)),
+        device.upload(np.zeros(len(walk.state_names), np.uint64)))
+
+
+def draw(prepared: Prepared, scenarios: ScenarioSet, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None = None) -> None:
+    """States of `count` scenarios from `first`, or of the `count` scenarios `listed`, into `wave.states`."""
+    device = prepared.device
+    if isinstance(scenarios, Explicit):
+        states = np.zeros((*scenarios.values.shape[:2], wave.stride))
+        states[:, :, :count] = scenarios.values[:, :, first : first + count] if listed is None else scenarios.values[:, :, listed]
+        device.upload(states, wave.states)
+        return
+    source, walk = device_walk(prepared, scenarios), scenarios
+    factors = len(walk.state_names)
+    block, tiles = (WALK_THREADS, 1, 1), blocks_for(count, WALK_THREADS)
+    if listed is not None:
+        device.upload(np.resize(listed.astype(np.uint32), wave.stride), wave.listed)
+    which = (np.uint32(first), wave.listed, np.int32(listed is not None))
+    size = (np.int32(count), np.int64(wave.stride))
+    device.launch("walk", "start_walk", (tiles, factors, 1), block, (*size, wave.running))
+
+    def leg(number: int, date: int) -> None:
+        terms = (np.int32(walk.leg_first_term[number]), np.int32(walk.leg_first_term[number + 1]))
+        device.launch("walk", "draw_normals", (tiles, factors, 1), block,
+                      (np.uint64(walk.seed), *which, *size, *terms, source.term_stream, source.term_step, source.term_weight, wave.normal))
+        if walk.mixing is not None:
+            device.launch("walk", "draw_stretch", (tiles, 1, 1), block,
+                          (np.uint64(walk.seed), *which, *size[:1], np.uint32(walk.leg_step[number]), np.uint32(walk.mixing_stream), np.float64(walk.mixing.low),
+                           np.float64(walk.mixing.inverse_width), np.int32(len(walk.mixing.coefficients)), source.mixing, wave.stretch))
+        device.launch("walk", "move_leg", (tiles, blocks_for(factors, FACTORS_A_THREAD), 1), block,
+                      (np.int32(factors), *size, source.cholesky, source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
+                       source.table_cells, source.table_begin, source.table_coefficients, np.int32(walk.mixing is not None), wave.stretch,
+                       np.float64(walk.leg_root[number]), wave.normal, wave.running, np.int32(date), source.centre, wave.states, source.clipped))
+
+    whole = 0
+    for date in range(len(walk.dates)):
+        while whole < walk.date_whole[date]:
+            leg(whole, -1)
+            whole += 1
+        if walk.date_leg[date] >= 0:
+            leg(int(walk.date_leg[date]), date)
+        else:
+            device.launch("walk", "read_date", (tiles, factors, 1), block, (np.int32(factors), *size, wave.running, np.int32(date), source.centre, wave.states))
+
+
+def take_clipped(prepared: Prepared, scenarios: ScenarioSet) -> NDArray[np.int64]:
+    """(K,) draws that met max_log_move since the last call."""
+    source = prepared.sources.get("walk")
+    if isinstance(scenarios, Explicit) or source is None or source.walk is not scenarios:
+        return np.zeros(len(scenarios.state_names), np.int64)
+    del prepared.sources["walk"]
+    return prepared.device.download(source.clipped).astype(np.int64)
+
+
+def price(prepared: Prepared, wave: Wave, factors: int, horizon: int, count: int) -> None:
+    """Unit P&L of every column into `wave.unit`."""
+    device, compiled, program = prepared.device, prepared.compiled, prepared.programs[horizon]
+    size = (np.int32(factors), np.int32(count), np.int64(wave.stride))
+    block, tiles = (UNIT_THREADS, 1, 1), blocks_for(count, UNIT_THREADS)
+    if compiled.linear:
+        device.launch("unit_pnl", f"linear_pnl_{prepared.suffix}", (tiles, compiled.linear, 1), block,
+                      (wave.states, *size, program.linear_state, program.linear_date, wave.unit))
+    if program.slice_count:
+        device.launch("unit_pnl", f"option_pnl_{prepared.suffix}", (program.slice_count, tiles, 1), block,
+                      (wave.states, *size, program.group_integers, program.group_reals, program.slices, np.int32(compiled.linear), np.int64(compiled.terms.shape[1]),
+                       prepared.terms, prepared.device_value0, wave.unit))
+
+
+def sum_rows(prepared: Prepared, wave: Wave, count: int) -> None:
+    """Row P&L into `wave.pnl` from `wave.unit`."""
+    rows = prepared.rows.count
+    if rows:
+        grid = (blocks_for(rows, ROW_BLOCK[1]), blocks_for(count, ROW_BLOCK[0] * SCENARIOS_A_THREAD), 1)
+        prepared.device.launch("row_tail", f"row_sums_{prepared.suffix}", grid, ROW_BLOCK,
+                               (wave.unit, np.int64(wave.stride), np.int32(count), prepared.row_first, prepared.row_column, prepared.row_quantity, np.int32(rows), wave.pnl))
