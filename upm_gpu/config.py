@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from upm_gpu import errors
 from upm_gpu.strict_toml import SCHEMA_VERSION, Strict, build, place, read_toml, stop, toml_value
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class BookSection(Strict):
 
 class MarketSection(Strict):
     path: str = Field("sample:crypto", description="folder with spots, forwards, implied_vols, rates, history; or sample:NAME")
+    next_path: str = Field("", description="a later market folder, for the comparison with the loss that came; blank: none")
     max_age_minutes: float = Field(0.0, description="refuse older market data (exit 6); 0: no limit")
 
 
@@ -257,7 +259,8 @@ def _resolved(config: RunConfig, base: Path, origin: dict[str, str]) -> RunConfi
 
     return config.model_copy(update={
         "book": config.book.model_copy(update={"path": beside("book.path", config.book.path)}),
-        "market": config.market.model_copy(update={"path": beside("market.path", config.market.path)}),
+        "market": config.market.model_copy(update={"path": beside("market.path", config.market.path),
+                                                   "next_path": beside("market.next_path", config.market.next_path)}),
         "model": config.model.model_copy(update={"parameters": beside("model.parameters", config.model.parameters)}),
         "methodology": config.methodology.model_copy(update={"file": beside("methodology.file", config.methodology.file)}),
     })
@@ -268,9 +271,7 @@ def find_file(name: str | Path) -> Path:
     path = Path(name)
     if path.exists() or path.is_absolute() or path.parts[:1] != ("configs",) or ".." in path.parts:
         return path
-    from importlib.resources import files
-
-    package = Path(str(files("upm_gpu")))
+    package = Path(errors.__file__).parent
     for root in (package, package.parent):
         if (root / path).is_file():
             return root / path

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from upm_gpu import errors
 from upm_gpu.domain.blocks import check_folder, fail, file_hash, find_table
 from upm_gpu.domain.book import Account, Book, Collateral, Positions, Reject
 from upm_gpu.domain.cells import identifiers, numbers, require
@@ -37,10 +38,8 @@ def resolve_sample(path: str | Path, part: str, room: str = "IN") -> Path:
     text = str(path)
     if not text.startswith("sample:"):
         return Path(text).expanduser()
-    from importlib.resources import files
-
     name = text.removeprefix("sample:")
-    root = Path(str(files("upm_gpu") / "sample"))
+    root = Path(errors.__file__).parent / "sample"
     folder = root / name / part
     if not re.fullmatch(r"[a-z0-9_]+", name) or not folder.is_dir():
         known = sorted(p.name for p in root.iterdir() if (p / part).is_dir()) if root.is_dir() else []
