@@ -33,6 +33,7 @@ class BookSection(Strict):
 class MarketSection(Strict):
     path: str = Field("sample:crypto", description="folder with spots, forwards, implied_vols, rates, history; or sample:NAME")
     next_path: str = Field("", description="a later market folder, for the comparison with the loss that came; blank: none")
+    next_path: str = Field("", description="a later market to compare the loss that really came with; blank: none")
     max_age_minutes: float = Field(0.0, description="refuse older market data (exit 6); 0: no limit")
 
 

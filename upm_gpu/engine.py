@@ -31,14 +31,12 @@ from upm_gpu.margin.result import (
     option_values,
 )
 from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
+from upm_gpu.market.marks import check_marks
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
-
-CALL_BUDGET = 2.5e9
-"""work (prices x 40 + multiply-adds) per native call and thread: keeps a call under about a second, so that Ctrl-C is heard"""
 
 
 @dataclass(frozen=True)
@@ -101,8 +99,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
     """
     from upm_gpu.margin.methodology import core_request, simulated_assets
-    from upm_gpu.market.surface import fit_surfaces
-    from upm_gpu.model import parameters_for
+    from upm_gpu.model.default import model_for
     from upm_gpu.risk.tail import tail_depth
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
@@ -116,10 +113,10 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     horizons = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
     dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
                         spec.volatility_decay_short, spec.volatility_decay_long)
-    surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
+    surfaces = surfaces_of(instruments, market)
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, extra)
-    model = model or parameters_for(spec, market, instruments, surfaces)
+    model = model or model_for(spec, market, surfaces)
     scenarios = model.scenarios(dates, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
     units = build_units(book, instruments, simulated)
@@ -128,13 +125,19 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
                 core, tuple(dict.fromkeys(requests)), tail_depth(spec.count, min(r.level for r in requests)))
 
 
-def chunk_ranges(plan: Plan, chunk: int, threads: int) -> list[tuple[int, int]]:
-    """Half-open ranges of whole blocks that cover the scenarios; `chunk` 0 sizes them so that a call stays short."""
+def surfaces_of(instruments: Sequence[Instrument], market: MarketSnapshot) -> dict:
+    """A fitted surface for every underlying with options, quarantined quotes left out."""
+    from upm_gpu.market.surface import fit_surface
+
+    keep = ~check_marks(market).quarantined
+    return {u: fit_surface(market, u, keep) for u in sorted({i.underlying for i in instruments if isinstance(i, Option)})}
+
+
+def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared) -> list[tuple[int, int]]:
+    """Half-open ranges of whole blocks that cover the scenarios; `chunk` 0 lets the backend size them so that a call stays short."""
     if chunk <= 0:
-        per_scenario = len(plan.horizons) * (40.0 * plan.compiled.terms.shape[1] + len(plan.rows.column)) + 200.0 * len(plan.scenarios.state_names)
-        chunk = int(CALL_BUDGET * max(threads, 1) / max(per_scenario, 1.0))
-        even = -(-plan.scenarios.count // max(chunk, 1))
-        chunk = min(max(-(-plan.scenarios.count // even), BLOCK), 16 * BLOCK)
+        size = getattr(backend, "call_scenarios", lambda *_: BLOCK)
+        chunk = size(prepared, plan.scenarios)
     size = -(-chunk // BLOCK) * BLOCK
     return [(first, min(first + size, plan.scenarios.count)) for first in range(0, plan.scenarios.count, size)]
 
@@ -233,9 +236,9 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
     """Run a plan on a backend: tails, measures, contributions, charges, margin."""
     timings = Timings()
     backend = choice.module
-    ranges = chunk_ranges(plan, chunk, choice.threads)
     with timings.measure("engine"):
         with backend.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
+            ranges = chunk_ranges(plan, chunk, backend, prepared)
             with timings.measure("tail_pass"):
                 tail = tails(plan, backend, prepared, ranges, loop, executor)
             value0 = np.array(prepared.value0)

@@ -18,6 +18,7 @@ from upm_gpu.margin.units import Units
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
 
 HISTOGRAM_BINS = 80
@@ -45,16 +46,18 @@ def with_house(rows: Rows, chosen: Rows, columns: int) -> Rows:
 
 
 def histograms(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], scenarios: ScenarioSet, precision: str,
-               threads: int, horizons: Sequence[int]) -> pd.DataFrame:
-    """Counts of P&L in equal bins between the 0.01 % and 99.99 % quantiles of each row; the outer bins take what lies beyond.
+               threads: int, horizons: Sequence[int], depth: int) -> tuple[pd.DataFrame, TailState]:
+    """Counts of P&L in equal bins between the 0.01 % and 99.99 % quantiles of each row, and the tail of the last row (the house).
 
-    Columns: account_id, horizon_days, bin_left, bin_right, count. Counts of one (account, horizon) sum to the scenario count.
+    The outer bins take what lies beyond. Columns: account_id, horizon_days, bin_left, bin_right, count. Counts of one (account, horizon)
+    sum to the scenario count.
     """
-    parts = []
+    parts, house = [], []
     with backend.prepare(compiled, rows, precision, threads) as prepared:
         for h in horizons:
             ranges = [(f, min(f + HISTOGRAM_RANGE, scenarios.count)) for f in range(0, scenarios.count, HISTOGRAM_RANGE)]
             pnl = np.concatenate([backend.row_pnl(prepared, scenarios, f, t, h) for f, t in ranges], axis=1)
+            house.append(_tail_of(pnl[-1], depth))
             for name, values in zip(names, pnl, strict=True):
                 low, high = np.quantile(values, [1e-4, 1.0 - 1e-4])
                 if not high > low:
@@ -63,7 +66,20 @@ def histograms(backend: ModuleType, compiled: Compiled, rows: Rows, names: Seque
                 count, _ = np.histogram(np.clip(values, low, high), edges)
                 parts.append(pd.DataFrame({"account_id": name, "horizon_days": compiled.horizons[h], "bin_left": edges[:-1],
                                            "bin_right": edges[1:], "count": count}))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True), _stack(house, scenarios.count)
+
+
+def _tail_of(pnl: NDArray[np.float64], depth: int) -> tuple[NDArray[np.float64], NDArray[np.uint32], NDArray[np.float64]]:
+    """Worst P&L with its scenarios, and the block sums of one row."""
+    order = np.argsort(pnl, kind="stable")[:depth]
+    blocks = [pnl[f: f + BLOCK] for f in range(0, len(pnl), BLOCK)]
+    return pnl[order], order.astype(np.uint32), np.array([[float(b.sum()), float((b * b).sum())] for b in blocks])
+
+
+def _stack(parts: list, count: int) -> TailState:
+    """One row's tails at every horizon as a TailState."""
+    pnl, scenario, sums = (np.stack(x) for x in zip(*parts, strict=True))
+    return TailState(pnl[:, None], scenario[:, None], np.arange(sums.shape[1], dtype=np.int64), sums.transpose(1, 0, 2)[:, :, None], np.zeros(0, np.int64), 0, count)
 
 
 def compile_today(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str], dynamics: Dynamics) -> Compiled:

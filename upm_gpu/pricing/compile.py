@@ -13,9 +13,9 @@ import numpy as np
 
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
 from upm_gpu.errors import InputError, MarketDataError
+from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between, years_between
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program
-from upm_gpu.pricing.marks import check_marks
 
 NO_DATE = -1
 
@@ -79,7 +79,7 @@ def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surf
     if not list(instruments):
         raise InputError("UPM-IN-039", "nothing to margin: no instrument is held. Check the positions and rejects.")
     date_index = {float(d): i for i, d in enumerate(dates)}
-    build = _Build(market, surfaces, state_index, date_index, tuple(horizons), dynamics)
+    build = _Build(market, surfaces, state_index, date_index, tuple(horizons), dynamics, check_marks(market))
     for n, instrument in enumerate(instruments):
         build.add(n, instrument)
     return build.finish(tuple(instruments), tuple(state_names), np.asarray(dates, float))
@@ -95,6 +95,7 @@ class _Build:
     date_index: dict[float, int]
     horizons: tuple[float, ...]
     dynamics: Dynamics
+    marks: MarkCheck
     linear_keys: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
     options: dict[tuple, list[int]] = field(default_factory=dict)
     futures: dict[tuple, list[int]] = field(default_factory=dict)
@@ -198,11 +199,10 @@ class _Build:
                 column[n], coefficient[n] = c, k
         groups = self.group_spans(len(linear), column)
         terms = np.zeros((len(TERM_REALS), sum(len(m) for _, m in groups)))
-        base, marks = [], []
+        base = []
         for (family, members), first in zip(groups, np.cumsum([len(linear), *(len(m) for _, m in groups)]), strict=False):
-            reals, found = self.group_terms(family, members, instruments, terms[:, first - len(linear): first - len(linear) + len(members)])
+            reals = self.group_terms(family, members, instruments, terms[:, first - len(linear): first - len(linear) + len(members)])
             base.append((family, int(first), len(members), instruments[members[0]], reals))
-            marks.extend(found)
         equity = np.array([self.equity.get(n, np.nan) for n in range(len(instruments))])
         compiled = Compiled(
             instrument_ids=tuple(i.instrument_id for i in instruments), instrument_column=column, instrument_coefficient=coefficient,
@@ -210,7 +210,7 @@ class _Build:
             programs=tuple(self.program(h, linear, base, len(dates)) for h in self.horizons))
         used = sorted({i.underlying for i in instruments if isinstance(i, Option)})
         return compiled, CompileReport(
-            quarantined=tuple(m for m in marks if m["quarantined"]), model_minus_mark=_summary(marks),
+            quarantined=tuple(self.marks.listed(self.market)), model_minus_mark=self.marks.summary(),
             surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces))
 
     def group_spans(self, linear: int, column: np.ndarray) -> list[tuple[Family, list[int]]]:
@@ -223,13 +223,13 @@ class _Build:
             following += len(members)
         return found
 
-    def group_terms(self, family: Family, members: list[int], instruments: tuple[Instrument, ...], terms: np.ndarray) -> tuple[dict[str, float], list[dict]]:
+    def group_terms(self, family: Family, members: list[int], instruments: tuple[Instrument, ...], terms: np.ndarray) -> dict[str, float]:
         """Group reals that do not depend on the horizon; fills `terms`."""
         first = instruments[members[0]]
         spot = self.spot(first.underlying, first.instrument_id)
         if family == Family.INVERSE_FUTURE:
             terms[TERM_REALS.index("strike")] = [self.future_price(instruments[n]) for n in members]
-            return {"spot0": spot, "forward0": self.future_price(first)}, []
+            return {"spot0": spot, "forward0": self.future_price(first)}
         days = days_between(self.market.valuation_time, first.expiry)
         if days <= 0.0:
             self.expiry_date(first)
@@ -245,14 +245,21 @@ class _Build:
         sign = np.array([1.0 if instruments[n].option_type == "call" else -1.0 for n in members])
         k = np.log(strike / forward)
         fitted = np.sqrt(svi_total_variance(k, smile.a, smile.b, smile.rho, smile.m, smile.s) / years)
-        quoted, marks = check_marks(self.market, first, [instruments[n] for n in members], strike, sign, forward, years, fitted)
+        quoted = self.quoted(first, strike)
         volatility = np.where(np.isfinite(quoted), quoted, fitted)
         for i, row in enumerate((strike, k, volatility, volatility - fitted, sign)):
             terms[i] = row
         inverse = first.settlement == "inverse"
         return {"spot0": spot, "forward0": forward, "expiry_years": years, "remaining_years": years, "expiry_days": days,
                 "inverse": float(inverse), "rate": self.currency(first), "volatility_loading": self.dynamics.loading(days),
-                "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s}, marks
+                "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s}
+
+    def quoted(self, group: Option, strike: np.ndarray) -> np.ndarray:
+        """Quoted volatility of each strike of the group's expiry; NaN where there is none or it is quarantined."""
+        quotes = self.market.quotes
+        same = [q for q in np.flatnonzero((quotes.underlying == group.underlying) & ~self.marks.quarantined) if quotes.expiry[q] == group.expiry]
+        found = {float(quotes.strike[q]): float(quotes.implied_volatility[q]) for q in same}
+        return np.array([found.get(float(k), np.nan) for k in strike])
 
     def program(self, horizon: float, linear: list[tuple[int, int]], base: list, dates: int) -> Program:
         at = self.date_index[float(horizon)]
@@ -289,12 +296,3 @@ class _Build:
             integers[g] = [names[k] for k in GROUP_INTEGERS]
             reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
         return Program(float(horizon), np.array([s for s, _ in linear], np.int32), np.array(read, np.int32), integers, reals)
-
-
-def _summary(marks: list[dict]) -> dict[str, float]:
-    """Model minus mark over the quotes that carry a mark, in coins (linear: share of the forward)."""
-    gaps = np.array([m["gap"] for m in marks if np.isfinite(m["gap"])])
-    if not len(gaps):
-        return {"count": 0}
-    return {"count": len(gaps), "median": float(np.median(gaps)), "median_absolute": float(np.median(np.abs(gaps))),
-            "largest_absolute": float(np.max(np.abs(gaps)))}

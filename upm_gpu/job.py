@@ -1,0 +1,249 @@
+"""What a command does from files to files: the run, its resumption, its report, and the smaller jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upm_gpu.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run says at its end."""
+
+    summary: dict[str, Any]
+    lines: tuple[str, ...]
+    exit_code: int
+
+
+def shown_config(path: Path | None, overrides: dict[str, str]) -> str:
+    """The whole configuration as TOML, defaults filled in."""
+    from upm_gpu.config import load_config, to_toml
+
+    return to_toml(load_config(path, overrides))
+
+
+def run(path: Path | None, overrides: dict[str, str], quiet: bool = False, fail_on: str | None = None) -> Finished:
+    """`upm run`: validate, create the run folder with copies of its inputs, compute, write, report."""
+    from upm_gpu.backend.select import choose
+    from upm_gpu.config import load_config, to_toml
+    from upm_gpu.inputs import gather
+    from upm_gpu.run.folder import check_target, create_run
+    from upm_gpu.run.manifest import identity
+
+    if fail_on not in (None, "breach"):
+        raise UsageError("UPM-CF-071", f'--fail-on "{fail_on}" is not known. Use breach.')
+    started = time.perf_counter()
+    config = load_config(path, overrides)
+    check_target(config.output.path)
+    choice = choose(config.compute.device, config.compute.precision, config.compute.threads)
+    files = gather(config)
+    kept: dict[str, bytes | Path] = {**files.paths, "config.toml": to_toml(config).encode()}
+    settings = {"device": choice.name, "precision": choice.precision, "chunk": config.compute.chunk, "command": _command()}
+    loaded = _load(config, files.book, files.market, files.methodology, files.next_market, started)
+    with create_run(config.output.path, inputs=kept, settings=settings, identity=identity(), expected=loaded.hashes) as folder:
+        return _execute(folder, config, loaded, choice, quiet, fail_on, started)
+
+
+def resume(path: Path, quiet: bool = False) -> Finished:
+    """`upm resume`: the same run from its own copies of the inputs, chunks already done taken from the ledger."""
+    from upm_gpu.backend.select import choose
+    from upm_gpu.config import load_config
+    from upm_gpu.inputs import kept_inputs
+    from upm_gpu.run.resume import open_for_resume
+
+    started = time.perf_counter()
+    with open_for_resume(path) as folder:
+        for warning in folder.warnings:
+            _say(warning, quiet)
+        if folder.finished:
+            return Finished({"run": str(path), "finished": True}, (f"{path}: finished already, nothing to do.",), 0)
+        config = load_config(folder.inputs / "config.toml", {})
+        choice = choose(str(folder.settings["device"]), str(folder.settings["precision"]), config.compute.threads)
+        files = kept_inputs(folder.inputs)
+        loaded = _load(config, files.book, files.market, files.methodology, files.next_market, started)
+        return _execute(folder, config, loaded, choice, quiet, None, started)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    book: Any
+    market: Any
+    methodology: Any
+    next_market: Path | None
+    hashes: dict[str, str]
+    seconds: float
+
+
+def _load(config: Any, book: Path, market: Path, methodology: Path, next_market: Path | None, started: float) -> _Loaded:
+    from datetime import UTC, datetime
+
+    from upm_gpu.config import load_methodology
+    from upm_gpu.domain.reader import load_book
+    from upm_gpu.market.reader import check_age, load_market
+
+    snapshot = load_market(market)
+    check_age(snapshot, datetime.now(UTC), config.market.max_age_minutes)
+    holdings = load_book(book, snapshot.valuation_time, config.book.max_reject_share)
+    hashes = {f"book/{k}": v for k, v in holdings.hashes.items()} | {f"market/{k}": v for k, v in snapshot.hashes.items()}
+    return _Loaded(holdings, snapshot, load_methodology(methodology), next_market, hashes, time.perf_counter() - started)
+
+
+def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool, fail_on: str | None, started: float) -> Finished:
+    """Compute and write a run into its open folder."""
+    from upm_gpu.config import scenario_spec
+    from upm_gpu.engine import compute_outcome, make_plan
+    from upm_gpu.outputs import collect
+    from upm_gpu.report import render_report
+    from upm_gpu.run.chunks import run_chunks
+    from upm_gpu.run.finish import finish_run
+
+    begin = time.perf_counter()
+    plan = make_plan(loaded.book, loaded.market, scenario_spec(config), loaded.methodology)
+    compiled_in = time.perf_counter() - begin
+    folder.log.info("plan", accounts=len(plan.book.accounts), instruments=len(plan.instruments), scenarios=plan.spec.count, device=choice.name)
+    ledger: dict[str, float] = {}
+
+    with _progress(plan.spec.count, quiet) as progress:
+
+        def loop(ranges: Any, compute: Callable, join: Callable) -> Any:
+            done = run_chunks(folder, ranges, compute, join, progress, write_share=None if config.compute.chunk else 0.05)
+            ledger["ledger"] = done.timings["ledger"]
+            return done.state
+
+        outcome = compute_outcome(plan, choice, config.compute.chunk, loop)
+    for warning in (*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings):
+        _say(warning, quiet)
+    timings = {"read": loaded.seconds, "compile": compiled_in, **outcome.timings, **ledger}
+    timings["engine"] -= ledger.get("ledger", 0.0)
+    results, provenance, summary = collect(outcome, folder, config, loaded.next_market, timings, started)
+    rows = finish_run(folder, results, provenance, render_report if config.output.report else None)
+    summary |= {"run": str(folder.shown), "rows": rows, "seconds": round(time.perf_counter() - started, 2)}
+    lines = (f"{summary['accounts']} accounts, initial margin {summary['initial_margin']:,.0f} {plan.market.reporting_currency} "
+             f"(standard error {summary['initial_margin_standard_error']:,.0f}); {summary['calls']} margin calls, {summary['liquidations']} liquidations; "
+             f"{summary['rejects']} rejected rows",
+             f"{plan.spec.count:,} scenarios on {choice.name} in {timings['engine']:.2f} s; {summary['seconds']:.1f} s in all",
+             f"{folder.shown}/report.html" if config.output.report else f"{folder.shown}/margin.csv")
+    code = 4 if summary["rejects"] or summary["quarantined"] else 0
+    if fail_on == "breach" and summary["calls"] + summary["liquidations"]:
+        code = 5
+    return Finished(summary, lines, code)
+
+
+def rebuild_report(path: Path) -> Path:
+    """`upm report`: the page again, its checksum with it."""
+    from upm_gpu.report import render_report
+    from upm_gpu.run.finish import REPORT, replace_file
+    from upm_gpu.run.resume import open_for_resume
+
+    with open_for_resume(path) as folder:
+        if not folder.finished:
+            raise UsageError("UPM-RN-071", f"{path}: the run is not finished. Go on with `upm resume {path}` first.")
+        replace_file(folder, REPORT, render_report(folder.path))
+    return Path(path) / REPORT
+
+
+def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
+    """`upm simulate`: factor scenarios to Parquet, one row a (scenario, step), one column a factor (log-change since the valuation time)."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from upm_gpu.backend.select import choose
+    from upm_gpu.config import load_config, scenario_spec
+    from upm_gpu.inputs import gather
+    from upm_gpu.market.reader import load_market
+    from upm_gpu.model.default import model_for
+    from upm_gpu.run.durable import write_file
+    from upm_gpu.run.results import parquet_bytes
+
+    config = load_config(path, {})
+    choice = choose(device)
+    spec = scenario_spec(config)
+    market = load_market(gather(config).market)
+    model = model_for(spec, market)
+    longest = max(spec.horizons)
+    dates = np.array(sorted({*spec.horizons, *(longest * (i + 1) / spec.steps for i in range(spec.steps))}))
+    scenarios = model.scenarios(dates, spec)
+    parts = []
+    with _progress(spec.count, quiet) as progress:
+        for first in range(0, spec.count, 65_536):
+            last = min(first + 65_536, spec.count)
+            drawn = choice.module.draw_states(scenarios, first, last, choice.threads)
+            ids = np.repeat(np.arange(first, last, dtype=np.uint32), len(dates))
+            columns = {"scenario": ids, "step": np.tile(np.arange(len(dates), dtype=np.int32), last - first), "days": np.tile(dates, last - first)}
+            columns |= {name: np.ascontiguousarray(drawn[:, k, :].T).ravel() for k, name in enumerate(scenarios.state_names)}
+            parts.append(pa.table(columns))
+            progress(last, spec.count)
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise UsageError("UPM-CF-072", f"{out}: not a file that can be written. Give a file name in a folder that exists with --out.")
+    write_file(out.resolve(), parquet_bytes(pa.concat_tables(parts)))
+    assert pq is not None
+    _say(f"{out}: {spec.count} scenarios x {len(dates)} dates x {len(scenarios.state_names)} factors on {choice.name}", quiet)
+
+
+def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, ewma_lambda: float, correlation: str) -> dict[str, Any]:
+    """`upm calibrate covariance`."""
+    from upm_gpu.calibrate.covariance import calibrate_file
+
+    return calibrate_file(history, out, [a for a in assets.split(",") if a], estimator, ewma_lambda, correlation)
+
+
+def import_deribit(file: Path, out: Path, instruments: Path | None) -> dict[str, Any]:
+    """`upm import deribit`."""
+    from upm_gpu.market.deribit import import_deribit as convert
+
+    return convert(file, out, instruments)
+
+
+def generate_book(market: Path, out: Path, accounts: int, seed: int) -> dict[str, Any]:
+    """`upm generate book`."""
+    from upm_gpu.domain.generate import generate_book as generate
+
+    return generate(market, accounts, seed, out)
+
+
+class _progress:
+    """A progress bar with rate and time left on a terminal, silence elsewhere."""
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        self.total, self.bar = total, None
+        self.shown = not quiet and sys.stderr.isatty()
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        if not self.shown:
+            return lambda done, total: None
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.bar = Progress(TextColumn("scenarios"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.speed:,.0f}/s", justify="right"),
+                            TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+        self.bar.start()
+        task = self.bar.add_task("scenarios", total=self.total)
+        bar = self.bar
+        return lambda done, total: bar.update(task, completed=done)
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+
+def _say(message: str, quiet: bool) -> None:
+    if not quiet:
+        print(message, file=sys.stderr)
+
+
+def _command() -> list[str]:
+    """The command line without the folders of this machine."""
+    return ["upm", *(a if not a.startswith("/") else Path(a).name for a in sys.argv[1:])]
+
+
+def dumps(value: Any) -> str:
+    """JSON for people and pipes."""
+    return json.dumps(value, indent=2, sort_keys=True)

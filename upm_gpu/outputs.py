@@ -1,0 +1,252 @@
+"""What a run leaves: result tables, exhibits, provenance and the one-line summary, from the outcome of the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from upm_gpu import exhibits
+from upm_gpu.domain.instrument import Option
+from upm_gpu.engine import Outcome, Plan, surfaces_of
+from upm_gpu.inputs import package_file
+from upm_gpu.margin.result import CALL, LIQUIDATION, option_values
+from upm_gpu.margin.units import priced_instruments
+from upm_gpu.market.snapshot import days_between
+from upm_gpu.risk.tail import finish
+from upm_gpu.run.manifest import Provenance, kernels_sha256
+from upm_gpu.run.results import Results
+
+DETAILED = 25
+"""accounts shown in detail: those with the largest margin"""
+WORST = 10
+EXTRA_LEVEL = 0.995
+STRESSES = "configs/scenario/standard_stress.toml"
+
+
+def collect(outcome: Outcome, folder: Any, config: Any, next_market: Path | None, timings: dict[str, float], started: float) -> tuple[Results, Provenance, dict]:
+    """Tables and provenance of a finished computation."""
+    plan, table = outcome.plan, outcome.result.table
+    begin = time.perf_counter()
+    report, warnings = _exhibits(outcome, next_market)
+    timings = {**timings, "exhibits": time.perf_counter() - begin, "total": time.perf_counter() - started}
+    quarantined = len(plan.compile_report.quarantined)
+    calls = outcome.result.calls
+    totals = {"initial_margin": float(table["initial_margin"].sum()), "initial_margin_standard_error": total_standard_error(outcome),
+              "equity": float(table["equity"].sum())}
+    summary = {"accounts": len(table), **totals, "calls": int((calls["status"] == CALL).sum()), "liquidations": int((calls["status"] == LIQUIDATION).sum()),
+               "call_amount": float(calls["amount"].sum()), "rejects": len(plan.book.rejects), "quarantined": quarantined}
+    results = Results(
+        margin=_columns(table), contributions=_columns(outcome.result.contributions), worst_scenarios=_columns(worst_scenarios(outcome)),
+        calls=_columns(calls), rejects=plan.book.rejects,
+        margin_by_netting_set=_columns(outcome.result.units) if any(plan.units.netting_set) else None,
+        greeks=_columns(exhibits.greeks(outcome.choice.module, plan.instruments, plan.compiled, plan.units, [a.account_id for a in plan.book.accounts], plan.market)),
+        report=report)
+    return results, _provenance(outcome, folder, config, timings, summary, totals, warnings), summary
+
+
+def total_standard_error(outcome: Outcome) -> float:
+    """Standard error of the sum of all accounts' expected shortfalls: the scenarios are common, so the excesses are added first.
+
+    Variance over scenarios of sum over units of max(L - VaR, 0), over S (1 - level)^2; times the multiplier.
+    """
+    plan, tail = outcome.plan, outcome.tail
+    h = plan.horizon(plan.core.horizon)
+    measure = outcome.result.measured.measures[plan.core]
+    excess = np.maximum(-tail.pnl[h] - measure.value_at_risk[:, None], 0.0)
+    excess[measure.expected_shortfall <= 0.0] = 0.0
+    inside = excess > 0.0
+    total = np.bincount(tail.scenario[h][inside], weights=excess[inside], minlength=plan.scenarios.count)
+    return float(np.sqrt(np.var(total, ddof=1) / plan.scenarios.count) / (1.0 - plan.core.level) * plan.methodology.core.multiplier)
+
+
+def worst_scenarios(outcome: Outcome) -> pd.DataFrame:
+    """The ten worst scenarios of every account (of its largest unit) with the log-moves of every state at the horizon."""
+    plan, tail = outcome.plan, outcome.tail
+    h = plan.horizon(plan.core.horizon)
+    chosen = _unit_of_account(outcome)
+    accounts = np.flatnonzero(chosen >= 0)
+    depth = min(WORST, tail.pnl.shape[2])
+    pnl, scenario = tail.pnl[h, chosen[accounts], :depth], tail.scenario[h, chosen[accounts], :depth]
+    moves = _states_at(outcome, h, np.unique(scenario))
+    index = np.searchsorted(np.unique(scenario), scenario.ravel())
+    names = [a.account_id for a in plan.book.accounts]
+    frame = pd.DataFrame({"account_id": np.repeat(np.array(names, object)[accounts], depth), "rank": np.tile(np.arange(1, depth + 1, dtype=np.int32), len(accounts)),
+                          "scenario": scenario.ravel(), "pnl": pnl.ravel()})
+    for k, name in enumerate(plan.scenarios.state_names):
+        frame[name] = moves[k, index]
+    return frame
+
+
+def _unit_of_account(outcome: Outcome) -> np.ndarray:
+    """(A,) the unit of each account with the largest core, -1 where it has none."""
+    plan = outcome.plan
+    lines = plan.units.lines
+    chosen = np.full(len(plan.book.accounts), -1)
+    pairs = np.unique(np.stack([lines.account, lines.unit]), axis=1)
+    core = outcome.result.measured.core
+    for account, unit in pairs.T:
+        if chosen[account] < 0 or core[unit] > core[chosen[account]]:
+            chosen[account] = unit
+    return chosen
+
+
+def _states_at(outcome: Outcome, horizon: int, scenarios: np.ndarray) -> np.ndarray:
+    """(K, len(scenarios)) states at a horizon for ascending scenario ids."""
+    plan, choice = outcome.plan, outcome.choice
+    date = int(np.searchsorted(plan.compiled.dates, plan.horizons[horizon]))
+    parts = []
+    with choice.module.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
+        for first in range(0, plan.scenarios.count, 65_536):
+            last = min(first + 65_536, plan.scenarios.count)
+            wanted = scenarios[np.searchsorted(scenarios, first): np.searchsorted(scenarios, last)]
+            if len(wanted):
+                parts.append(choice.module.states(prepared, plan.scenarios, first, last)[date][:, wanted - first])
+    return np.concatenate(parts, axis=1)
+
+
+def _exhibits(outcome: Outcome, next_market: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """Everything under report/."""
+    plan, choice = outcome.plan, outcome.choice
+    backend, threads = choice.module, choice.threads
+    order = np.argsort(-outcome.result.measured.core, kind="stable")[:DETAILED]
+    names = [plan.units.names[u] for u in order]
+    chosen = exhibits.select_rows(plan.rows, [int(u) for u in order])
+    both = exhibits.with_house(plan.rows, chosen, plan.compiled.columns)
+    report: dict[str, Any] = {}
+    histogram, house = exhibits.histograms(backend, plan.compiled, both, [*names, exhibits.HOUSE], plan.scenarios, choice.precision, threads,
+                                           range(len(plan.horizons)), outcome.tail.pnl.shape[2])
+    report["histograms.parquet"] = _columns(histogram)
+    report["tails.parquet"] = _columns(tail_table(plan, outcome.tail, house))
+    today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.scenarios.state_names, plan.dynamics)
+    rows_today, _ = _rows_of(plan, today)
+    shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
+    underlyings = sorted({i.underlying for i in plan.instruments})
+    report["heatmap.parquet"] = _columns(exhibits.heat_maps(backend, today, shown, [*names, exhibits.HOUSE], underlyings, threads))
+    stresses = tomllib.loads(package_file(STRESSES).read_text())["stress"]
+    everyone = exhibits.with_house(rows_today, rows_today, today.columns)
+    report["stress.parquet"] = _columns(exhibits.stress_table(backend, today, everyone, [*plan.units.names, exhibits.HOUSE], stresses, threads))
+    warnings: list[str] = []
+    if next_market is not None:
+        table, note = realised(outcome, next_market)
+        report["realised.parquet"] = _columns(table)
+        warnings.append(note)
+    report["quality.json"] = quality(plan, warnings)
+    return report, warnings
+
+
+def _rows_of(plan: Plan, compiled: Any) -> tuple[Any, np.ndarray]:
+    from upm_gpu.margin.units import build_rows
+
+    return build_rows(plan.units, compiled)
+
+
+def tail_table(plan: Plan, tail: Any, house: Any) -> pd.DataFrame:
+    """VaR and ES with their errors for every unit and the house, at every horizon and level."""
+    levels = sorted({*(r.level for r in plan.requests), max(EXTRA_LEVEL, max(r.level for r in plan.requests))})
+    parts = []
+    for names, state in ((plan.units.names, tail), ((exhibits.HOUSE,), house)):
+        for level, estimate in finish(state, levels).items():
+            for h, days in enumerate(plan.horizons):
+                parts.append(pd.DataFrame({
+                    "account_id": list(names), "horizon_days": days, "level": level, "value_at_risk": estimate.value_at_risk[h],
+                    "value_at_risk_standard_error": estimate.value_at_risk_standard_error[h], "expected_shortfall": estimate.expected_shortfall[h],
+                    "expected_shortfall_standard_error": estimate.expected_shortfall_standard_error[h], "reliable": estimate.reliable[h]}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def realised(outcome: Outcome, next_market: Path) -> tuple[pd.DataFrame, str]:
+    """VaR and ES at the horizon nearest to the next snapshot beside the loss that came, per unit."""
+    from upm_gpu.market.reader import load_market, load_settlements
+
+    plan = outcome.plan
+    later = load_market(next_market)
+    elapsed = days_between(plan.market.valuation_time, later.valuation_time)
+    h = int(np.argmin([abs(d - elapsed) for d in plan.horizons]))
+    today = option_values(plan.compiled, plan.instruments, outcome.value0)
+    pnl, proxy = exhibits.realised_pnl(plan.instruments, today, plan.market, later, load_settlements(next_market), _values_later(outcome, later))
+    lines = plan.units.lines
+    loss = -np.bincount(lines.unit, weights=lines.quantity * pnl[lines.instrument], minlength=len(plan.units.names))
+    sound = -np.bincount(lines.unit, weights=lines.quantity * np.where(proxy, 0.0, pnl)[lines.instrument], minlength=len(plan.units.names))
+    estimate = finish(outcome.tail, [plan.core.level])[plan.core.level]
+    table = pd.DataFrame({"account_id": list(plan.units.names), "horizon_days": plan.horizons[h], "value_at_risk": estimate.value_at_risk[h],
+                          "expected_shortfall": estimate.expected_shortfall[h], "realised_loss": loss, "realised_loss_without_proxy": sound})
+    beyond_var, beyond_es = int((loss > estimate.value_at_risk[h]).sum()), int((loss > estimate.expected_shortfall[h]).sum())
+    note = (f"realised: {later.valuation_time.isoformat()} is {elapsed:.3f} days on; {beyond_var} of {len(table)} units lost more than their "
+            f"value-at-risk, {beyond_es} more than their expected shortfall at {plan.horizons[h]:g} days; {int(proxy.sum())} instruments settled at a proxy price")
+    return table, note
+
+
+def _values_later(outcome: Outcome, later: Any) -> dict[str, float]:
+    """Model value at the next snapshot of one unit of every option still alive then."""
+    plan = outcome.plan
+    alive = tuple(i for i in priced_instruments(plan.book, plan.market, set())
+                  if isinstance(i, Option) and days_between(later.valuation_time, i.expiry) > 0.0)
+    if not alive:
+        return {}
+    compiled = exhibits.compile_today(alive, later, surfaces_of(alive, later), plan.scenarios.state_names, plan.dynamics)
+    rows = exhibits.select_rows(plan.rows, [])
+    with outcome.choice.module.prepare(compiled, rows, "double", 1) as prepared:
+        return option_values(compiled, alive, np.array(prepared.value0))
+
+
+def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
+    """What was noticed about the data, as JSON."""
+    rejects: dict[str, int] = {}
+    for reject in plan.book.rejects:
+        rejects[reject.code] = rejects.get(reject.code, 0) + 1
+    return _plain({
+        "warnings": [*plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *getattr(plan.model, "warnings", ()), *notes],
+        "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
+        "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects})
+
+
+def _provenance(outcome: Outcome, folder: Any, config: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str]) -> Provenance:
+    plan, choice = outcome.plan, outcome.choice
+    inputs = {name: kept["sha256"] for name, kept in folder.plan["inputs"].items()}
+    market = {k: v for k, v in inputs.items() if k.startswith("market/")}
+    module = choice.module
+    isa = module.isa() if hasattr(module, "isa") else ""
+    estimate = finish(outcome.tail, [plan.core.level])[plan.core.level]
+    counts = {k: int(summary[k]) for k in ("accounts", "calls", "liquidations", "rejects", "quarantined")}
+    counts |= {"instruments": len(plan.instruments), "positions": len(plan.book.positions.instrument), "rows_read": plan.book.rows_read,
+               "columns": plan.compiled.columns, "units": len(plan.units.names), "draws_clipped": int(outcome.tail.clipped.sum()), "chunks": len(outcome.ranges)}
+    law = {k: v for k, v in asdict(plan.spec).items() if k != "extra"}
+    return Provenance(
+        snapshot_sha256=_hash(market), spec_sha256=_hash(law), methodology_sha256=inputs["methodology.toml"], kernels_sha256=kernels_sha256(),
+        inputs=inputs, seed=plan.spec.seed, backend=choice.name, device=choice.name, device_reason=choice.reason, precision=choice.precision,
+        scenarios=plan.spec.count, chunk=outcome.ranges[0][1] - outcome.ranges[0][0], threads=choice.threads, isa=isa, counts=counts,
+        timings={k: round(float(v), 4) for k, v in timings.items()}, error_formula=estimate.error_formula,
+        command=tuple(folder.settings.get("command", ())), valuation_time=plan.market.valuation_time.isoformat().replace("+00:00", "Z"),
+        reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
+        warnings=(*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *notes),
+        extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law),
+               "volatility_shift": plan.spec.volatility_shift, "stored_precision": choice.precision})
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars, tuples and undefined numbers as JSON knows them."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | type(None)) else str(value)
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    return {str(name): frame[name].to_numpy() for name in frame.columns}
