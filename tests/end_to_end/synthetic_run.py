@@ -119,7 +119,7 @@ def _exhibits(folder: Path, rows: list, kept: set, ids: list, var: np.ndarray, e
                 counts, edges = np.histogram(np.clip(scaled, low, high), 80, (low, high))
                 bins.append((name, days, edges[:-1], edges[1:], counts))
                 for level in LEVELS:
-                    k = int(round(len(scaled) * (1 - level)))
+                    k = round(len(scaled) * (1 - level))
                     ordered = np.sort(scaled)
                     shortfall = float(es[number]) if number is not None and days == 2.0 and level == 0.99 else -ordered[:k].mean()
                     error = abs(shortfall) * 0.02

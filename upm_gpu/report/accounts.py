@@ -18,7 +18,7 @@ TITLES = {
     "account_id": "Account",
     "status": "Status",
     "initial_margin": "Initial margin",
-    "expected_shortfall_standard_error": "\u00b1 s.e.",
+    "expected_shortfall_standard_error": "\u00b1 s.e. of ES",
     "core": "Core",
     "maintenance_margin": "Maintenance",
     "equity": "Equity",
@@ -117,8 +117,10 @@ def account_table(margin: Columns, rows: int, decimals: int) -> dict:
         by_size = chosen[np.argsort(-initial[chosen], kind="stable")]
     shown = dict(margin) | {"core": core_margin(margin)}
     charges = charge_names(margin)
-    names = ["account_id", "status", "initial_margin", "expected_shortfall_standard_error", *(["core", *charges] if charges else []),
-             "maintenance_margin", "equity", "excess", "margin_ratio", "expected_shortfall", "value_at_risk", "collateral_value"]
+    names = ["account_id", "status", "initial_margin", "expected_shortfall_standard_error", "core", *charges, "maintenance_margin",
+             "collateral_value", "equity", "excess", "margin_ratio", "value_at_risk"]
+    if not np.array_equal(shown["core"], margin["expected_shortfall"]):
+        names.append("expected_shortfall")
     columns = []
     for name in names:
         kind = "text" if name in ("account_id", "status") else "ratio" if name == "margin_ratio" else "money"

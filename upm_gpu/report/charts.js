@@ -115,24 +115,26 @@ function drawWaterfall(place, bars, unit) {
 
 // Bars to both sides of zero, largest first; what adds to the margin is red, what hedges is green.
 function drawContributors(place, data, unit) {
-  const names = [...data.names], values = [...data.values];
-  if (data.count) { names.push(`${data.count.toLocaleString("en-US")} other position${data.count === 1 ? "" : "s"}`); values.push(data.others); }
-  const row = 27, {svg, width, narrow} = canvas(place, names.length * row + 24, "Largest contributions to expected shortfall");
+  const names = data.names, values = data.values;
+  const row = 27, {svg, width, narrow} = canvas(place, names.length * row + (data.count ? 50 : 24), "Largest contributions to expected shortfall");
   const left = narrow ? 150 : 250, right = narrow ? 8 : 20;
   const low = Math.min(0, ...values), high = Math.max(0, ...values), span = high - low || 1;
   const pad = narrow ? 46 : 66, l = left + (low < 0 ? pad : 0), r = width - right - pad;
   const x = v => l + (v - low) / span * (r - l);
   svg.append(node("line", {x1: x(0), x2: x(0), y1: 0, y2: names.length * row, class: "zero"}));
   names.forEach((name, i) => {
-    const value = values[i], y = i * row, rest = data.count && i === names.length - 1;
+    const value = values[i], y = i * row;
     svg.append(node("rect", {x: Math.min(x(0), x(value)), y: y + 5, width: Math.max(1, Math.abs(x(value) - x(0))), height: row - 10, rx: 3,
-      class: rest ? "fill-muted" : value < 0 ? "fill-gain" : "fill-loss", "fill-opacity": .8}));
-    svg.append(node("text", {x: 0, y: y + 18, class: rest ? "" : "ink"}, fit(name, left - 10)));
+      class: value < 0 ? "fill-gain" : "fill-loss", "fill-opacity": .8}));
+    svg.append(node("text", {x: 0, y: y + 18, class: "ink"}, fit(name, left - 10)));
     svg.append(node("text", {x: value < 0 ? x(value) - 6 : x(value) + 6, y: y + 18, "text-anchor": value < 0 ? "end" : "start", class: "ink"}, short(value)));
     const share = data.total ? `, ${(100 * value / data.total).toFixed(1)} % of the total` : "";
     svg.append(tipped(node("rect", {x: 0, y, width, height: row, class: "fill-none hit"}), `${name}\n${full(value, 0)} ${unit}${share}`));
   });
-  svg.append(node("text", {x: x(0), y: names.length * row + 17, "text-anchor": "middle"}, low < 0 ? "hedges | adds to margin" : "adds to margin"));
+  const end = names.length * row + 16;
+  svg.append(node("text", {x: x(0) + 6, y: end}, "adds to margin \u2192"));
+  if (low < 0) svg.append(node("text", {x: x(0) - 6, y: end, "text-anchor": "end"}, "\u2190 hedges"));
+  if (data.count) svg.append(node("text", {x: 0, y: end + 26}, `${data.count.toLocaleString("en-US")} other position${data.count === 1 ? "" : "s"} together: ${short(data.others)} ${unit}`));
 }
 
 // Histogram with VaR and ES; the tail beyond VaR is red; a band one standard error to each side of each mark.
@@ -155,19 +157,22 @@ function drawDistribution(place, data, tail, log, unit) {
     const share = below / total;
     if (count > 0) svg.append(node("rect", {x: a, y: y(count), width: Math.max(.6, b - a - (b - a > 4 ? 1 : 0)), height: bottom - y(count), class: tail && middle < -tail.var ? "fill-loss" : "fill-accent", "fill-opacity": .8}));
     svg.append(tipped(node("rect", {x: a, y: top, width: Math.max(.6, b - a), height: bottom - top, class: "fill-none hit"}),
-      `${short(edges[i])} to ${short(edges[i + 1])} ${unit}\n${count.toLocaleString("en-US")} scenarios, ${(100 * share).toFixed(share < .01 || share > .99 ? 2 : 1)} % at or below`));
+      `${i === 0 ? "up to" : short(edges[i]) + " to"} ${i === counts.length - 1 ? "the best" : short(edges[i + 1])} ${unit}\n${count.toLocaleString("en-US")} scenarios, ${(100 * share).toFixed(share < .01 || share > .99 ? 2 : 1)} % at or below`));
   });
   svg.append(node("line", {x1: left, x2: width - right, y1: bottom, y2: bottom, class: "axis"}));
   if (!tail) return;
   const level = +(100 * tail.level).toFixed(4);
-  for (const [name, value, error, colour, line] of [["VaR", tail.var, tail.var_se, "warn", 12], ["ES", tail.es, tail.es_se, "loss", 32]]) {
+  const labels = [];
+  for (const [name, value, error, colour, line, after] of [["VaR", tail.var, tail.var_se, "warn", 12, true], ["ES", tail.es, tail.es_se, "loss", 32, false]]) {
     if (value === null) continue;
     const at = x(-value);
     if (error) svg.append(node("rect", {x: x(-value - error), y: line + 4, width: Math.max(2, x(-value + error) - x(-value - error)), height: bottom - line - 4, class: "fill-" + colour, "fill-opacity": .22}));
     svg.append(node("line", {x1: at, x2: at, y1: line + 4, y2: bottom, class: "line-" + colour, "stroke-width": 1.6}));
-    const text = `${name} ${level} %  ${short(value)} \u00b1 ${short(error)}`, toRight = at < width * .55;
-    svg.append(node("text", {x: toRight ? at + 6 : at - 6, y: line + 2, "text-anchor": toRight ? "start" : "end", class: "text-" + colour}, text));
+    const text = `${name} ${level} %: ${short(value)} \u00b1 ${short(error)}`, room = text.length * 6.9;
+    const right = after ? at + room < width : at - room < 0;
+    labels.push(node("text", {x: right ? at + 6 : at - 6, y: line + 2, "text-anchor": right ? "start" : "end", class: "halo text-" + colour}, text));
   }
+  svg.append(...labels);
 }
 
 // P&L over price moves (across) and volatility moves (up).
@@ -182,12 +187,12 @@ function drawHeat(place, map, unit) {
     if (!small) svg.append(node("text", {x: x + wide / 2, y: y + tall / 2 + 4, "text-anchor": "middle", class: depth > .72 ? "inverse" : "ink"}, short(value)));
     const here = map.prices[j] === 0 && map.volatilities[i] === 0;
     svg.append(tipped(node("rect", {x, y, width: wide, height: tall, class: "fill-none hit"}),
-      `${map.underlying} ${percent(map.prices[j], 1)}, volatility ${percent(map.volatilities[i], 1)}\n${full(value, 0)} ${unit}${here ? " (no move)" : ""}`));
+      `${map.underlying === "all" ? "every price" : map.underlying} ${percent(map.prices[j], 1)}, volatility ${percent(map.volatilities[i], 1)}\n${full(value, 0)} ${unit}${here ? " (no move)" : ""}`));
   }));
   map.volatilities.forEach((v, i) => svg.append(node("text", {x: left - 8, y: (lines - 1 - i) * tall + tall / 2 + 4, "text-anchor": "end", class: v === 0 ? "strong" : ""}, percent(v, 0))));
   const every = Math.ceil((narrow ? 40 : 44) / wide);
   map.prices.forEach((p, j) => { if (j % every === 0 || p === 0) svg.append(node("text", {x: left + (j + .5) * wide, y: lines * tall + 17, "text-anchor": "middle", class: p === 0 ? "strong" : ""}, percent(p, 0))); });
-  svg.append(node("text", {x: left + (width - left) / 2, y: lines * tall + 40, "text-anchor": "middle"}, narrow ? `${map.underlying} price across, volatility up` : `${map.underlying} price move across, volatility move up`));
+  svg.append(node("text", {x: left + (width - left) / 2, y: lines * tall + 40, "text-anchor": "middle"}, `${map.underlying === "all" ? "every underlying" : map.underlying}: price across, volatility up`));
 }
 
 // Loss that came against expected shortfall, both on a scale that keeps sign and spreads small amounts.
@@ -216,7 +221,7 @@ function drawRealised(place, points, loss, unit, open) {
     svg.append(tipped(node("circle", {cx: x(points.es[i]).toFixed(1), cy: y(loss[i]).toFixed(1), r: beyond ? 3.4 : 2.4, class: ["fill-accent", "fill-warn", "fill-loss"][beyond], "fill-opacity": beyond ? .9 : .38}),
       `${points.ids[i]}\n${loss[i] < 0 ? "gained" : "lost"} ${full(Math.abs(loss[i]), 0)} ${unit}\nVaR ${full(points.var[i], 0)}, ES ${full(points.es[i], 0)}`));
   }
-  svg.append(node("text", {x: left + 6, y: top + 10, class: "text-loss"}, "above the dashed line: lost more than ES"));
+  svg.append(node("text", {x: left + 8, y: top + 12, class: "halo text-loss"}, "above the dashed line: lost more than ES"));
   svg.append(node("text", {x: (left + width) / 2, y: height - 8, "text-anchor": "middle"}, `Expected shortfall at the matching date, ${unit}`));
   svg.append(node("text", {x: 12, y: (top + bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${(top + bottom) / 2})`}, narrow ? "" : `Realised loss (gains below zero), ${unit}`));
 }

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.report.accounts import rounded
 from upm_gpu.report.read import Columns, length, where
+from upm_gpu.report.words import horizon
 
 
 def stress(table: Columns | None, margin: Columns, shown: list[str], decimals: int) -> dict | None:
@@ -53,6 +54,7 @@ def realised(table: Columns | None, rows: int, level: float | None, decimals: in
     without = accounts.get("realised_loss_without_proxy")
     return {
         "days": days,
+        "when": horizon(days),
         "accounts": length(accounts),
         "expected_beyond_var": None if level is None else round((1.0 - level) * length(accounts), 1),
         "counts": [_beyond(accounts, accounts["realised_loss"])] + ([_beyond(accounts, without)] if without is not None else []),

@@ -30,7 +30,7 @@ function switches(place, groups) {
 // Columns: [title, kind ("text", "number", "bar")]; rows: texts, or {text, className}, or a node.
 function plainTable(place, columns, rows) {
   const scroll = element("div", "scroll"), table = element("table", "lines"), head = element("thead"), line = element("tr"), body = element("tbody");
-  for (const [name, kind] of columns) line.append(element("th", kind === "number" ? "number" : "", name));
+  for (const [name, kind] of columns) line.append(element("th", kind === "number" || kind === "bar" ? kind : "", name));
   for (const cells of rows) {
     const row = element("tr");
     cells.forEach((cell, i) => {
@@ -46,7 +46,10 @@ function plainTable(place, columns, rows) {
   place.replaceChildren(scroll);
 }
 
-function signed(value) { return value !== null && value < 0 ? {text: full(value, DATA.decimals), className: "negative"} : full(value, DATA.decimals); }
+// Every digit where there is room, three on a telephone.
+function money(value) { return window.innerWidth < 760 ? short(value) : full(value, DATA.decimals); }
+
+function signed(value) { return value !== null && value < 0 ? {text: money(value), className: "negative"} : money(value); }
 
 function bar(value, most) {
   const made = element("i", value > 0 ? "gain" : "");
@@ -91,8 +94,8 @@ function drawTail(view) {
   ]);
   note.textContent = (view.id === "" ? "The house as one portfolio, all accounts netted. " : "") + `Profit to the right, loss to the left, ${UNIT}, over ${horizonName(data.days)}. Bands are one standard error to each side.`;
   drawDistribution(plot("distribution"), data, tail, choice.log, UNIT);
-  const rows = all.flatMap(d => d.tails.map(t => [horizonName(d.days), `${+(100 * t.level).toFixed(4)} %`, full(t.var, DATA.decimals), {text: "\u00b1 " + full(t.var_se, DATA.decimals), className: "faint"},
-    full(t.es, DATA.decimals), {text: "\u00b1 " + full(t.es_se, DATA.decimals), className: "faint"}, t.reliable ? "" : {text: "error unreliable", className: "negative"}]));
+  const rows = all.flatMap(d => d.tails.map(t => [horizonName(d.days), `${+(100 * t.level).toFixed(4)} %`, money(t.var), {text: "\u00b1 " + money(t.var_se), className: "faint"},
+    money(t.es), {text: "\u00b1 " + money(t.es_se), className: "faint"}, t.reliable ? "" : {text: "error unreliable", className: "negative"}]));
   plainTable(part("tails"), [["Horizon", "text"], ["Level", "text"], ["VaR", "number"], ["s.e.", "number"], ["ES", "number"], ["s.e.", "number"], ["", "text"]], rows);
 }
 
@@ -108,8 +111,9 @@ function drawGrid(view) {
   part("heat").querySelector(".whose").textContent = shown ? title(shown.id) : "";
   if (!shown) { switches(place.querySelector(".switches"), []); note.textContent = ""; absent(plot("heat"), "The run kept no heat map."); return; }
   const map = shown.heat.find(h => h.underlying === choice.underlying) || shown.heat[0];
-  switches(place.querySelector(".switches"), [{label: "Underlying", options: shown.heat.map(h => [h.underlying, h.underlying]), chosen: map.underlying, pick: v => { choice.underlying = v; }}]);
-  note.textContent = (shown === view ? "" : `No heat map was kept for ${title(view.id)}; this is ${title(shown.id)}. `) + `Profit and loss in ${UNIT} when ${map.underlying} and its volatility move at once and nothing else does.`;
+  switches(place.querySelector(".switches"), [{label: "Underlying", options: shown.heat.map(h => [h.underlying, h.underlying === "all" ? "All together" : h.underlying]), chosen: map.underlying, pick: v => { choice.underlying = v; }}]);
+  note.textContent = (shown === view ? "" : `No heat map was kept for ${title(view.id)}; this is ${title(shown.id)}. `) + (map.underlying === "all" ? `Profit and loss in ${UNIT} when every price moves by the same share, and every volatility too.`
+    : `Profit and loss in ${UNIT} when ${map.underlying} and its volatility move at once and nothing else does.`);
   drawHeat(plot("heat"), map, UNIT);
 }
 
@@ -154,6 +158,13 @@ function choose(account, scroll) {
   if (scroll) part("waterfall").scrollIntoView();
 }
 
+// A page opened with #account=ID shows that account.
+function linked() {
+  const found = /^#account=(.+)$/.exec(window.location.hash);
+  if (!found) return "";
+  try { const id = decodeURIComponent(found[1]); return VIEWS.has(id) ? id : ""; } catch { return ""; }
+}
+
 function start() {
   const chooser = part("chooser"), tally = part("statusbar");
   for (const view of DATA.views) {
@@ -174,7 +185,7 @@ function start() {
     tally.append(tipped(piece, `${count.toLocaleString("en-US")} ${kind}`));
   }
   accountTable(part("table"), DATA.accounts, new Set(DATA.views.map(v => v.id).filter(id => id !== "")), choose);
-  draw();
+  choose(linked(), false);
   let width = window.innerWidth, waiting = 0;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width) return;

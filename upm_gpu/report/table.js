@@ -32,9 +32,8 @@ function accountTable(place, table, detailed, choose) {
     return cell;
   });
   head.append(line); grid.append(head, body); scroll.append(grid);
-  const foot = element("p", "note");
-  if (table.rows < table.of) foot.textContent = `${table.rows.toLocaleString("en-US")} of ${table.of.toLocaleString("en-US")} accounts: every breach first, then the largest. All are in margin.csv.`;
-  place.replaceChildren(tools, scroll, foot);
+  place.replaceChildren(tools, scroll);
+  if (table.rows < table.of) place.append(element("p", "note", `${table.rows.toLocaleString("en-US")} of ${table.of.toLocaleString("en-US")} accounts: every breach first, then the largest. All are in margin.csv.`));
 
   function rows() {
     const values = columns[state.sort].values, sign = state.down ? -1 : 1;

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 
 MINUS = "\u2212"
 """the typographic minus, as wide as a plus: used on pages, not on terminals"""
 
+_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
 _STATE = re.compile(r"^(\w+)\[([^\],]+)(?:,([^\]]+))?\]$")
 
 
@@ -52,6 +54,18 @@ def duration(minutes: float) -> str:
     if whole < 2880:
         return f"{whole // 60} h {whole % 60} min" if whole % 60 else f"{whole // 60} h"
     return f"{whole / 1440:.1f} days"
+
+
+def moment(text: str) -> str:
+    """An ISO 8601 time as people write it, "5 February 2026, 09:36 UTC"; anything else as it is."""
+    try:
+        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return text
+    if found.tzinfo is None:
+        return text
+    found = found.astimezone(UTC)
+    return f"{found.day} {_MONTHS[found.month - 1]} {found.year}, {found:%H:%M} UTC"
 
 
 def horizon(days: float) -> str:
