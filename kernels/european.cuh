@@ -27,8 +27,9 @@ enum EuropeanInput {
 };
 
 enum EuropeanOutput {
-  OUT_PRICE, OUT_DELTA, OUT_GAMMA, OUT_VEGA, OUT_THETA, OUT_RHO, OUT_DIVIDEND_RHO, OUT_IMPLIED_VOLATILITY,
-  OUT_PRICE_COIN, OUT_DELTA_COIN,
+  OUT_PRICE, OUT_DELTA, OUT_GAMMA, OUT_VEGA, OUT_THETA, OUT_RHO, OUT_DIVIDEND_RHO,
+  OUT_VANNA, OUT_VOLGA,  // second derivatives in (spot or forward, volatility) and in volatility
+  OUT_IMPLIED_VOLATILITY, OUT_PRICE_COIN, OUT_DELTA_COIN,
   OUT_STATUS,  // an ImpliedStatus; 0 where all is well
   EUROPEAN_OUTPUTS
 };
@@ -93,6 +94,8 @@ UPM_INLINE void european_values(const double* in, i64 in_stride, double* out, i6
   double dividend_rho = on_forward ? not_a_number() : (inverse ? -spot_rho : -sign * years * asset * n1);
   out[OUT_RHO * out_stride] = rho + 0.0 * price;
   out[OUT_DIVIDEND_RHO * out_stride] = dividend_rho + 0.0 * price;
+  out[OUT_VANNA * out_stride] = (density == 0.0 ? 0.0 : -growth * density * (d1 - s) / volatility) + 0.0 * price;
+  out[OUT_VOLGA * out_stride] = (density == 0.0 ? 0.0 : asset * density * root * d1 * (d1 - s) / volatility) + 0.0 * price;
   out[OUT_IMPLIED_VOLATILITY * out_stride] = implied;
   // One coin is worth L; premium-adjusted delta = Black delta - price in coins.
   double price_coin = inverse ? price / level : not_a_number();

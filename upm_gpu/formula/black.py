@@ -35,7 +35,7 @@ def black_undiscounted(forward: Any, strike: Any, log_moneyness: Any, total_stde
 
 
 EUROPEAN_INPUTS = ("spot", "forward", "strike", "time_to_expiry", "rate", "dividend_yield", "volatility", "market_price", "sign", "inverse")
-EUROPEAN_OUTPUTS = (*GREEKS, "implied_volatility", "price_coin", "delta_coin", "status")
+EUROPEAN_OUTPUTS = (*GREEKS, "vanna", "volga", "implied_volatility", "price_coin", "delta_coin", "status")
 """Column order shared with `kernels/european.cuh`; `status` is one of `formula/implied_volatility.py`."""
 
 _ABSENT = {"spot": np.nan, "forward": np.nan, "rate": 0.0, "dividend_yield": 0.0, "volatility": np.nan, "market_price": np.nan, "inverse": 0.0}
@@ -66,7 +66,8 @@ def european_values(columns: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
       price = sign (L G N(sign d1) - K D N(sign d2)),  G = exp((b - d) tau),  d1 = ln(F/K) / s + s / 2,  s = volatility sqrt(tau)
 
     The Greeks are its derivatives: delta and gamma in L, vega a unit of volatility, theta a year (minus the derivative in tau), rho a
-    unit of rate, dividend_rho a unit of dividend yield (NaN on a forward). price_coin = price / L and delta_coin =
+    unit of rate, dividend_rho a unit of dividend yield (NaN on a forward); vanna and volga are the derivatives of delta and vega in the
+    volatility. price_coin = price / L and delta_coin =
     sign N(sign d1) - price_coin for inverse options, else NaN. Where `volatility` is NaN and `market_price` (in the unit of the price) is
     not, the implied volatility is found first and everything valued at it; `status` says why where there is none.
     At zero total standard deviation values are the limits from above. NaN where an argument is undefined.
@@ -113,6 +114,8 @@ def european_values(columns: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
             "theta": -(decay + sign * ((carry - discount_rate) * asset * n1 + discount_rate * bond * n2)) + nothing,
             "rho": np.where(on_forward, np.where(inverse, 0.0, -years * price), spot_rho) + nothing,
             "dividend_rho": np.where(on_forward, np.nan, np.where(inverse, -spot_rho, -sign * years * asset * n1)) + nothing,
+            "vanna": np.where(density == 0.0, 0.0, -growth * density * (d1 - s) / volatility) + nothing,
+            "volga": np.where(density == 0.0, 0.0, asset * density * root * d1 * (d1 - s) / volatility) + nothing,
             "implied_volatility": np.where(asked, implied, np.nan),
             "price_coin": price_coin,
             "delta_coin": sign * n1 - price_coin,
