@@ -1,0 +1,134 @@
+"""Calibrated parameters as TOML, written and read back without loss."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upm_gpu.calibrate.covariance import CovarianceFit
+from upm_gpu.errors import CalibrationError, InputError
+
+SCHEMA_VERSION = 1
+KEYS = ("schema_version", "kind", "valuation_time", "states", "daily_volatility", "correlation", "degrees_of_freedom",
+        "copula_degrees_of_freedom", "provenance")
+
+
+def write_parameters(fit: CovarianceFit, path: Path) -> None:
+    """The TOML file of a fit; numbers in the shortest form that reads back to the same bits."""
+    rows = [
+        f"schema_version = {SCHEMA_VERSION}",
+        'kind = "covariance"',
+        f'valuation_time = "{time_text(fit.valuation_time)}"',
+        f"states = {_list(fit.factors)}",
+        "# standard deviation of the log-change over one day",
+        f"daily_volatility = {_list(fit.daily_volatility)}",
+        "correlation = [",
+        *(f"  {_list(row)}," for row in fit.correlation),
+        "]",
+        "# maximum likelihood estimates; the laws in force are those of the run's configuration",
+        f"degrees_of_freedom = {_list(fit.degrees_of_freedom)}",
+        f"copula_degrees_of_freedom = {_value(fit.copula_degrees_of_freedom)}",
+        "",
+        "[provenance]",
+        f'estimator = "{fit.estimator}"',
+        f"ewma_lambda = {_value(fit.ewma_lambda)}",
+        f'shrinkage = "{fit.shrinkage}"',
+        f"shrinkage_intensity = {_value(fit.shrinkage_intensity)}",
+        f'dependence = "{fit.dependence}"',
+        f"repair_distance = {_value(fit.repair_distance)}",
+        f"first_close = {_list(fit.first)}",
+        f"returns = {_list(np.diag(fit.observations).tolist())}",
+        f"fewest_common_returns = {int(fit.observations.min())}",
+        f"proxies = {_list(fit.proxies)}",
+        f"warnings = {_list(fit.warnings)}",
+    ]
+    try:
+        path.write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise CalibrationError("UPM-CA-109", f"{path}: cannot be written ({error.strerror}). Give another --out file.") from None
+
+
+def read_parameters(path: Path | str) -> CovarianceFit:
+    """A parameter file back as a fit (counts of returns are not kept). Raises `InputError` UPM-CA-108."""
+    from difflib import get_close_matches
+
+    try:
+        with Path(path).open("rb") as stream:
+            data = tomllib.load(stream)
+    except FileNotFoundError:
+        raise InputError("UPM-CA-108", f"{path}: no such parameter file. Make one with `upm calibrate covariance`.") from None
+    except (OSError, ValueError) as error:
+        raise InputError("UPM-CA-108", f"{path}: not a parameter file ({error}). Make one with `upm calibrate covariance`.") from None
+    if data.get("schema_version") != SCHEMA_VERSION or data.get("kind") != "covariance":
+        raise InputError("UPM-CA-108", f"{path}: schema_version {data.get('schema_version')!r} kind {data.get('kind')!r}; version {SCHEMA_VERSION} of kind 'covariance' "
+                         "is read here. Calibrate again.")
+    for key in data:
+        if key not in KEYS:
+            near = get_close_matches(key, KEYS, 1)
+            raise InputError("UPM-CA-108", f"{path}: unknown key {key!r}" + (f"; did you mean {near[0]}?" if near else f"; known are {', '.join(KEYS)}."))
+    try:
+        factors = tuple(str(s) for s in data["states"])
+        volatility = np.array(data["daily_volatility"], np.float64)
+        correlation = np.array(data["correlation"], np.float64)
+        valuation_time = datetime.fromisoformat(str(data["valuation_time"]).replace("Z", "+00:00"))
+        degrees = np.array(data.get("degrees_of_freedom", [math.nan] * len(factors)), np.float64)
+        copula = float(data.get("copula_degrees_of_freedom", math.nan))
+    except KeyError as error:
+        raise InputError("UPM-CA-108", f"{path}: key {error.args[0]!r} is missing. Calibrate again.") from None
+    except (TypeError, ValueError) as error:
+        raise InputError("UPM-CA-108", f"{path}: a value has the wrong form ({error}). Calibrate again.") from None
+    size = len(factors)
+    if volatility.shape != (size,) or correlation.shape != (size, size) or degrees.shape != (size,):
+        raise InputError("UPM-CA-108", f"{path}: {size} states need {size} volatilities, {size} degrees of freedom and a {size} x {size} correlation. Calibrate again.")
+    kept = data.get("provenance", {})
+    return CovarianceFit(
+        factors=factors, valuation_time=valuation_time, daily_volatility=volatility, correlation=correlation,
+        estimator=str(kept.get("estimator", "")), ewma_lambda=float(kept.get("ewma_lambda", math.nan)), shrinkage=str(kept.get("shrinkage", "none")),
+        shrinkage_intensity=float(kept.get("shrinkage_intensity", 0.0)), dependence=str(kept.get("dependence", "sample")),
+        repair_distance=float(kept.get("repair_distance", 0.0)), first=tuple(kept.get("first_close", ())), degrees_of_freedom=degrees,
+        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())))
+
+
+def read_history(path: str) -> tuple[Any, datetime]:
+    """History (timestamp, asset, close) and valuation time of a market folder, `sample:NAME`, or a history file."""
+    from upm_gpu.domain.reader import resolve_sample
+
+    folder = resolve_sample(path, "market", "MD")
+    if folder.is_dir():
+        from upm_gpu.market.reader import load_market
+
+        market = load_market(folder)
+        return market.history, market.valuation_time
+    import pandas as pd
+
+    from upm_gpu.market import deribit_files
+
+    rows = deribit_files.read_history(Path(path))
+    frame = pd.DataFrame(rows, columns=["timestamp", "asset", "close"])
+    frame["timestamp"] = pd.to_datetime(frame["timestamp"], utc=True).astype("datetime64[ns, UTC]")
+    if frame.empty:
+        raise CalibrationError("UPM-CA-103", f"{path}: the history holds no row. Add closes.")
+    return frame, frame["timestamp"].max().to_pydatetime()
+
+
+def time_text(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    number = float(value)  # type: ignore[arg-type]
+    return "nan" if math.isnan(number) else "inf" if math.isinf(number) else repr(number)
+
+
+def _list(values: Any) -> str:
+    return "[" + ", ".join(_value(v) for v in values) + "]"
