@@ -66,7 +66,7 @@ def report_data(run_path: Path, manifest: dict, rows: int) -> tuple[dict, dict]:
     decimals = accounts.money_decimals(margin)
     total = accounts.totals(margin, manifest)
     shown = accounts.detail_accounts(margin, histograms)
-    level, days = figures.margin_measure(margin, tails)
+    level, days = figures.margin_measure(manifest, margin, tails)
 
     def view(account_id: str, rows_of: Columns, found: dict[str, float]) -> dict:
         return {

@@ -44,7 +44,7 @@ function tick(value, step) {
 
 function percent(fraction, digits) {
   const text = (100 * Math.abs(fraction)).toFixed(digits);
-  return (Number(text) === 0 ? "" : fraction < 0 ? MINUS : "+") + text + " %";
+  return (Number(text) === 0 ? "" : fraction < 0 ? MINUS : "+") + text + "\u00a0%";
 }
 
 function ticks(low, high, wanted) {

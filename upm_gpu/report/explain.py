@@ -34,7 +34,7 @@ def explain(run_path: Path | str, account_id: str) -> dict:
     if row is None:
         raise InputError("UPM-RN-048", f"account {printable(account_id)!r} is not in {run_path}. {_nearest(account_id, margin)}")
     tails = read_table(run_path / "report" / "tails.parquet")
-    level, days = margin_measure(margin, tails)
+    level, days = margin_measure(manifest, margin, tails)
     figures = {name: _plain(values[0]) for name, values in row.items() if not name.startswith("charge_")}
     charges = {name: _plain(values[0]) for name, values in row.items() if name.startswith("charge_") and name != "charge_core"}
     return figures | {

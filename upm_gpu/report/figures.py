@@ -137,8 +137,14 @@ def greeks(table: Columns | None, account_id: str) -> list[dict]:
     return found
 
 
-def margin_measure(margin: Columns, tails: Columns | None) -> tuple[float | None, float | None]:
-    """(level, horizon in days) the margin is taken at: the pair whose ES equals the margin table's for most accounts."""
+def margin_measure(manifest: dict, margin: Columns, tails: Columns | None) -> tuple[float | None, float | None]:
+    """(level, horizon in days) the margin is taken at.
+
+    As the manifest says (`level`, `margin_horizon_days`), else the pair whose ES equals the margin table's for most accounts.
+    """
+    said = manifest.get("level"), manifest.get("margin_horizon_days")
+    if all(isinstance(value, int | float) for value in said):
+        return float(said[0]), float(said[1])
     if tails is None:
         return None, None
     wanted = dict(zip(margin["account_id"].tolist(), margin["expected_shortfall"].tolist(), strict=True))

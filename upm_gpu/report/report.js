@@ -30,7 +30,7 @@ function switches(place, groups) {
 // Columns: [title, kind ("text", "number", "bar")]; rows: texts, or {text, className}, or a node.
 function plainTable(place, columns, rows) {
   const scroll = element("div", "scroll"), table = element("table", "lines"), head = element("thead"), line = element("tr"), body = element("tbody");
-  for (const [name, kind] of columns) line.append(element("th", kind === "number" || kind === "bar" ? kind : "", name));
+  for (const [name, kind] of columns) line.append(element("th", kind, name));
   for (const cells of rows) {
     const row = element("tr");
     cells.forEach((cell, i) => {

@@ -21,7 +21,8 @@ def percent(fraction: float, minus: str = MINUS) -> str:
     """A signed percentage with one decimal: 0.38 is "+38.0 %"."""
     tenths = round(100.0 * fraction, 1)
     sign = "+" if tenths > 0 else minus if tenths < 0 else ""
-    return f"{sign}{abs(tenths):,.1f} %"
+    space = "\u00a0" if minus == MINUS else " "
+    return f"{sign}{abs(tenths):,.1f}{space}%"
 
 
 def factor_moves(states: dict[str, float], minus: str = MINUS, additive_volatility: bool = False) -> str:
@@ -108,7 +109,7 @@ def _move(kind: str, subject: str, date: str | None, value: float, minus: str, a
     if kind == "log_fx":
         return f"{subject} exchange rate {percent(math.expm1(value), minus)}"
     if kind == "volatility_shift" and additive:
-        return f"volatility{of_date} {percent(value, minus).removesuffix(' %')} points"
+        return f"volatility{of_date} {percent(value, minus)[:-2]} points"
     if kind == "volatility_shift":
         return f"volatility{of_date} {percent(math.expm1(value), minus)}"
     return f"{name} {value:.4g}"
