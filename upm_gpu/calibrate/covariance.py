@@ -37,6 +37,8 @@ from upm_gpu.errors import CalibrationError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from upm_gpu.market.snapshot import MarketSnapshot
+    from upm_gpu.market.surface import Surface
     from upm_gpu.model.gbm import GbmParameters
     from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -149,6 +151,27 @@ def calibrate_covariance(
         shrinkage_intensity=intensity, dependence=dependence, repair_distance=repair.distance, observations=observations,
         first=tuple(str(np.datetime64(int(x.time[0] * 86400.0), "s")) + "Z" for x in series), degrees_of_freedom=marginal,
         copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings))
+
+
+def calibrate_model(
+    market: MarketSnapshot, spec: ScenarioSpec, underlyings: Sequence[str], surfaces: Mapping[str, Surface] | None = None
+) -> tuple[GbmParameters, CovarianceFit]:
+    """The model of a specification: its parameter file where it names one, else a fit to the market's own history.
+
+    Under sticky strike the volatility factors are net of the slide along today's 30-day smile (`surfaces`).
+    """
+    from upm_gpu.calibrate.parameter_file import read_parameters
+    from upm_gpu.market.surface import at_the_money_skew
+
+    if spec.parameters:
+        fit = read_parameters(spec.parameters)
+        return gbm_parameters(fit, spec), fit
+    slide = None
+    if spec.volatility_dynamics == "sticky_strike" and surfaces:
+        slide = {u: at_the_money_skew(surfaces[u]) for u in underlyings if u in surfaces}
+    fit = calibrate_covariance(market.history, factor_names(underlyings), market.valuation_time, spec.estimator, spec.ewma_lambda,
+                               dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive")
+    return gbm_parameters(fit, spec), fit
 
 
 def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -220,6 +220,13 @@ def at_the_money_volatility(surface: Surface, days: float = 30.0) -> float:
     w = np.array([float(total_variance(x, 0.0)) for x in surface.slices])
     inside = float(np.clip(t, times[0], times[-1]))
     return float(np.sqrt(np.interp(inside, times, w) / inside))
+
+
+def at_the_money_skew(surface: Surface, days: float = 30.0) -> float:
+    """Slope of volatility in log-moneyness at the forward, d sigma / d k at k = 0."""
+    svi = slice_at(surface, surface.valuation_time + timedelta(days=days))
+    slope = svi.b * (svi.rho - svi.m / np.sqrt(svi.m * svi.m + svi.s * svi.s))
+    return float(slope / (2.0 * np.sqrt(total_variance(svi, 0.0) * svi.expiry_years)))
 
 
 def _weights(k: NDArray, sigma: NDArray, years: float, spread: NDArray) -> NDArray:
