@@ -18,6 +18,10 @@ struct WalkScratch {
   double* running;  // (states, TILE) sum of the whole steps so far
 };
 
+// How unit P&L is written. The tile that rows are summed from is always double: summing float32 would spend more time on
+// widening each entry than on adding it. `mixed` rounds to float32 on the way.
+enum Stored : int32_t { AS_DOUBLE = 0, AS_FLOAT = 1, ROUNDED_DOUBLE = 2 };
+
 struct UnitTask {
   const UpmBook* book;
   const UpmProgram* program;
@@ -25,13 +29,19 @@ struct UnitTask {
   int64_t state_count;   // of the scenario set: at least those of the book
   const double* value0;  // (columns - linear,)
   int64_t column_begin, column_end;
-  void* out;  // (column_end - column_begin, out_stride) float or double
+  void* out;  // (column_end - column_begin, out_stride)
+  int32_t stored;  // Stored
   int64_t out_stride;
   int32_t live;  // scenarios written a column
 };
 
 // Worst candidates of one row at one horizon, see tail.cpp.
 struct Slots;
+struct alignas(16) Slot {
+  double threshold;  // read without the lock while other threads lower it
+  int32_t count;
+  unsigned char lock;
+};
 typedef void (*PushFunction)(Slots* slots, int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
 
 struct RowTask {
@@ -40,9 +50,8 @@ struct RowTask {
   const int32_t* column;
   const double* quantity;
   int64_t row_begin, row_end;
-  const void* unit;       // (columns of the block, TILE)
+  const double* unit;     // (columns of the block, TILE)
   int64_t column_offset;  // first column of the block
-  int32_t float32;
   int32_t live;           // scenarios of the tile inside the range
   double* sum;            // (rows, TILE) carried accumulators, or null when the block holds every column
   int32_t resume, last;   // whether earlier / no later column blocks exist
@@ -51,7 +60,7 @@ struct RowTask {
   int64_t out_stride;
   uint32_t first_scenario;
   int64_t slot0;             // slot of row 0 at this horizon
-  const double* threshold;   // (slots,) read while other threads lower it
+  const Slot* slot;          // (slots,)
   double* partial;           // (rows, 2) lane sums of the tile
   Slots* slots;
   PushFunction push;

@@ -17,8 +17,8 @@ std::vector<Scratch> scratches(int threads, const Prepared& p, const UpmScenario
   return all;
 }
 
-void price(const Prepared& p, const UpmScenarios& set, const Scratch& s, int64_t horizon, int64_t begin, int64_t end, void* out, int64_t stride, int live) {
-  const UnitTask task{&p.book, &p.programs[horizon], s.states.get(), set.states, p.value0.data(), begin, end, out, stride, live};
+void price(const Prepared& p, const UpmScenarios& set, const Scratch& s, int64_t horizon, int64_t begin, int64_t end, void* out, Stored stored, int64_t stride, int live) {
+  const UnitTask task{&p.book, &p.programs[horizon], s.states.get(), set.states, p.value0.data(), begin, end, out, stored, stride, live};
   p.tile->unit(&task);
 }
 
@@ -26,7 +26,7 @@ void price(const Prepared& p, const UpmScenarios& set, const Scratch& s, int64_t
 void price_and_sum(const Prepared& p, const UpmScenarios& set, Scratch& s, int64_t horizon, RowTask task) {
   int64_t not_finite = 0;
   for (int64_t b = 0; b < p.blocks; ++b) {
-    price(p, set, s, horizon, p.block_first[b], p.block_first[b + 1], s.unit.get(), TILE, TILE);
+    price(p, set, s, horizon, p.block_first[b], p.block_first[b + 1], s.unit.get(), p.book.store_float32 ? ROUNDED_DOUBLE : AS_DOUBLE, TILE, TILE);
     task.entry_begin = p.split[b].data();
     task.entry_end = p.split[b + 1].data();
     task.column_offset = p.block_first[b];
@@ -46,7 +46,6 @@ RowTask row_task(const Prepared& p, Scratch& s, int live) {
   t.row_begin = 0;
   t.row_end = p.book.rows;
   t.unit = s.unit.get();
-  t.float32 = p.book.store_float32;
   t.live = live;
   t.sum = p.blocks > 1 ? s.sum.get() : nullptr;
   return t;
@@ -71,7 +70,7 @@ void unit_pnl(const Prepared& p, const UpmScenarios& set, Range range, int64_t h
     Scratch& s = scratch[thread];
     s.draw(p, set, range.start(tile), range.live(tile));
     char* at = static_cast<char*>(out) + tile * TILE * static_cast<int64_t>(p.stored());
-    price(p, set, s, horizon, 0, p.book.columns, at, range.last - range.first, range.live(tile));
+    price(p, set, s, horizon, 0, p.book.columns, at, p.book.store_float32 ? AS_FLOAT : AS_DOUBLE, range.last - range.first, range.live(tile));
   });
 }
 
@@ -109,7 +108,7 @@ void row_tail(const Prepared& p, const UpmScenarios& set, Range range, int64_t d
         RowTask task = row_task(p, s, range.live(tile));
         task.first_scenario = static_cast<uint32_t>(range.start(tile));
         task.slot0 = h * rows;
-        task.threshold = slots.threshold.data();
+        task.slot = slots.slot.data();
         task.partial = partial.get() + (i * slots_count + h * rows) * 2;
         task.slots = &slots;
         task.push = push_hits;
@@ -127,7 +126,8 @@ void row_tail(const Prepared& p, const UpmScenarios& set, Range range, int64_t d
       }
     });
   }
-  for_each(threads, slots_count, 16, [&](int, int64_t slot) { slots.finish(slot, out.pnl + slot * depth, out.scenario + slot * depth); });
+  std::vector<std::vector<Candidate>> sorted(threads);
+  for_each(threads, slots_count, 16, [&](int thread, int64_t slot) { slots.finish(slot, out.pnl + slot * depth, out.scenario + slot * depth, sorted[thread]); });
   std::fill(out.clipped, out.clipped + set.states, 0);
   for (const Scratch& s : scratch)
     for (int64_t k = 0; k < set.states; ++k) out.clipped[k] += s.clipped[k];
@@ -175,7 +175,7 @@ void attribution(const Prepared& p, const UpmScenarios& set, Range range, int64_
     for_each(threads, count, 1, [&](int thread, int64_t i) {
       const int64_t tile = active[begin + i];
       scratch[thread].draw(p, set, range.start(tile), range.live(tile));
-      price(p, set, scratch[thread], horizon, 0, p.book.columns, buffers[i].get(), TILE, TILE);
+      price(p, set, scratch[thread], horizon, 0, p.book.columns, buffers[i].get(), p.book.store_float32 ? AS_FLOAT : AS_DOUBLE, TILE, TILE);
       priced[tile] = buffers[i].get();
     });
     const int64_t low = range.start(active[begin]), high = range.start(active[begin + count - 1]) + TILE;

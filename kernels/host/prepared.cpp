@@ -38,14 +38,14 @@ const std::vector<Isa>& isas() {
 
 namespace {
 
-// Doubles or floats of one tile that may fill the L2 cache; the rest is left to the rows that stream past.
-int64_t columns_in_cache(size_t stored) {
+// Columns whose tile may fill the L2 cache; the rest is left to the rows that stream past.
+int64_t columns_in_cache() {
   long bytes = 0;
 #ifdef _SC_LEVEL2_CACHE_SIZE
   bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
 #endif
   if (bytes <= 0) bytes = 1 << 20;
-  return std::max<int64_t>(64, static_cast<int64_t>(0.6 * bytes) / static_cast<int64_t>(TILE * stored));
+  return std::max<int64_t>(64, static_cast<int64_t>(0.6 * bytes) / static_cast<int64_t>(TILE * sizeof(double)));
 }
 
 bool inside(int64_t value, int64_t low, int64_t high) { return value >= low && value < high; }
@@ -79,7 +79,7 @@ Prepared::Prepared(const UpmBook& source, int isa_, int64_t block_columns) : boo
   value0.resize(options());
   tile->value0(&book, value0.data());
 
-  const int64_t width = block_columns > 0 ? block_columns : columns_in_cache(stored());
+  const int64_t width = block_columns > 0 ? block_columns : columns_in_cache();
   blocks = std::max<int64_t>(1, (book.columns + width - 1) / width);
   const int64_t even = (book.columns + blocks - 1) / blocks;
   for (int64_t b = 0; b <= blocks; ++b) {
@@ -113,7 +113,7 @@ void Prepared::check(const UpmScenarios& set, int64_t first, int64_t last) const
 Scratch::Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool sums)
     : states(aligned<double>(set.dates * set.states * TILE)),
       walk(aligned<double>(set.kind ? 3 * set.states * TILE : 0)),
-      unit(aligned<char>(units ? p.widest_block() * TILE * static_cast<int64_t>(p.stored()) : 0)),
+      unit(aligned<double>(units ? p.widest_block() * TILE : 0)),
       sum(aligned<double>(sums && p.blocks > 1 ? p.book.rows * TILE : 0)),
       clipped(set.states, 0) {}
 

@@ -58,7 +58,7 @@ struct Scratch {
 
   Aligned<double> states;  // (dates, states, TILE)
   Aligned<double> walk;    // 3 x (states, TILE)
-  Aligned<char> unit;      // (widest block, TILE) stored type
+  Aligned<double> unit;    // (widest block, TILE)
   Aligned<double> sum;     // (rows, TILE) where there are several blocks
   std::vector<int64_t> clipped;
 

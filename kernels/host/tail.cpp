@@ -1,52 +1,97 @@
 #include "tail.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace upm {
 
+namespace {
+
+constexpr double INFINITE = std::numeric_limits<double>::infinity();
+
+int64_t count_at_or_below(const double* pnl, int64_t count, double bound) {
+  int64_t n = 0;
+  for (int64_t i = 0; i < count; ++i) n += pnl[i] <= bound;
+  return n;
+}
+
+// A bound with `depth` to `depth + slack` of the values at or below it, by bisection: a pass over a vector is cheaper than the
+// mispredicted branches of a selection. NaN when there is none (ties, infinities) within the passes.
+double bound_of(const double* pnl, int64_t count, int64_t depth, int64_t slack) {
+  double low = INFINITE, high = -INFINITE;
+  for (int64_t i = 0; i < count; ++i) low = pnl[i] < low ? pnl[i] : low, high = pnl[i] > high ? pnl[i] : high;
+  for (int pass = 0; pass < 40; ++pass) {
+    const double middle = low + 0.5 * (high - low);
+    const int64_t n = count_at_or_below(pnl, count, middle);
+    if (n >= depth && n <= depth + slack) return middle;
+    (n < depth ? low : high) = middle;
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+}  // namespace
+
 Slots::Slots(int64_t slots, int64_t depth_, int64_t range, const double* start)
     : depth(depth_),
-      capacity(std::min(range, depth_ + std::max<int64_t>(depth_, 64))),
-      threshold(slots, std::numeric_limits<double>::infinity()),
-      count(slots, 0),
-      lock(slots, 0),
-      kept(new Candidate[slots * capacity]) {
-  if (start) std::copy(start, start + slots, threshold.begin());
+      capacity(std::min(range, 2 * depth_ + 128)),
+      slot(slots),
+      pnl(new double[slots * capacity]),
+      scenario(new uint32_t[slots * capacity]) {
+  for (int64_t i = 0; i < slots; ++i) slot[i] = Slot{start ? start[i] : INFINITE, 0, 0};
 }
 
-void Slots::push(int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario) {
-  unsigned char* gate = &lock[slot];
-  while (__atomic_exchange_n(gate, 1, __ATOMIC_ACQUIRE)) {
-  }
-  Candidate* mine = kept.get() + slot * capacity;
-  int64_t n = count[slot];
-  while (hits) {
-    if (n == capacity) {
-      if (capacity <= depth) break;  // a slot offered more than the range it was made for
-      std::nth_element(mine, mine + depth - 1, mine + n, worse);
-      n = depth;
-      __atomic_store(&threshold[slot], &mine[depth - 1].pnl, __ATOMIC_RELAXED);
+int64_t Slots::compact(Slot& state, double* mine, uint32_t* ids, int64_t count) {
+  double bound = bound_of(mine, count, depth, depth / 8);
+  int64_t kept = 0;
+  if (bound == bound) {
+    for (int64_t i = 0; i < count; ++i) {
+      mine[kept] = mine[i], ids[kept] = ids[i];
+      kept += mine[i] <= bound;
     }
-    const int s = __builtin_ctzll(hits);
-    hits &= hits - 1;
-    mine[n++] = Candidate{pnl[s], first_scenario + (uint32_t)s};
+  } else {
+    std::vector<Candidate> all(count);
+    for (int64_t i = 0; i < count; ++i) all[i] = Candidate{mine[i], ids[i]};
+    std::nth_element(all.begin(), all.begin() + (depth - 1), all.end(), worse);
+    for (; kept < depth; ++kept) mine[kept] = all[kept].pnl, ids[kept] = all[kept].scenario;
+    bound = all[depth - 1].pnl;
   }
-  count[slot] = (int32_t)n;
-  __atomic_store_n(gate, 0, __ATOMIC_RELEASE);
+  __atomic_store(&state.threshold, &bound, __ATOMIC_RELAXED);
+  return kept;
 }
 
-void Slots::finish(int64_t slot, double* pnl, uint32_t* scenario) {
-  Candidate* mine = kept.get() + slot * capacity;
-  int64_t n = count[slot];
+void Slots::push(int64_t at, const double* values, uint64_t hits, uint32_t first_scenario) {
+  Slot& state = slot[at];
+  while (__atomic_exchange_n(&state.lock, 1, __ATOMIC_ACQUIRE)) {
+  }
+  double* mine = pnl.get() + at * capacity;
+  uint32_t* ids = scenario.get() + at * capacity;
+  int64_t n = state.count;
+  // `depth` >= capacity only when the range is that short: then nothing is ever dropped
+  if (n + __builtin_popcountll(hits) > capacity && depth < capacity) n = compact(state, mine, ids, n);
+  for (; hits && n < capacity; hits &= hits - 1) {
+    const int s = __builtin_ctzll(hits);
+    mine[n] = values[s], ids[n] = first_scenario + static_cast<uint32_t>(s);
+    ++n;
+  }
+  state.count = static_cast<int32_t>(n);
+  __atomic_store_n(&state.lock, 0, __ATOMIC_RELEASE);
+}
+
+void Slots::finish(int64_t at, double* out_pnl, uint32_t* out_scenario, std::vector<Candidate>& all) {
+  const double* mine = pnl.get() + at * capacity;
+  const uint32_t* ids = scenario.get() + at * capacity;
+  int64_t n = slot[at].count;
+  all.resize(n);
+  for (int64_t i = 0; i < n; ++i) all[i] = Candidate{mine[i], ids[i]};
   if (n > depth) {
-    std::nth_element(mine, mine + depth - 1, mine + n, worse);
+    std::nth_element(all.begin(), all.begin() + (depth - 1), all.end(), worse);
     n = depth;
   }
-  std::sort(mine, mine + n, worse);
-  for (int64_t i = 0; i < n; ++i) pnl[i] = mine[i].pnl, scenario[i] = mine[i].scenario;
-  std::fill(pnl + n, pnl + depth, std::numeric_limits<double>::infinity());
-  std::fill(scenario + n, scenario + depth, 0xFFFFFFFFu);
+  std::sort(all.begin(), all.begin() + n, worse);
+  for (int64_t i = 0; i < n; ++i) out_pnl[i] = all[i].pnl, out_scenario[i] = all[i].scenario;
+  std::fill(out_pnl + n, out_pnl + depth, INFINITE);
+  std::fill(out_scenario + n, out_scenario + depth, 0xFFFFFFFFu);
 }
 
 void push_hits(Slots* slots, int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario) { slots->push(slot, pnl, hits, first_scenario); }

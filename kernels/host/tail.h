@@ -4,31 +4,34 @@
 #include <memory>
 #include <vector>
 
+#include "engine.h"
+
 namespace upm {
 
+// Order of the tail: by P&L, ties by scenario id. Total on finite numbers, so the kept set depends on no order of pushing.
 struct Candidate {
   double pnl;
   uint32_t scenario;
 };
-
-// Order of the tail: by P&L, ties by scenario id. Total on finite numbers, so the kept set depends on no order of pushing.
 inline bool worse(const Candidate& a, const Candidate& b) { return a.pnl < b.pnl || (a.pnl == b.pnl && a.scenario < b.scenario); }
 
-// A slot holds up to `capacity` candidates at or below its threshold. When it is full, the worst `depth` stay and the
-// threshold falls to the largest of them; whatever lies above could not be among the worst `depth`. A thread may read an old,
-// higher threshold: it then pushes candidates that the next compaction drops.
+// A slot holds up to `capacity` candidates at or below its threshold. When it is full, a lower threshold is found that still
+// has `depth` candidates at or below it, and what lies above is dropped: it could not be among the worst `depth`. A thread may
+// read an old, higher threshold: it then pushes candidates that a later compaction drops.
 struct Slots {
   Slots(int64_t slots, int64_t depth, int64_t range, const double* start);
 
   int64_t depth, capacity;
-  std::vector<double> threshold;                // (slots,)
-  std::vector<int32_t> count;                   // (slots,)
-  std::vector<unsigned char> lock;              // (slots,)
-  std::unique_ptr<Candidate[]> kept;            // (slots, capacity), pages untouched until used
+  std::vector<Slot> slot;                 // (slots,)
+  std::unique_ptr<double[]> pnl;          // (slots, capacity), pages untouched until used
+  std::unique_ptr<uint32_t[]> scenario;   // (slots, capacity)
 
   void push(int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
   // Ascending, padded with +inf and 0xFFFFFFFF; out (depth,). One thread a slot.
-  void finish(int64_t slot, double* pnl, uint32_t* scenario);
+  void finish(int64_t slot, double* pnl, uint32_t* scenario, std::vector<Candidate>& scratch);
+
+ private:
+  int64_t compact(Slot& state, double* pnl, uint32_t* scenario, int64_t count);
 };
 
 void push_hits(Slots* slots, int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);

@@ -138,7 +138,10 @@ void value0(const UpmBook* book, double* out) {
 inline __attribute__((always_inline)) void write(const UnitTask* task, int64_t column, const double* value, double start) {
   const int64_t at = (column - task->column_begin) * task->out_stride;
   const int live = task->live;
-  if (task->book->store_float32) {
+  if (task->stored == ROUNDED_DOUBLE) {
+    double* out = (double*)task->out + at;
+    for (int s = 0; s < T; ++s) out[s] = (double)(float)(value[s] - start);
+  } else if (task->stored == AS_FLOAT) {
     float* out = (float*)task->out + at;
     if (live == T)
       for (int s = 0; s < T; ++s) out[s] = (float)(value[s] - start);
@@ -235,29 +238,22 @@ void unit(const UnitTask* task) {
 constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
 constexpr int PART = 8 * W;              // scenarios with eight accumulators live
 typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
-typedef float Half __attribute__((vector_size(UPM_VECTOR_BYTES / 2)));
-typedef Vector Loose __attribute__((aligned(8), may_alias));
-
-inline __attribute__((always_inline)) Vector widen(const double* p) { return *(const Vector*)p; }
-inline __attribute__((always_inline)) Vector widen(const float* p) { return __builtin_convertvector(*(const Half*)p, Vector); }
-
 // acc (T,) += sum over entries of quantity x unit, entries ascending, multiply then add.
-template <class Stored>
-inline __attribute__((always_inline)) void add_entries(const int32_t* column, const double* quantity, int64_t count, const Stored* unit, double* acc) {
+inline __attribute__((always_inline)) void add_entries(const int32_t* column, const double* quantity, int64_t count, const double* unit, double* acc) {
   for (int part = 0; part < T; part += PART) {
     Vector* a = (Vector*)(acc + part);
     Vector a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
     for (int64_t e = 0; e < count; ++e) {
-      const Stored* u = unit + (int64_t)column[e] * T + part;
+      const Vector* u = (const Vector*)(unit + (int64_t)column[e] * T + part);
       const double q = quantity[e];
-      a0 += q * widen(u);
-      a1 += q * widen(u + W);
-      a2 += q * widen(u + 2 * W);
-      a3 += q * widen(u + 3 * W);
-      a4 += q * widen(u + 4 * W);
-      a5 += q * widen(u + 5 * W);
-      a6 += q * widen(u + 6 * W);
-      a7 += q * widen(u + 7 * W);
+      a0 += q * u[0];
+      a1 += q * u[1];
+      a2 += q * u[2];
+      a3 += q * u[3];
+      a4 += q * u[4];
+      a5 += q * u[5];
+      a6 += q * u[6];
+      a7 += q * u[7];
     }
     a[0] = a0, a[1] = a1, a[2] = a2, a[3] = a3, a[4] = a4, a[5] = a5, a[6] = a6, a[7] = a7;
   }
@@ -312,14 +308,13 @@ inline __attribute__((always_inline)) void finish_row(RowTask* task, int64_t row
   if (!(partial[1] - partial[1] == 0.0)) task->not_finite += count_not_finite(acc, live);
   const int64_t slot = task->slot0 + row;
   double threshold;
-  __atomic_load(task->threshold + slot, &threshold, __ATOMIC_RELAXED);
+  __atomic_load(&task->slot[slot].threshold, &threshold, __ATOMIC_RELAXED);
   const uint64_t hits = at_or_below(acc, threshold) & (live < T ? ((uint64_t)1 << live) - 1 : ~(uint64_t)0);
   if (hits) task->push(task->slots, slot, acc, hits, task->first_scenario);
 }
 
-template <class Stored>
-void sum_rows(RowTask* task) {
-  const Stored* unit = (const Stored*)task->unit - task->column_offset * T;
+void rows(RowTask* task) {
+  const double* unit = task->unit - task->column_offset * T;
   alignas(64) double local[T];
   for (int64_t row = task->row_begin; row < task->row_end; ++row) {
     double* acc = task->sum ? task->sum + row * T : local;
@@ -330,8 +325,6 @@ void sum_rows(RowTask* task) {
     if (task->last) finish_row(task, row, acc);
   }
 }
-
-void rows(RowTask* task) { task->float32 ? sum_rows<float>(task) : sum_rows<double>(task); }
 
 }  // namespace
 

@@ -1,0 +1,112 @@
+"""Small random books, rows and scenario sets that use every family, smile rule, settlement and law."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from upm_gpu.model.gbm import GbmParameters, walk
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows
+from upm_gpu.scenario.sets import Explicit, Walk
+
+UNDERLYINGS = 3
+STATE_NAMES = tuple(f"{kind}[U{u}]" for u in range(UNDERLYINGS) for kind in ("log_level", "volatility_shift"))
+DATES = np.array([0.25, 1.0, 1.5, 2.0])
+HORIZONS = (0, 1, 3)
+"""indices into DATES"""
+SETTLES = 2
+"""index of the expiry inside the longest horizon"""
+YEAR = 365.0
+
+GROUPS = (
+    # family, underlying, days to expiry, inverse, sticky moneyness, additive
+    (Family.EUROPEAN, 0, 30.0, 1, 1, 0),
+    (Family.EUROPEAN, 0, 7.0, 1, 0, 1),
+    (Family.EUROPEAN, 1, 180.0, 0, 0, 0),
+    (Family.EUROPEAN, 2, 2.0, 0, 1, 1),  # no time left at the last horizon
+    (Family.SETTLED_OPTION, 1, 1.5, 1, 1, 0),
+    (Family.SETTLED_OPTION, 2, 1.5, 0, 0, 0),
+    (Family.INVERSE_FUTURE, 0, 1.5, 1, 0, 0),
+)
+
+
+def make_compiled(seed: int = 1, per_group: int = 5) -> Compiled:
+    """A book of every family; SETTLED_OPTION groups are European until their expiry."""
+    rng = np.random.default_rng(seed)
+    spots = 100.0 * np.exp(rng.normal(0.0, 1.0, UNDERLYINGS))
+    linear_keys = [(2 * u, None) for u in range(UNDERLYINGS)] + [(0, SETTLES)]
+    linear, options = len(linear_keys), per_group * len(GROUPS)
+    forwards = np.array([spots[u] * np.exp(0.05 * days / YEAR) for _, u, days, *_ in GROUPS])
+    moneyness = rng.normal(0.0, 0.2, options)
+    moneyness[::per_group] *= 12.0  # far wings
+    moneyness[1] = 0.0
+    moneyness = np.clip(moneyness, -4.0, 4.0)
+    strike = np.repeat(forwards, per_group) * np.exp(moneyness)
+    terms = np.stack([strike, moneyness, rng.uniform(0.2, 1.4, options), rng.normal(0.0, 0.02, options), rng.choice([-1.0, 1.0], options)])
+    assert len(terms) == len(TERM_REALS)
+    programs = tuple(_program(h, linear, linear_keys, per_group, spots, forwards) for h in HORIZONS)
+    instruments = linear + options
+    return Compiled(
+        instrument_ids=tuple(f"I{n:04d}" for n in range(instruments)), instrument_column=np.arange(instruments, dtype=np.int32),
+        instrument_coefficient=np.ones(instruments), equity_value=np.zeros(instruments), state_names=STATE_NAMES, dates=DATES, linear=linear,
+        terms=terms, programs=programs,
+    )
+
+
+def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.ndarray, forwards: np.ndarray) -> Program:
+    integers, reals = [], []
+    for g, (family, u, days, inverse, sticky, additive) in enumerate(GROUPS):
+        settled = days < DATES[horizon]
+        now = Family.EUROPEAN if family == Family.SETTLED_OPTION and not settled else family
+        future = family == Family.INVERSE_FUTURE
+        settle = SETTLES if settled else horizon if future else -1
+        forward = spots[u] if future and settled else forwards[g]
+        years = days / YEAR
+        values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
+                  "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive}
+        integers.append([int(values[k]) for k in GROUP_INTEGERS])
+        left = max(days - DATES[horizon], 0.0) / YEAR
+        values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),
+                  "discount": 1.0 if inverse else np.exp(-0.03 * left), "volatility_loading": (30.0 / max(days, 1.0)) ** 0.2,
+                  "svi_a": 0.1 * years, "svi_b": 0.2 * years, "svi_rho": -0.3, "svi_m": 0.02, "svi_s": 0.15}
+        reals.append([float(values[k]) for k in GROUP_REALS])
+    dates = [horizon if at is None else min(at, horizon) for _, at in keys]
+    return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals))
+
+
+def make_rows(compiled: Compiled, rows: int = 37, seed: int = 2) -> Rows:
+    """Sparse portfolios of 0 to all columns, sizes over six decades, one row empty, one with every column, two equal."""
+    rng = np.random.default_rng(seed)
+    columns = []
+    for r in range(rows):
+        size = 0 if r == 0 else compiled.columns if r == 1 else int(rng.integers(1, compiled.columns // 2))
+        columns.append(np.sort(rng.choice(compiled.columns, size, replace=False)))
+    quantities = [rng.normal(0.0, 1.0, len(c)) * 10.0 ** rng.uniform(-3, 3) for c in columns]
+    columns[-1], quantities[-1] = columns[-2], quantities[-2]
+    first = np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64)
+    return Rows(first, np.concatenate(columns).astype(np.int32), np.concatenate(quantities))
+
+
+def make_walk(law: str = "gaussian", count: int = 5000, seed: int = 7, dates: np.ndarray = DATES) -> Walk:
+    """`gaussian`, `t_copula` (with Gaussian marginals), `tables` (t marginals under a Gaussian copula) or `t_both`; dates inside base steps included."""
+    size = len(STATE_NAMES)
+    rng = np.random.default_rng(3)
+    loadings = rng.normal(0.0, 1.0, (size, size + 2))
+    covariance = loadings @ loadings.T
+    scale = np.sqrt(np.diag(covariance))
+    correlation = covariance / np.outer(scale, scale)
+    np.fill_diagonal(correlation, 1.0)
+    parameters = GbmParameters(
+        state_names=STATE_NAMES, daily_volatility=np.tile([0.05, 0.08], UNDERLYINGS), correlation=(correlation + correlation.T) / 2.0,
+        copula="student_t" if law in ("t_copula", "t_both") else "gaussian", copula_degrees_of_freedom=4.0,
+        marginal=("student_t",) * size if law in ("tables", "t_both") else (),
+        marginal_degrees_of_freedom=np.full(size, 3.0) if law in ("tables", "t_both") else None, max_log_move=np.full(size, 0.3),
+    )
+    return walk(parameters, dates, seed, 0, count)
+
+
+def make_explicit(count: int = 300, seed: int = 4) -> Explicit:
+    """Given states: the unshocked scenario first, then large moves, ties (every fifth repeats the one before it)."""
+    values = np.random.default_rng(seed).normal(0.0, 0.3, (len(DATES), len(STATE_NAMES), count))
+    values[:, :, 0] = 0.0
+    values[:, :, 5::5] = values[:, :, 4:-1:5][:, :, : values[:, :, 5::5].shape[2]]
+    return Explicit(STATE_NAMES, DATES, values)
