@@ -1,0 +1,59 @@
+"""The house stands: a room imports only rooms below it, light commands stay light, heavy libraries stay out of the run path."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "upm_gpu"
+ORDER = ("errors", "arrays", "rng", "formula", "domain", "market", "scenario", "model", "pricing", "risk", "margin", "run", "report", "backend")
+"""rooms from the ground up; files of the package root stand above them all unless they are listed"""
+GROUND = {"errors", "strict_toml", "config", "inputs", "__init__"}
+"""root files that rooms may import lazily: the error tree, configuration models, resolving shipped files"""
+
+
+def rooms_imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{a.name}" if node.module == "upm_gpu" else node.module for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        found |= {n.split(".")[1] for n in names if n.startswith("upm_gpu.")}
+    return {r for r in found if (PACKAGE / r).is_dir() or (PACKAGE / f"{r}.py").is_file()}
+
+
+def test_a_room_imports_only_rooms_below_it():
+    wrong = []
+    for place, room in enumerate(ORDER):
+        for path in sorted((PACKAGE / room).rglob("*.py")) if (PACKAGE / room).is_dir() else []:
+            above = rooms_imported(path) - set(ORDER[: place + 1]) - GROUND
+            wrong += [f"{path.relative_to(PACKAGE)} imports {name}" for name in sorted(above)]
+    assert not wrong
+
+
+def test_the_engine_knows_no_guest():
+    assert not rooms_imported(PACKAGE / "engine.py") & {"calibrate", "backtest", "campaign", "desk", "distributed", "service", "report", "run"}
+
+
+@pytest.mark.parametrize(("code", "forbidden"), [
+    ("import upm_gpu", {"numpy", "pandas", "typer"}),
+    ("import upm_gpu.cli", {"numpy", "pandas", "pydantic", "rich.console"}),
+    ("import upm_gpu.backend.cuda, upm_gpu.engine", {"plotly", "duckdb", "arch", "cupy", "scipy.stats", "jax"}),
+])
+def test_imports_stay_light(code, forbidden):
+    shown = subprocess.run([sys.executable, "-c", f"{code}\nimport sys; print(' '.join(sys.modules))"], capture_output=True, text=True, check=True)
+    assert not forbidden & set(shown.stdout.split())
+
+
+def test_only_one_file_imports_cupy():
+    users = [p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py")
+             for node in ast.walk(ast.parse(p.read_text()))
+             if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "cupy" for a in node.names))
+             or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cupy")]
+    assert set(users) <= {"backend/cuda/device.py"}
