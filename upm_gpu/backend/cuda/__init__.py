@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from upm_gpu.backend.contract import Precision, TailState
 from upm_gpu.backend.cuda import attribution as _attribution
 from upm_gpu.backend.cuda import memory, tail, waves
+from upm_gpu.backend.cuda import values as _values
 from upm_gpu.backend.cuda.interface import Device, OutOfDeviceMemory
 from upm_gpu.backend.cuda.memory import ALIGNMENT, Prepared
 from upm_gpu.errors import CapacityError
@@ -27,7 +28,7 @@ name = "cuda"
 
 def available() -> tuple[bool, str, str]:
     """Whether a CUDA device can run the kernels here, a reason code, and words for `upm doctor`."""
-    from upm_gpu.backend.cuda.availability import available as look
+    from upm_gpu.backend.cuda.device import available as look
 
     return look()
 
@@ -94,6 +95,13 @@ def attribution(prepared: Prepared, scenarios: ScenarioSet, horizon: int, tail_f
     """(P,) per entry of the rows: quantity x sum over the row's tail scenarios of weight x unit P&L."""
     with _within_memory(prepared.device):
         return _attribution.attribution(prepared, scenarios, horizon, tail_first, tail_scenario, tail_weight)
+
+
+def values(columns: dict[str, NDArray[np.float64]], device: Device | None = None) -> dict[str, NDArray[np.float64]]:
+    """European prices and Greeks; see `formula/black.py` for names and units."""
+    device = device if device is not None else open_device()
+    with _within_memory(device):
+        return _values.values(device, columns)
 
 
 @contextmanager

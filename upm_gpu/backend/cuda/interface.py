@@ -59,7 +59,3 @@ def blocks_for(work: int, block: int) -> int:
     """Blocks that cover `work` threads."""
     return -(-int(work) // block)
 
-
-def scalar(value: int | float, dtype: DTypeLike) -> np.generic:
-    """A kernel argument of an exact type."""
-    return np.dtype(dtype).type(value)
