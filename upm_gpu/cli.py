@@ -97,7 +97,7 @@ def explain(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="
 def price(cases: Annotated[Path, typer.Argument(help="CSV of cases.")], device: Annotated[str, typer.Option(help="cpu, cuda or reference.")] = "cpu",
           out: Annotated[Path | None, typer.Option(help="File to write; stdout without it.")] = None) -> None:
     """Value each row with the engine's own pricing functions."""
-    from upm_gpu.pricing.price_cases import price_cases
+    from upm_gpu.price_cases import price_cases
 
     text = price_cases(cases, device=device, out=out)
     if out is None:
