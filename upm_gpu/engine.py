@@ -51,7 +51,9 @@ class Plan:
     surfaces: dict
     dynamics: Dynamics
     model: Any
-    """the model's parameters, with what calibration had to say"""
+    """the model's parameters"""
+    fit: Any
+    """what calibration had to say, or None"""
     compiled: Compiled
     compile_report: CompileReport
     scenarios: ScenarioSet
@@ -98,8 +100,8 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
 
     `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
     """
+    from upm_gpu.calibrate.covariance import calibrate_model
     from upm_gpu.margin.methodology import core_request, simulated_assets
-    from upm_gpu.model.default import model_for
     from upm_gpu.risk.tail import tail_depth
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
@@ -116,12 +118,14 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     surfaces = surfaces_of(instruments, market)
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, extra)
-    model = model or model_for(spec, market, surfaces)
+    fit = None
+    if model is None:
+        model, fit = calibrate_model(market, spec, surfaces=surfaces)
     scenarios = model.scenarios(dates, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
-    return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, compiled, report, scenarios, units, rows, entry,
+    return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
                 core, tuple(dict.fromkeys(requests)), tail_depth(spec.count, min(r.level for r in requests)))
 
 

@@ -153,13 +153,13 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     """`upm simulate`: factor scenarios to Parquet, one row a (scenario, step), one column a factor (log-change since the valuation time)."""
     import numpy as np
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from upm_gpu.backend.select import choose
+    from upm_gpu.calibrate.covariance import calibrate_model
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.inputs import gather
     from upm_gpu.market.reader import load_market
-    from upm_gpu.model.default import model_for
+    from upm_gpu.pricing.compiled import empty
     from upm_gpu.run.durable import write_file
     from upm_gpu.run.results import parquet_bytes
 
@@ -167,15 +167,16 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     choice = choose(device)
     spec = scenario_spec(config)
     market = load_market(gather(config).market)
-    model = model_for(spec, market)
+    model, _ = calibrate_model(market, spec)
     longest = max(spec.horizons)
     dates = np.array(sorted({*spec.horizons, *(longest * (i + 1) / spec.steps for i in range(spec.steps))}))
     scenarios = model.scenarios(dates, spec)
     parts = []
-    with _progress(spec.count, quiet) as progress:
+    nothing = empty(scenarios.state_names, dates)
+    with _progress(spec.count, quiet) as progress, choice.module.prepare(*nothing, "double", choice.threads) as prepared:
         for first in range(0, spec.count, 65_536):
             last = min(first + 65_536, spec.count)
-            drawn = choice.module.draw_states(scenarios, first, last, choice.threads)
+            drawn = choice.module.states(prepared, scenarios, first, last)
             ids = np.repeat(np.arange(first, last, dtype=np.uint32), len(dates))
             columns = {"scenario": ids, "step": np.tile(np.arange(len(dates), dtype=np.int32), last - first), "days": np.tile(dates, last - first)}
             columns |= {name: np.ascontiguousarray(drawn[:, k, :].T).ravel() for k, name in enumerate(scenarios.state_names)}
@@ -184,7 +185,6 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise UsageError("UPM-CF-072", f"{out}: not a file that can be written. Give a file name in a folder that exists with --out.")
     write_file(out.resolve(), parquet_bytes(pa.concat_tables(parts)))
-    assert pq is not None
     _say(f"{out}: {spec.count} scenarios x {len(dates)} dates x {len(scenarios.state_names)} factors on {choice.name}", quiet)
 
 

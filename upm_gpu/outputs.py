@@ -164,7 +164,8 @@ def tail_table(plan: Plan, tail: Any, house: Any) -> pd.DataFrame:
 
 def realised(outcome: Outcome, next_market: Path) -> tuple[pd.DataFrame, str]:
     """VaR and ES at the horizon nearest to the next snapshot beside the loss that came, per unit."""
-    from upm_gpu.market.reader import load_market, load_settlements
+    from upm_gpu.market.reader import load_market
+    from upm_gpu.market.settlements import load_settlements
 
     plan = outcome.plan
     later = load_market(next_market)
@@ -203,7 +204,7 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
     for reject in plan.book.rejects:
         rejects[reject.code] = rejects.get(reject.code, 0) + 1
     return _plain({
-        "warnings": [*plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *getattr(plan.model, "warnings", ()), *notes],
+        "warnings": [*plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *(plan.fit.warnings if plan.fit else ()), *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
         "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects})
 

@@ -154,11 +154,11 @@ def calibrate_covariance(
 
 
 def calibrate_model(
-    market: MarketSnapshot, spec: ScenarioSpec, underlyings: Sequence[str], surfaces: Mapping[str, Surface] | None = None
+    market: MarketSnapshot, spec: ScenarioSpec, underlyings: Sequence[str] = (), surfaces: Mapping[str, Surface] | None = None
 ) -> tuple[GbmParameters, CovarianceFit]:
     """The model of a specification: its parameter file where it names one, else a fit to the market's own history.
 
-    Under sticky strike the volatility factors are net of the slide along today's 30-day smile (`surfaces`).
+    Without `underlyings`, every one of the history that is no volatility series, in name order: the factors, and so the draws, never depend on a book. Under sticky strike the volatility factors are net of the slide along today's 30-day smile (`surfaces`).
     """
     from upm_gpu.calibrate.parameter_file import read_parameters
     from upm_gpu.market.surface import at_the_money_skew
@@ -166,6 +166,9 @@ def calibrate_model(
     if spec.parameters:
         fit = read_parameters(spec.parameters)
         return gbm_parameters(fit, spec), fit
+    underlyings = tuple(underlyings) or tuple(sorted(a for a in market.history["asset"].unique() if not str(a).endswith(".IV30")))
+    if not underlyings:
+        raise CalibrationError("UPM-CA-103", "the market has no history of prices, and the configuration names no parameter file. Add history, or set model.parameters.")
     slide = None
     if spec.volatility_dynamics == "sticky_strike" and surfaces:
         slide = {u: at_the_money_skew(surfaces[u]) for u in underlyings if u in surfaces}

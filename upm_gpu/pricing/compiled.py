@@ -108,3 +108,11 @@ class Rows:
     @property
     def count(self) -> int:
         return len(self.first) - 1
+
+
+def empty(state_names: tuple[str, ...], dates: NDArray[np.float64]) -> tuple[Compiled, Rows]:
+    """A book of nothing, for drawing states alone."""
+    none, number = np.zeros(0, np.int32), np.zeros(0)
+    program = Program(float(dates[-1]), none, none, np.zeros((0, len(GROUP_INTEGERS)), np.int32), np.zeros((0, len(GROUP_REALS))))
+    return (Compiled((), none, number, number, state_names, dates, 0, np.zeros((len(TERM_REALS), 0)), (program,)),
+            Rows(np.zeros(1, np.int64), none, number))
