@@ -323,9 +323,22 @@ def test_a_request_to_stop_writes_what_was_not_written_yet(tmp_path: Path, expec
     finish_and_compare(tmp_path / "run", expected)
 
 
-def test_handlers_are_given_back() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_results_are_written_leaves_with_8(tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    folder = tmp_path / "run"
+    monkeypatch.setattr(toy_run, "provenance", lambda count: os.kill(os.getpid(), number))
+    with pytest.raises(RunInterrupted, match=rf"UPM-RN-012 stopped on request. Go on with: upm resume {folder}"):
+        toy_run.run_or_resume(folder, COUNT)
+    monkeypatch.undo()
+    finish_and_compare(folder, expected)
+
+
+def test_handlers_are_given_back(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     run_chunks(None, [(0, 4096)], toy_run.compute)
+    with toy_run.create(tmp_path / "run", COUNT) as run:
+        run_chunks(run, [(0, 4096)], toy_run.compute)
+        assert signal.getsignal(signal.SIGINT) != before[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 

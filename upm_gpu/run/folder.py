@@ -18,12 +18,15 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
-from upm_gpu.errors import CapacityError, InputError, UsageError
+from upm_gpu.errors import CapacityError, InputError, RunInterrupted, UsageError
 from upm_gpu.run import durable
 from upm_gpu.run.lock import LOCK, Lock, acquire
 from upm_gpu.run.log import LOG, RunLog
@@ -52,6 +55,7 @@ class RunFolder:
     lock: Lock
     warnings: list[str] = field(default_factory=list)
     """what had to be said aloud: chunks redone, a lock taken over"""
+    _handlers: dict[int, Any] = field(default_factory=dict, repr=False)
 
     @property
     def inputs(self) -> Path:
@@ -78,10 +82,21 @@ class RunFolder:
         self.lock.release()
 
     def __enter__(self) -> RunFolder:
+        """Until the block ends, SIGINT and SIGTERM raise RunInterrupted (exit 8); the chunk loop waits for its chunk first."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        try:
+            self.close()
+        finally:
+            while self._handlers:
+                signal.signal(*self._handlers.popitem())
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        raise RunInterrupted("UPM-RN-012", f"stopped on request. Go on with: {resume_command(self)}")
 
 
 def resume_command(run: RunFolder) -> str:
