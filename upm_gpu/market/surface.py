@@ -25,6 +25,8 @@ MAX_LOG_MONEYNESS = 3.0
 MIN_TOTAL_VARIANCE = 1e-12
 # Quotes outside are no volatilities; the same bounds as the clip of a shocked volatility would cut real one-day wings.
 MIN_VOLATILITY, MAX_VOLATILITY = 0.005, 10.0
+NEAR = 5.0
+"""standard deviations from the money within which errors of a fit are reported"""
 # Below this a day count of variance is noise of the clock: the slice says nothing about the expiries after it.
 MIN_YEARS = 1.0 / (365.0 * 24.0 * 60.0)
 # Spacing of the grid on which the lift is measured; the curvature bound of `_gap` covers what lies between its points.
@@ -47,10 +49,11 @@ class SviSlice:
 
 @dataclass(frozen=True)
 class SliceDiagnostics:
-    """How well one slice sits. Errors are model minus quote in volatility (decimal), over the quotes used."""
+    """How well one slice sits. Errors are model minus quote in volatility (decimal), within five standard deviations of the money."""
 
     expiry: datetime
     quotes: int
+    """all that were used"""
     root_mean_square_error: float
     max_error: float
     violation: float
@@ -169,12 +172,14 @@ def fit_slices(
             # A hair more than measured: the sum is rounded.
             svi = replace(svi, a=a + lift * (1.0 + 1e-12) + 1e-15)
         error = implied_volatility(svi, log_moneyness[i]) - implied_volatilities[i]
+        near = np.abs(log_moneyness[i]) <= NEAR * _at_the_money_deviation(log_moneyness[i], implied_volatilities[i], float(t))
+        error = error[near] if near.any() else error
         svi = replace(svi, fit_error=float(np.max(np.abs(error))))
         slices.append(svi)
         diagnostics.append(
             SliceDiagnostics(
                 expiry=expiry,
-                quotes=len(error),
+                quotes=len(log_moneyness[i]),
                 root_mean_square_error=float(np.sqrt(np.mean(error * error))),
                 max_error=svi.fit_error,
                 violation=max(violation, 0.0),
@@ -230,16 +235,22 @@ def at_the_money_skew(surface: Surface, days: float = 30.0) -> float:
 
 
 def _weights(k: NDArray, sigma: NDArray, years: float, spread: NDArray) -> NDArray:
-    """sqrt of vega at the money = 1, floored so that wings still count, over the relative spread where quoted."""
-    root = sigma * np.sqrt(years)
-    vega = np.exp(-0.5 * (k / root) ** 2 / 2.0)
-    weight = np.maximum(np.sqrt(vega), 0.15)
+    """Fourth root of vega (1 at the money), floored so that wings still count, over the root of the relative spread where quoted."""
+    distance = k / _at_the_money_deviation(k, sigma, years)
+    vega = np.exp(-0.5 * (k / (sigma * np.sqrt(years))) ** 2)
+    # Beyond five deviations exchanges quote a flat volatility by convention: prices are zero there and say nothing.
+    weight = np.maximum(vega**0.25, np.where(np.abs(distance) <= NEAR, 0.15, 0.03))
     known = np.isfinite(spread) & (spread > 0.0)
     if known.any():
         typical = float(np.median(spread[known]))
         factor = np.where(known, np.sqrt(typical / np.where(known, spread, 1.0)), 0.5)
         weight = weight * np.clip(factor, 0.3, 2.0)
     return weight
+
+
+def _at_the_money_deviation(k: NDArray, sigma: NDArray, years: float) -> float:
+    order = np.argsort(k, kind="stable")
+    return float(np.interp(0.0, k[order], sigma[order]) * np.sqrt(years))
 
 
 def _span(k: NDArray) -> tuple[float, float]:
