@@ -34,8 +34,8 @@ def examine() -> dict[str, Any]:
         "extras": {extra: {n: _version(n) for n in names} for extra, names in OPTIONAL.items()},
     }
     if runs_cpu:
-        cpu = module("cpu")
-        found["isa"] = {"in_use": cpu.isa(), "available": list(cpu.isas())}
+        names = list(module("cpu").isas())
+        found["isa"] = {"in_use": names[0], "available": names}
     return found
 
 

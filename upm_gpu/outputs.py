@@ -213,8 +213,7 @@ def _provenance(outcome: Outcome, folder: Any, config: Any, timings: dict[str, f
     plan, choice = outcome.plan, outcome.choice
     inputs = {name: kept["sha256"] for name, kept in folder.plan["inputs"].items()}
     market = {k: v for k, v in inputs.items() if k.startswith("market/")}
-    module = choice.module
-    isa = module.isa() if hasattr(module, "isa") else ""
+    isa = choice.module.isas()[0] if hasattr(choice.module, "isas") else ""
     estimate = finish(outcome.tail, [plan.core.level])[plan.core.level]
     counts = {k: int(summary[k]) for k in ("accounts", "calls", "liquidations", "rejects", "quarantined")}
     counts |= {"instruments": len(plan.instruments), "positions": len(plan.book.positions.instrument), "rows_read": plan.book.rows_read,
@@ -229,7 +228,7 @@ def _provenance(outcome: Outcome, folder: Any, config: Any, timings: dict[str, f
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *notes),
         extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law),
-               "volatility_shift": plan.spec.volatility_shift, "stored_precision": choice.precision})
+               "volatility_shift": plan.spec.volatility_shift})
 
 
 def _hash(value: Any) -> str:
