@@ -93,9 +93,8 @@ def read_lots(path: Path, sheet: Sheet, terms: Terms, valuation_time: datetime |
     any_lots = bool(np.any(~np.isnan(lot_size)))
     accounts: dict[str, int] = {}
     netting: dict[str, int] = {"": 0}
-    parts: list[tuple[NDArray, ...]] = []
-    hashes: list[NDArray[np.uint64]] = []
-    hash_lines: list[NDArray[np.int64]] = []
+    columns = [Growing(t) for t in (np.int32, np.int32, np.int32, np.float64, np.float64, np.bool_)]
+    hashes, hash_lines = Growing(np.uint64), Growing(np.uint32)
     faults: dict[str, CellFault] = {}
     for chunk in read_chunks(path, POSITIONS, sheet):
         account, account_ids = identifiers(chunk, "account_id")
@@ -118,21 +117,41 @@ def read_lots(path: Path, sheet: Sheet, terms: Terms, valuation_time: datetime |
         if traded.any():
             hashes.append(_hash(trade[1])[trade[0]][traded])
             hash_lines.append(chunk.lines[traded])
-        parts.append((_mapped(account, account_ids, accounts, keep), _mapped(netting_set, netting_ids, netting, keep),
-                      instrument[keep], contracts[keep], entry[keep], traded[keep]))
-    lots = Lots(tuple(accounts), tuple(netting), *_stacked(parts))
-    if hashes:
-        lots = _drop_repeated_trades(path, sheet, lots, np.concatenate(hashes), np.concatenate(hash_lines))
+        kept = (_mapped(account, account_ids, accounts, keep), _mapped(netting_set, netting_ids, netting, keep),
+                instrument[keep], contracts[keep], entry[keep], traded[keep])
+        for column, values in zip(columns, kept, strict=True):
+            column.append(values)
+    release()
+    lots = Lots(tuple(accounts), tuple(netting), *(c.finish() for c in columns))
+    if hashes.used:
+        lots = _drop_repeated_trades(path, sheet, lots, hashes.finish(), hash_lines.finish())
     return lots
 
 
-def _stacked(parts: list[tuple[NDArray, ...]]) -> list[NDArray]:
-    if not parts:
-        return [np.zeros(0, t) for t in (np.int32, np.int32, np.int32, np.float64, np.float64, bool)]
-    columns = []
-    for i in range(len(parts[0])):
-        columns.append(np.concatenate([p[i] for p in parts]))
-    return columns
+class Growing:
+    """An array that grows in place: rows by the million are never held as parts and whole at once."""
+
+    def __init__(self, kind: type[np.generic]) -> None:
+        self.values = np.zeros(0, kind)
+        self.used = 0
+
+    def append(self, more: NDArray) -> None:
+        need = self.used + len(more)
+        if need > len(self.values):
+            self.values.resize(max(need, len(self.values) * 5 // 4, 1 << 16), refcheck=False)
+        self.values[self.used : need] = more
+        self.used = need
+
+    def finish(self) -> NDArray:
+        self.values.resize(self.used, refcheck=False)
+        return self.values
+
+
+def release() -> None:
+    """Give memory that Arrow keeps for later back to the system."""
+    import pyarrow
+
+    pyarrow.default_memory_pool().release_unused()
 
 
 def _hash(texts: list[str]) -> NDArray[np.uint64]:
@@ -144,13 +163,12 @@ def _hash(texts: list[str]) -> NDArray[np.uint64]:
 
 def _drop_repeated_trades(path: Path, sheet: Sheet, lots: Lots, hashes: NDArray[np.uint64], lines: NDArray[np.int64]) -> Lots:
     """Reject the second and later rows of a trade_id; a second pass over the file reads the texts of the candidates."""
-    order = np.argsort(hashes, kind="stable")
-    same = hashes[order[1:]] == hashes[order[:-1]]
-    if not same.any():
+    ordered = np.sort(hashes)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    if not len(twice):
         return lots
-    candidate = np.zeros(len(hashes), bool)
-    candidate[order[1:][same]] = True
-    candidate[order[:-1][same]] = True
+    candidate = np.isin(hashes, twice)
     rank_of_line = {int(line): rank for rank, line in zip(np.flatnonzero(candidate), lines[candidate], strict=True)}
     first: dict[str, int] = {}
     repeated: list[int] = []
@@ -203,28 +221,37 @@ def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: l
         key += rank(lots.netting_sets, netting_sets)[lots.netting_set]
         key *= m
         key += lots.instrument
-    order = np.lexsort((lots.contracts, lots.entry_price, key))
+    order = np.argsort(key, kind="stable")
+    size_of_group = np.diff(group_starts(key[order]), append=len(key))
+    shared = np.flatnonzero(np.repeat(size_of_group > 1, size_of_group))
+    inner = order[shared]
+    order[shared] = inner[np.lexsort((lots.contracts[inner], lots.entry_price[inner], key[inner]))]
     key, price, contracts = key[order], lots.entry_price[order], lots.contracts[order]
     same = (key[1:] == key[:-1]) & (contracts[1:] == contracts[:-1]) & ((price[1:] == price[:-1]) | (np.isnan(price[1:]) & np.isnan(price[:-1])))
     traded = lots.has_trade_id[order]
     repeated = int((same & ~traded[1:] & ~traded[:-1]).sum())
+    del order, shared, inner, same, traded
     starts = group_starts(key)
     total = sum_groups(contracts, starts)
     unit = key[starts]
+    del starts
     instrument = (unit % m).astype(np.int32)
     size = np.array([i.contract_size for i in instruments] or [1.0])
     inverse = np.array([getattr(i, "settlement", "") == "inverse" and not hasattr(i, "strike") for i in instruments] or [False])
-    with_price = ~np.isnan(price)
     entry_quantity, entry_cost = np.zeros(len(unit)), np.zeros(len(unit))
-    if with_price.any():
-        k, p, c = key[with_price], price[with_price], contracts[with_price]
-        by_price = group_starts(k, p)
-        held, kk, pp = sum_groups(c, by_price), k[by_price], p[by_price]
-        ii = kk % m
-        amount = held * size[ii]
-        cost = np.where(inverse[ii], amount / pp, amount * pp)
-        by_key = group_starts(kk)
-        where = np.searchsorted(unit, kk[by_key])
+    priced = ~np.isnan(price)
+    if priced.any():
+        if not priced.all():
+            key, price, contracts = key[priced], price[priced], contracts[priced]
+        by_price = group_starts(key, price)
+        held, key, price = sum_groups(contracts, by_price), key[by_price], price[by_price]
+        del contracts, by_price
+        of = key % m
+        cost = held * size[of]
+        cost = np.where(inverse[of], cost / price, cost * price)
+        del of, price
+        by_key = group_starts(key)
+        where = np.searchsorted(unit, key[by_key])
         entry_quantity[where] = sum_groups(held, by_key) * size[instrument[where]]
         entry_cost[where] = sum_groups(cost, by_key)
     keep = (total != 0.0) | (entry_cost != 0.0)

@@ -19,19 +19,23 @@ def sum_groups(values: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArra
     nearest to the exact sum of the float64 values. `values` (n,), `starts` (g,) ascending from 0; gives (g,).
     Verified: tests/properties/test_book_order.py.
     """
-    if not len(starts):
-        return np.zeros(0)
+    size = np.diff(starts, append=len(values))
+    result = values[starts]
+    many = size > 1
+    if many.any():
+        result[many] = _sum_runs(values[np.repeat(many, size)], np.cumsum(size[many]) - size[many])
+    return result + 0.0
+
+
+def _sum_runs(values: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
     lots = np.rint(values * LOTS)
     decimal = (lots / LOTS == values) & (np.abs(lots) < 2.0**53)
-    with np.errstate(invalid="ignore"):
-        whole = np.where(decimal, lots, 0.0).astype(np.int64)
     gross = np.add.reduceat(np.where(decimal, np.abs(lots), 2.0**53), starts)
-    by_lots = np.add.reduceat(whole, starts).astype(np.float64) / LOTS
+    result = np.add.reduceat(np.where(decimal, lots, 0.0).astype(np.int64), starts).astype(np.float64) / LOTS
     ends = np.append(starts[1:], len(values))
-    result = np.where(ends - starts == 1, values[starts], by_lots)
-    for g in np.flatnonzero((gross >= 2.0**53) & (ends - starts > 1)):
+    for g in np.flatnonzero(gross >= 2.0**53):
         result[g] = math.fsum(values[starts[g] : ends[g]])
-    return result + 0.0
+    return result
 
 
 def group_starts(*keys: NDArray[np.generic]) -> NDArray[np.int64]:
