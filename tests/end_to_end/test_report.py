@@ -183,6 +183,10 @@ def test_realised_counts(run: Path, page: Page) -> None:
         assert found["var"] == sum(loss > table["value_at_risk"]) > 0
         assert found["es"] == sum(loss > table["expected_shortfall"]) > 0
     assert counts[0] != counts[1]
+    margin = {name: np.array(values) for name, values in pq.read_table(run / "margin.parquet").to_pydict().items()}
+    assert margin["account_id"].tolist() == table["account_id"].tolist()
+    assert counts[0]["margin"] == sum(table["realised_loss"] > margin["initial_margin"]) > 0
+    assert counts[0]["equity"] == sum(table["realised_loss"] > margin["equity"])
     assert page.data["realised"]["expected_beyond_var"] == 3.0
 
 
@@ -321,3 +325,11 @@ def test_short_amounts(amount: float, wanted: str) -> None:
 @pytest.mark.parametrize(("minutes", "wanted"), [(0.2, "under a minute"), (42.4, "42 min"), (552.0, "9 h 12 min"), (180.0, "3 h"), (4320.0, "3.0 days")])
 def test_ages(minutes: float, wanted: str) -> None:
     assert words.duration(minutes) == wanted
+
+
+def test_reproducibility_box_can_be_copied(run: Path, page: Page) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    spoken = " ".join(page.words.split())
+    assert "upm run configs/quickstart.toml --out 'run <1>'" in spoken
+    for wanted in (str(manifest["seed"]), manifest["device_reason"], manifest["kernels_sha256"], *manifest["inputs"].values(), *manifest["inputs"]):
+        assert wanted in spoken

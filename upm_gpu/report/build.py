@@ -85,7 +85,7 @@ def report_data(run_path: Path, manifest: dict, rows: int) -> tuple[dict, dict]:
         views.append(view(account, where(margin, account_id=account), found))
     quality_json = read_json(folder / "quality.json") or {}
     rejects = read_rows(run_path / "rejects.csv")
-    came = comparisons.realised(read_table(folder / "realised.parquet"), rows, level, decimals)
+    came = comparisons.realised(read_table(folder / "realised.parquet"), margin, rows, level, decimals)
     data = {
         "currency": currency(manifest),
         "decimals": decimals,

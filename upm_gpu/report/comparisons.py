@@ -39,7 +39,7 @@ def stress(table: Columns | None, margin: Columns, shown: list[str], decimals: i
     return {"lines": lines, "accounts": shown, "complete": complete}
 
 
-def realised(table: Columns | None, rows: int, level: float | None, decimals: int) -> dict | None:
+def realised(table: Columns | None, margin: Columns, rows: int, level: float | None, decimals: int) -> dict | None:
     """What really came, per account: VaR and ES at the matching date against the loss, with and without proxy settlement.
 
     `counts` are over all accounts; `points` are the accounts drawn, those with the largest expected shortfall when
@@ -49,7 +49,7 @@ def realised(table: Columns | None, rows: int, level: float | None, decimals: in
         return None
     days = float(np.min(table["horizon_days"]))
     matching = where(table, horizon_days=days)
-    house, accounts = where(matching, account_id=""), _accounts(matching)
+    accounts = _accounts(matching)
     order = np.argsort(-np.nan_to_num(accounts["expected_shortfall"]), kind="stable")[:rows]
     without = accounts.get("realised_loss_without_proxy")
     return {
@@ -57,8 +57,9 @@ def realised(table: Columns | None, rows: int, level: float | None, decimals: in
         "when": horizon(days),
         "accounts": length(accounts),
         "expected_beyond_var": None if level is None else round((1.0 - level) * length(accounts), 1),
-        "counts": [_beyond(accounts, accounts["realised_loss"])] + ([_beyond(accounts, without)] if without is not None else []),
-        "house": None if house is None else _line(house, decimals),
+        "counts": [_beyond(accounts, margin, accounts["realised_loss"])] + ([_beyond(accounts, margin, without)] if without is not None else []),
+        "total_loss": float(np.nansum(accounts["realised_loss"])),
+        "total_es": float(np.nansum(accounts["expected_shortfall"])),
         "points": {
             "ids": [str(account) for account in accounts["account_id"][order]],
             "var": rounded(accounts["value_at_risk"][order], decimals),
@@ -74,16 +75,17 @@ def _accounts(table: Columns) -> Columns:
     return {name: values[keep] for name, values in table.items()}
 
 
-def _beyond(accounts: Columns, loss: NDArray[np.float64]) -> dict:
+def _beyond(accounts: Columns, margin: Columns, loss: NDArray[np.float64]) -> dict:
+    """How many accounts with a known loss lost more than each thing that stood against it."""
     known = np.isfinite(loss)
+    row = {account: index for index, account in enumerate(margin["account_id"].tolist())}
+    at = [row.get(account, -1) for account in accounts["account_id"].tolist()]
+    posted, equity = (np.append(margin[name], np.inf)[at] for name in ("initial_margin", "equity"))
     return {
+        "margin": int(np.sum(loss[known] > posted[known])),
+        "equity": int(np.sum(loss[known] > equity[known])),
         "known": int(known.sum()),
         "var": int(np.sum(loss[known] > accounts["value_at_risk"][known])),
         "es": int(np.sum(loss[known] > accounts["expected_shortfall"][known])),
         "losers": int(np.sum(loss[known] > 0.0)),
     }
-
-
-def _line(row: Columns, decimals: int) -> dict:
-    names = {"var": "value_at_risk", "es": "expected_shortfall", "loss": "realised_loss", "without": "realised_loss_without_proxy"}
-    return {short: rounded(row[name][:1], decimals)[0] for short, name in names.items() if name in row}

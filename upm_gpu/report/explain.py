@@ -60,8 +60,9 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
     console = console or Console()
     unit = explanation["currency"]
 
-    def text(value: object, style: str = "") -> Text:
-        return Text(printable(str(value)), style=style, overflow="fold")
+    def text(value: object, style: str = "", lines: bool = False) -> Text:
+        shown = "\n".join(map(printable, str(value).split("\n"))) if lines else printable(str(value))
+        return Text(shown, style=style, overflow="fold")
 
     def money(value: object) -> Text:
         number = math.nan if value is None else float(value)
@@ -90,7 +91,7 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
     if explanation["worst_scenarios"]:
         worst = table("Worst scenarios", ["Rank", "Scenario", "P&L", "Moves"], {"Rank", "Scenario", "P&L"})
         for line in explanation["worst_scenarios"]:
-            worst.add_row(text(line["rank"]), text(line["scenario"]), money(line["pnl"]), text(line["moves"]))
+            worst.add_row(text(line["rank"]), text(line["scenario"]), money(line["pnl"]), text(line["moves"].replace("; ", "\n"), lines=True))
         console.print(worst)
     if explanation["contributions"]:
         positions = table("Contribution of every position to expected shortfall", ["Position", unit, "Share"], {unit, "Share"})

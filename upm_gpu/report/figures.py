@@ -51,12 +51,17 @@ def contributors(found: dict[str, float], decimals: int) -> dict:
     shown = sorted(by_size[:CONTRIBUTORS], key=lambda item: (-item[1], item[0]))
     others = [value for _, value in by_size[CONTRIBUTORS:]]
     return {
-        "names": [name for name, _ in shown],
+        "names": [_position(name) for name, _ in shown],
         "values": rounded(np.array([value for _, value in shown]), decimals),
         "others": rounded(np.array([sum(others)]), decimals)[0],
         "count": len(others),
         "total": rounded(np.array([sum(found.values())]), decimals)[0],
     }
+
+
+def _position(name: str) -> str:
+    """What a row is called on the page; assets posted as collateral move with the scenarios and contribute too."""
+    return f"{name.removeprefix('collateral:')} posted as collateral" if name.startswith("collateral:") else name
 
 
 def distributions(histograms: Columns | None, tails: Columns | None, account_id: str, decimals: int) -> list[dict]:

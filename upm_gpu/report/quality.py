@@ -21,7 +21,7 @@ ROWS = 40
 
 FIRST = ("command", "upm_gpu", "seed", "scenarios", "precision", "backend", "device", "device_reason", "isa", "threads", "chunk", "methodology",
          "valuation_time", "reporting_currency", "error_formula", "snapshot_sha256", "spec_sha256", "methodology_sha256", "kernels_sha256",
-         "inputs", "libraries", "timings")
+         "timings")
 """keys of the manifest that come first in the reproducibility box"""
 
 Table = dict[str, object]
@@ -58,6 +58,7 @@ def any_table(title: str, content: object, empty: str) -> Table:
         rows = [[_words(key), cell(value)] for key, value in content.items()]
     elif isinstance(content, list) and any(isinstance(item, dict) for item in content):
         names = list(dict.fromkeys(name for item in content if isinstance(item, dict) for name in item))
+        names.sort(key=lambda name: not any(isinstance(item, dict) and isinstance(item.get(name), str) for item in content))
         heads = [_words(name) for name in names]
         rows = [[cell(item.get(name)) for name in names] if isinstance(item, dict) else [cell(item)] for item in content]
     elif isinstance(content, list):
@@ -89,10 +90,15 @@ def _lines(key: str, value: object) -> list[tuple[str, str]]:
     if key == "command" and isinstance(value, list):
         return [("command", shlex.join(map(str, value)))]
     if isinstance(value, dict):
-        return [(f"{_words(key)}: {name}", text) for inner, item in value.items() for name, text in _lines(str(inner), item)]
+        return [(f"{_words(key)}: {name}", text) for inner, item in value.items() for name, text in _named(str(inner), item)]
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         return [line for number, item in enumerate(value, 1) for line in _lines(f"{key} {number}", item)]
-    return [(_words(key), exact(value))]
+    return [(_words(key), exact(value))] if value not in ("", None, [], {}) else []
+
+
+def _named(key: str, value: object) -> list[tuple[str, str]]:
+    """The lines of an inner value; names below the first level may be file names and stay as they are."""
+    return _lines(key, value) if isinstance(value, dict | list) else [(key, exact(value))]
 
 
 def exact(value: object) -> str:

@@ -100,10 +100,14 @@ function drawTail(view) {
 }
 
 function drawWorst(view) {
-  if (!view.worst.length) { absent(plot("scenarios"), view.id === "" ? "The run kept no worst scenarios of the house; choose an account." : "The run kept no worst scenarios."); return; }
-  const most = Math.max(...view.worst.map(w => Math.abs(w.pnl)));
+  const shown = view.worst.length ? view : DATA.views.find(v => v.worst.length), note = part("scenarios-note");
+  part("scenarios").querySelector(".whose").textContent = shown ? title(shown.id) : "";
+  if (!shown) { note.textContent = ""; absent(plot("scenarios"), "The run kept no worst scenarios."); return; }
+  note.textContent = (shown === view ? "" : `No scenarios were kept for ${view.id === "" ? "the house" : view.id}; these are the worst for ${title(shown.id)}. `)
+    + "What the market would have to do. Scenario numbers are addresses: each can be drawn again alone.";
+  const most = Math.max(...shown.worst.map(w => Math.abs(w.pnl)));
   plainTable(plot("scenarios"), [["", "text"], ["What happens", "moves"], ["P&L", "number"], ["", "bar"], ["Scenario", "number"]],
-    view.worst.map(w => [{text: w.rank, className: "faint"}, w.moves, signed(w.pnl), bar(w.pnl, most), {text: w.scenario.toLocaleString("en-US"), className: "faint"}]));
+    shown.worst.map(w => [{text: w.rank, className: "faint"}, w.moves, signed(w.pnl), bar(w.pnl, most), {text: w.scenario.toLocaleString("en-US"), className: "faint"}]));
 }
 
 function drawGrid(view) {
@@ -196,7 +200,9 @@ function start() {
   const links = new Map([...document.querySelectorAll("#bar a")].map(a => [a.getAttribute("href").slice(1), a]));
   const watch = new IntersectionObserver(found => {
     for (const entry of found) if (links.has(entry.target.id)) links.get(entry.target.id).classList.toggle("here", entry.isIntersecting);
-  }, {rootMargin: "-20% 0px -70% 0px"});
+  }, {rootMargin: "-20% 0px -79% 0px"});
   for (const id of links.keys()) watch.observe(part(id));
+  const asked = window.location.hash.slice(1);  // the browser went there before the figures had a height
+  if (links.has(asked)) part(asked).scrollIntoView({behavior: "instant"});
 }
 start();
