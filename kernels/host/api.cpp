@@ -52,10 +52,18 @@ UPM_EXPORT int32_t upm_isa_count() { return static_cast<int32_t>(upm::isas().siz
 UPM_EXPORT const char* upm_isa_name(int32_t isa) { return isa >= 0 && isa < upm_isa_count() ? upm::isas()[isa].name : ""; }
 UPM_EXPORT int32_t upm_isa_runs(int32_t isa) { return isa >= 0 && isa < upm_isa_count() && upm::isas()[isa].runs(); }
 
+namespace {
+
+bool choose(int32_t* isa) {
+  if (*isa < 0)
+    for (*isa = 0; *isa + 1 < upm_isa_count() && !upm_isa_runs(*isa);) ++*isa;
+  return upm_isa_runs(*isa);
+}
+
+}  // namespace
+
 UPM_EXPORT int32_t upm_prepare(const UpmBook* book, int32_t isa, int64_t block_columns, void** prepared, double* value0, int64_t value0_length) {
-  if (isa < 0)
-    for (isa = 0; isa + 1 < upm_isa_count() && !upm_isa_runs(isa);) ++isa;
-  if (!upm_isa_runs(isa)) return UPM_NO_ISA;
+  if (!choose(&isa)) return UPM_NO_ISA;
   return guarded([&] {
     require(book && prepared && value0_length == book->columns - book->linear);
     std::unique_ptr<Prepared> p(new Prepared(*book, isa, block_columns));
@@ -117,6 +125,17 @@ UPM_EXPORT int32_t upm_attribution(const void* handle, const UpmScenarios* set, 
     require(horizon >= 0 && horizon < p.book.horizons && length == p.book.entries && tail_first[0] == 0 && tail_first[p.book.rows] == tail_length);
     for (int64_t r = 0; r < p.book.rows; ++r) require(tail_first[r] <= tail_first[r + 1]);
     upm::attribution(p, *set, range, horizon, tail_first, tail_scenario, tail_weight, threads, total);
+  });
+}
+
+UPM_EXPORT int32_t upm_european_values(int32_t isa, int64_t cases, const double* in, int64_t in_length, double* out, int64_t out_length, int32_t threads) {
+  if (!choose(&isa)) return UPM_NO_ISA;
+  return guarded([&] {
+    const upm::TileFunctions* f = upm::isas()[isa].functions;
+    require(cases >= 0 && in_length == f->european_inputs * cases && out_length == f->european_outputs * cases && threads >= 1);
+    const int64_t grain = 256;
+    upm::for_each(threads, (cases + grain - 1) / grain, 1,
+                  [&](int, int64_t i) { f->europeans(in, out, cases, i * grain, std::min(cases, (i + 1) * grain)); });
   });
 }
 

@@ -73,6 +73,9 @@ struct TileFunctions {
   void (*value0)(const UpmBook* book, double* value0);
   void (*unit)(const UnitTask* task);
   void (*rows)(RowTask* task);
+  // European cases [begin, end) of `count`: in (inputs, count), out (outputs, count), see european.cuh
+  void (*europeans)(const double* in, double* out, int64_t count, int64_t begin, int64_t end);
+  int32_t european_inputs, european_outputs;
 };
 
 }  // namespace upm

@@ -8,6 +8,7 @@
 #include <emmintrin.h>
 #endif
 
+#include "european.cuh"
 #include "families.cuh"
 #include "walk.cuh"
 
@@ -326,9 +327,13 @@ void rows(RowTask* task) {
   }
 }
 
+void europeans(const double* in, double* out, int64_t count, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) european_values(in + i, count, out + i, count);
+}
+
 }  // namespace
 
 extern const upm::TileFunctions functions;
-const upm::TileFunctions functions = {walk, value0, unit, rows};
+const upm::TileFunctions functions = {walk, value0, unit, rows, europeans, EUROPEAN_INPUTS, EUROPEAN_OUTPUTS};
 
 }  // namespace UPM_ISA

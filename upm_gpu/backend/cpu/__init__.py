@@ -24,6 +24,8 @@ from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 name = "cpu"
+VALUES_A_CALL = 1 << 16
+"""European cases a native call: well below a second even where every case asks for an implied volatility"""
 
 
 @dataclass(eq=False)
@@ -79,6 +81,14 @@ def _isa_indices() -> list[tuple[str, int]]:
     return [(lib.upm_isa_name(i).decode(), i) for i in range(lib.upm_isa_count()) if lib.upm_isa_runs(i)]
 
 
+def _isa_index(isa: str | None) -> int:
+    """-1 lets the engine choose."""
+    known = dict(_isa_indices())
+    if isa is not None and isa not in known:
+        raise DeviceError("UPM-DV-013", f"instruction set {isa} does not run here (this processor and build have {', '.join(known)}).")
+    return -1 if isa is None else known[isa]
+
+
 def default_threads() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -90,16 +100,13 @@ def prepare(compiled: Compiled, rows: Rows, precision: Precision, threads: int =
     `threads` 0: the cores of this process. `isa` and `block_columns` (columns priced together; 0: from the L2 cache) are for
     tests and measurements; they change no bit.
     """
-    lib = load()
-    known = dict(_isa_indices())
-    if isa is not None and isa not in known:
-        raise DeviceError("UPM-DV-013", f"instruction set {isa} does not run here (this processor and build have {', '.join(known)}).")
+    lib, index = load(), _isa_index(isa)
     if precision not in ("double", "mixed"):
         raise DeviceError("UPM-DV-016", f"precision {precision} is not offered by the cpu backend. Use mixed or double.")
     book, borrowed = book_struct(compiled, rows, precision == "mixed")
     value0 = np.zeros(compiled.columns - compiled.linear)
     handle = ctypes.c_void_p()
-    check(lib.upm_prepare(ctypes.byref(book), -1 if isa is None else known[isa], block_columns, ctypes.byref(handle), value0, value0.size), "prepare")
+    check(lib.upm_prepare(ctypes.byref(book), index, block_columns, ctypes.byref(handle), value0, value0.size), "prepare")
     chosen = lib.upm_isa_name(lib.upm_prepared_isa(handle)).decode()
     return Prepared(compiled, rows, precision, value0, threads or default_threads(), chosen, handle.value, borrowed)
 
@@ -178,6 +185,21 @@ def attribution(prepared: Prepared, scenarios: ScenarioSet, horizon: int, tail_f
     return prepared.rows.quantity * total
 
 
+def values(columns: dict[str, NDArray[np.float64]], threads: int = 0, *, isa: str | None = None) -> dict[str, NDArray[np.float64]]:
+    """Columns of EUROPEAN_INPUTS, (cases,), to columns of EUROPEAN_OUTPUTS, (cases,); see `formula/black.py`."""
+    from upm_gpu.formula.black import EUROPEAN_INPUTS, EUROPEAN_OUTPUTS, european_columns
+
+    lib, cases = load(), european_columns(columns)
+    assert len(cases) == len(EUROPEAN_INPUTS)
+    parts = []
+    for start in range(0, cases.shape[1], VALUES_A_CALL):
+        part = np.ascontiguousarray(cases[:, start : start + VALUES_A_CALL])
+        out = np.empty((len(EUROPEAN_OUTPUTS), part.shape[1]))
+        check(lib.upm_european_values(_isa_index(isa), part.shape[1], part, part.size, out, out.size, threads or default_threads()), "european values")
+        parts.append(out)
+    return dict(zip(EUROPEAN_OUTPUTS, np.concatenate(parts, axis=1) if parts else np.zeros((len(EUROPEAN_OUTPUTS), 0)), strict=True))
+
+
 def merge_tails(a: TailState, b: TailState, threads: int = 0) -> TailState:
     """`contract.merge` in native code: the state of two disjoint sets of scenarios."""
     depth = max(a.pnl.shape[2], b.pnl.shape[2])
@@ -190,5 +212,5 @@ def merge_tails(a: TailState, b: TailState, threads: int = 0) -> TailState:
     return TailState(pnl, ids, blocks[rank], np.concatenate([a.block_sums, b.block_sums])[rank], a.clipped + b.clipped, a.not_finite + b.not_finite, a.count + b.count)
 
 
-__all__ = ["Prepared", "attribution", "available", "call_scenarios", "default_threads", "isas", "library", "merge_tails", "name", "prepare", "row_pnl", "row_tail",
-           "states", "unit_pnl"]
+__all__ = ["Prepared", "attribution", "available", "call_scenarios", "default_threads", "isas", "library", "merge_tails", "name", "prepare", "row_pnl",
+           "row_tail", "states", "unit_pnl", "values"]
