@@ -60,6 +60,9 @@ class Block:
     def starts(self) -> NDArray[np.int64]:
         return np.concatenate([np.zeros(1, np.int64), self.ends[:-1] + 1]) if len(self.ends) else self.ends
 
+    def raw_line(self, row: int) -> str:
+        return self.data[int(self.ends[row - 1]) + 1 if row else 0 : int(self.ends[row])].decode("utf-8", "replace")
+
     def raw(self, row: int) -> str:
         start = int(self.ends[row - 1]) + 1 if row else 0
         return self.data[start : min(int(self.ends[row]), start + RAW_CHARACTERS)].decode("utf-8", "replace")

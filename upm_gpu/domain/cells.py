@@ -219,10 +219,10 @@ def _not_iso(text: str, cell: str) -> CellFault:
         return CellFault(31, f"{shown(text)} is a count since 1970; in {unit} it would be {meant}. Write the time itself.")
     if _DATE.fullmatch(cell):
         return CellFault(31, f"{shown(text)} has no hour and no time zone. Write it as {cell}T08:00:00Z, with its hour.")
-    if re.match(r"\d{1,4}[/.\-]\d{1,2}[/.\-]\d{1,4}", cell):
-        return CellFault(30, f"{shown(text)} can be read as day/month or month/day. Write it as 2026-02-06T08:00:00Z.")
     if re.match(r"\d{4}-\d{2}-\d{2}[T ].*[A-Za-z]{2,}", cell):
         return CellFault(31, f"{shown(text)} has a zone by name, which is ambiguous when clocks change. Write it in UTC with Z.")
+    if re.match(r"\d{1,2}[/.\-]\d{1,2}[/.\-]\d{2,4}", cell):
+        return CellFault(30, f"{shown(text)} can be read as day/month or month/day. Write it as 2026-02-06T08:00:00Z.")
     return CellFault(30, f"{shown(text)} is not an ISO 8601 time. Write it as 2026-02-06T08:00:00Z.")
 
 
@@ -254,8 +254,8 @@ def choice(text: str, allowed: dict[str, str], what: str, number: int = 33) -> s
         return allowed[word.lower()]
     words = list(dict.fromkeys(allowed.values()))
     near = nearest(word, words) if word else ""
-    hint = f" Did you mean {near}?" if near else f" Use {' or '.join([', '.join(words[:-1]), words[-1]] if len(words) > 1 else words)}."
-    raise CellFault(number, f"{shown(text)} is not a {what}.{hint}")
+    hint = f" Did you mean {near}?" if near else ""
+    raise CellFault(number, f"{shown(text)} is not a known {what}.{hint} Use {', '.join(words[:-1])} or {words[-1]}.")
 
 
 def currency(text: str, what: str = "currency") -> str:

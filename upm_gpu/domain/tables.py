@@ -212,7 +212,7 @@ def _parse_block(block: Block, names: list[str], schema: Schema, sheet: Sheet) -
             convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=used,
                                                        strings_can_be_null=False, check_utf8=False),
         )
-        whole = table.num_rows + len(wrong) == len(block.ends)
+        whole = table.num_rows + len(wrong) == len(block.ends) and _closed(block.raw_line(len(block.ends) - 1))
     except pa.ArrowInvalid:
         whole = False
     if not whole:
@@ -221,6 +221,15 @@ def _parse_block(block: Block, names: list[str], schema: Schema, sheet: Sheet) -
     block = _set_aside(block, faults, sheet)
     columns = {n: table[n].combine_chunks() if table[n].num_chunks != 1 else table[n].chunk(0) for n in used}
     return Chunk(sheet, columns, block.lines, block, np.zeros(len(block.ends), bool))
+
+
+def _closed(line: str) -> bool:
+    """Whether every quote of a line is closed on it. Elsewhere an open quote swallows a line and shows in the row count; not on the last one."""
+    try:
+        list(csv.reader([line], strict=True))
+    except csv.Error:
+        return False
+    return True
 
 
 def _field_count(count: int, expected: int) -> tuple[int, str]:
