@@ -49,7 +49,7 @@ struct Thread {
 };
 struct Warp { unsigned arrived, size, phase; unsigned long long slot[32]; };
 
-constexpr size_t STACK = 128 * 1024;
+constexpr size_t STACK = 64 * 1024;
 constexpr unsigned MOST_THREADS = 1024;
 constexpr size_t MOST_SHARED = 227 * 1024;
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -196,14 +196,25 @@ UNORDERED static uint64_t draw() {  // xorshift64*
 }
 
 #if defined(__SANITIZE_THREAD__)
-constexpr unsigned MOST_FIBERS = 4096;  // ThreadSanitizer knows some 8,000
-static void* kept_fibers[MOST_FIBERS];
-static unsigned fibers;
+// A fiber is dear to make, so those of a launch are used again by the next. Within a launch each thread has its own: accesses of
+// one fiber never race, whichever thread it stood for.
+constexpr unsigned MOST_FIBERS = 6000;  // ThreadSanitizer knows some 8,000
+static void* fiber_pool[MOST_FIBERS];
+static unsigned fibers_made, fibers_used;
+
+UNORDERED static void* take_fiber() {
+    if (fibers_used == MOST_FIBERS) return __tsan_create_fiber(0);
+    if (fibers_used == fibers_made) fiber_pool[fibers_made++] = __tsan_create_fiber(0);
+    return fiber_pool[fibers_used++];
+}
 #endif
 
 UNORDERED static bool run_block() {
     const Index& b = machine.block_size;
     machine.runnables = machine.arrived = machine.phase = 0;
+#if defined(__SANITIZE_THREAD__)
+    const unsigned first_fiber = fibers_used;
+#endif
     for (unsigned i = 0; i < machine.threads; ++i) {
         Thread& t = machine.thread[i];
         t.index = {i % b.x, i / b.x % b.y, i / (b.x * b.y)};
@@ -214,7 +225,7 @@ UNORDERED static bool run_block() {
         t.wait = RUNNABLE;
         machine.runnable[machine.runnables++] = i;
 #if defined(__SANITIZE_THREAD__)
-        t.fiber = __tsan_create_fiber(0);
+        t.fiber = take_fiber();
 #endif
     }
     for (unsigned i = 0; i * 32 < machine.threads; ++i)
@@ -229,11 +240,8 @@ UNORDERED static bool run_block() {
         if (t.wait == DONE) ++done;
     }
 #if defined(__SANITIZE_THREAD__)
-    // A new fiber may take the identity of a destroyed one, and accesses of one identity never race: keep what fits.
-    for (unsigned i = 0; i < machine.threads; ++i) {
-        if (fibers < MOST_FIBERS) kept_fibers[fibers++] = machine.thread[i].fiber;
-        else __tsan_destroy_fiber(machine.thread[i].fiber);
-    }
+    for (unsigned i = 0; i < machine.threads; ++i)
+        if (first_fiber + i >= MOST_FIBERS) __tsan_destroy_fiber(machine.thread[i].fiber);
 #endif
     if (done == machine.threads) return true;
     unsigned at_block = 0, at_warp = 0;
@@ -246,16 +254,27 @@ UNORDERED static bool run_block() {
     return false;
 }
 
-// Stacks and shared memory of a block. Under ThreadSanitizer each block has its own, made before the launch is
-// released, because blocks are unordered and would race on memory that is handed on.
+// Stacks and shared memory of a block. Under ThreadSanitizer each block of a launch has its own, made before the launch is
+// released, because blocks are unordered and would race on memory that is handed on. Stacks serve the next launch again.
 struct Ground {
     char* stacks;
     unsigned char* shared;
 };
-UNORDERED static Ground lay_ground(unsigned threads, size_t shared) {
-    void* stacks = mmap(nullptr, threads * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (stacks == MAP_FAILED) abort();
-    return {static_cast<char*>(stacks), static_cast<unsigned char*>(malloc(shared + GUARD))};
+static Ground* grounds_made;
+static size_t grounds_count;
+
+UNORDERED static Ground* lay_grounds(size_t count, size_t shared) {
+    if (count > grounds_count) grounds_made = static_cast<Ground*>(realloc(grounds_made, count * sizeof(Ground)));
+    for (; grounds_count < count; ++grounds_count) {
+        void* stacks = mmap(nullptr, MOST_THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (stacks == MAP_FAILED) abort();
+        grounds_made[grounds_count].stacks = static_cast<char*>(stacks);
+    }
+    for (size_t i = 0; i < count; ++i) {
+        grounds_made[i].shared = static_cast<unsigned char*>(malloc(shared + GUARD));
+        memset(grounds_made[i].shared, 0xFF, shared + GUARD);
+    }
+    return grounds_made;
 }
 
 extern "C" unsigned char __start_emulated_shared[] __attribute__((weak, visibility("hidden")));
@@ -273,11 +292,7 @@ UNORDERED static bool run_grid(void (*call)(void**), void** arguments, Index gri
 #else
     const size_t grounds = 1;
 #endif
-    Ground* ground = static_cast<Ground*>(malloc(grounds * sizeof(Ground)));
-    for (size_t i = 0; i < grounds; ++i) {
-        ground[i] = lay_ground(m.threads, shared);
-        memset(ground[i].shared, 0xFF, shared + GUARD);
-    }
+    Ground* ground = lay_grounds(grounds, shared);
     release(&m.launch_sync);
     bool good = true;
     for (size_t i = 0; i < blocks && good; ++i) {
@@ -302,13 +317,9 @@ UNORDERED static bool run_grid(void (*call)(void**), void** arguments, Index gri
     }
     acquire(&m.end_sync);
 #if defined(__SANITIZE_THREAD__)
-    while (fibers) __tsan_destroy_fiber(kept_fibers[--fibers]);
+    fibers_used = 0;
 #endif
-    for (size_t i = 0; i < grounds; ++i) {
-        munmap(ground[i].stacks, m.threads * STACK);
-        free(ground[i].shared);
-    }
-    free(ground);
+    for (size_t i = 0; i < grounds; ++i) free(ground[i].shared);
     return good;
 }
 

@@ -39,6 +39,7 @@ class EmulatedDevice:
         self._cases: list[bytes] = []
         self._numbers: dict[int, int] = {}
         self._kept: list[np.ndarray] = []
+        self._written: set[int] = set()
         self._library = ctypes.CDLL(str(library if library is not None else build()))
         self._launch = self._library.emulator_launch
         self._launch.restype = ctypes.c_char_p
@@ -64,6 +65,7 @@ class EmulatedDevice:
             raise TypeError(f"{values.dtype} {values.shape} into {into.dtype} {into.shape}")
         array = self.allocate(values.shape, values.dtype) if into is None else into
         array[...] = values
+        self._written.add(id(array))
         return array
 
     def download(self, array: np.ndarray) -> np.ndarray:
@@ -115,11 +117,14 @@ class EmulatedDevice:
             if isinstance(argument, np.generic):
                 case += struct.pack("<2Q", 0, argument.nbytes) + argument.tobytes()
             elif id(argument) in self._numbers:
-                case += struct.pack("<2Q", 2, self._numbers[id(argument)])
+                written = id(argument) in self._written
+                case += struct.pack("<2Q", 3 if written else 2, self._numbers[id(argument)])
+                case += struct.pack("<Q", argument.nbytes) + argument.tobytes() if written else b""
             else:
                 number = self._numbers[id(argument)] = len(self._numbers)
                 self._kept.append(argument)  # so that no later array takes its identity
                 case += struct.pack("<3Q", 1, number, argument.nbytes) + argument.tobytes()
+            self._written.discard(id(argument))
         self._cases.append(case)
         assert self._record is not None
         self._record.write_bytes(struct.pack("<Q", len(self._cases)) + b"".join(self._cases))

@@ -2,7 +2,7 @@
 //
 // File (native byte order): u64 launches; each: name (u64 length, bytes), u32 grid[3], u32 block[3], u64 shared, u64 seed,
 // u64 arguments; each: u64 kind. 0: u64 bytes, content (a scalar); 1: u64 array number, u64 bytes, content (an array seen
-// for the first time); 2: u64 array number (seen before).
+// for the first time); 2: u64 array number (seen before); 3: as 1, the host has written the array again.
 #include <vector>
 
 namespace {
@@ -45,6 +45,8 @@ int main(int count, char** words) {
                     const uint64_t bytes = number();
                     if (posix_memalign(&arrays[which], 256, bytes)) exit(3);  // aligned as on a device
                     read(arrays[which], bytes);
+                } else if (kind == 3) {
+                    read(arrays[which], number());
                 }
                 memcpy(&values[i], &arrays[which], sizeof(void*));
             }

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parity import cases
+
+from upm_gpu.backend import cuda
 
 from . import build as emulation
 from .device import EmulatedDevice
@@ -36,6 +39,30 @@ def record_rows(case: Path, texts: dict[str, str] | None = None, shared: int = 2
 def test_row_kernels_are_clean(tmp_path: Path, sanitizer: str) -> None:
     record_rows(tmp_path / "case")
     verdict = run(tmp_path / "case", ROWS, sanitizer)
+    assert verdict.clean, verdict.report
+
+
+def record_run(case: Path) -> None:
+    """Every operation of the backend on a small book: all kernels, launched as the orchestration launches them."""
+    device = EmulatedDevice(emulation.build(), record=case)
+    compiled = cases.make_compiled(per_group=1)
+    rows, scenarios = cases.make_rows(compiled, 3), 100
+    for precision, law in (("mixed", "t_both"), ("double", "gaussian")):
+        walk = cases.make_walk(law, scenarios)
+        with cuda.prepare(compiled, rows, precision, device=device) as prepared:
+            tail = cuda.row_tail(prepared, walk, 0, scenarios, 6)
+            listed = np.sort(tail.scenario[2], axis=1).ravel()
+            cuda.attribution(prepared, walk, 2, np.arange(4, dtype=np.int64) * 6, listed, np.ones(len(listed)))
+    with cuda.prepare(compiled, rows, "double", device=device) as prepared:
+        cuda.row_tail(prepared, cases.make_explicit(70), 0, 70, 6)
+    cuda.values({"spot": np.array([100.0, 90.0]), "strike": np.array([100.0, 120.0]), "time_to_expiry": np.array([0.5, 0.0]), "sign": np.array([1.0, -1.0]),
+                 "volatility": np.array([0.4, np.nan]), "market_price": np.array([np.nan, 30.0])}, device)
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_every_kernel_is_clean(tmp_path: Path, sanitizer: str) -> None:
+    record_run(tmp_path / "case")
+    verdict = run(tmp_path / "case", emulation.MODULES, sanitizer)
     assert verdict.clean, verdict.report
 
 

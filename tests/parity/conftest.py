@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,24 @@ def cpu_backend(isa: str) -> CpuBackend:
     return CpuBackend(isa)
 
 
-@pytest.fixture(scope="session", params=["reference", *(f"cpu-{isa}" for isa in ISAS)])
+def cuda_backend(kind: str) -> Any:
+    """The CUDA backend on the emulator, or on a device: then a skip where there is none, a failure under UPM_REQUIRE_GPU=1."""
+    if kind == "emulated":
+        from emulator import build
+        from emulator.backend import EmulatedCuda
+
+        if reason := build.unavailable():
+            pytest.skip(reason)
+        return EmulatedCuda(build.build())
+    from upm_gpu.backend import cuda
+
+    runs, code, text = cuda.available()
+    if not runs:
+        (pytest.fail if os.environ.get("UPM_REQUIRE_GPU") == "1" else pytest.skip)(f"{code} {text}")
+    return cuda
+
+
+@pytest.fixture(scope="session", params=["reference", *(f"cpu-{isa}" for isa in ISAS), "cuda-emulated", pytest.param("cuda-device", marks=pytest.mark.gpu)])
 def backend(request: pytest.FixtureRequest) -> Any:
-    kind, _, isa = request.param.partition("-")
-    return reference if kind == "reference" else cpu_backend(isa)
+    name, _, kind = request.param.partition("-")
+    return reference if name == "reference" else cuda_backend(kind) if name == "cuda" else cpu_backend(kind)
