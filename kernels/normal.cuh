@@ -60,16 +60,26 @@ UPM_INLINE double normal_density(double x) {
   return UPM_INVERSE_SQRT_2PI * fma(value, -0.5 * lost, value);
 }
 
+// 1 - Phi(x) for x >= 0. As phi(0) R(0) = 1/2, it is exp(-x^2 / 2) R(x) / (2 R(0)), which is 1/2 at 0 without rounding.
+UPM_INLINE double normal_upper_tail(double x) {
+  double y = at_most(x, 50.0);
+  double square = y * y;
+  double lost = fma(y, y, -square);
+  double value = exp(-0.5 * square);
+  Ratio r = mills_quotient(y);
+  return fma(value, -0.5 * lost, value) * ((0.5 * r.over) / (1.2533141373155003 * r.under));
+}
+
 UPM_INLINE double normal_cdf(double x) {
-  double tail = normal_density(x) * mills_ratio(absolute(x));
+  double tail = normal_upper_tail(absolute(x));
   return x < 0.0 ? tail : 1.0 - tail;
 }
 
 // ln Phi(x): no underflow on the left (-x^2/2 - ln sqrt(2 pi) + ln Mills(-x)), log1p on the right.
 UPM_INLINE double normal_log_cdf(double x) {
-  double ratio = mills_ratio(absolute(x));
-  double left = -0.5 * x * x - UPM_LOG_SQRT_2PI + log(ratio);
-  double right = log1p(-(normal_density(x) * ratio));
+  double magnitude = absolute(x);
+  double left = -0.5 * x * x - UPM_LOG_SQRT_2PI + log(mills_ratio(magnitude));
+  double right = log1p(-normal_upper_tail(magnitude));
   double value = x < 0.0 ? left : right;
   return x < -1e100 ? -infinity() : value;
 }

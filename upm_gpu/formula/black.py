@@ -86,7 +86,9 @@ def european_values(columns: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
         k = log_ratio(level, strike) + carry * years
 
         asked = np.isnan(c["volatility"]) & ~np.isnan(c["market_price"])
-        implied, status = implied_volatility(forward, strike, k, years, np.where(asked, c["market_price"] / discount, np.nan), sign)
+        implied, status = np.full(level.shape, np.nan), np.zeros(level.shape)
+        if asked.any():
+            implied, status = implied_volatility(forward, strike, k, years, np.where(asked, c["market_price"] / discount, np.nan), sign)
         status = np.where(asked, status, FOUND)
         volatility = np.where(asked, implied, c["volatility"])
         defined = (level > 0.0) & (strike > 0.0) & (years >= 0.0) & ((volatility >= 0.0) | (status != FOUND))
