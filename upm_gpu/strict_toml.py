@@ -121,6 +121,7 @@ def build(model: type[Model], tables: dict[str, Any], name: str, text: str, numb
         return model.model_validate(tables)
     except ValidationError as error:
         found = [_complaint(model, e, numbers) for e in error.errors(include_url=False)]
+    found.sort(key=lambda complaint: line_of(text, complaint[1]))
     places = [(number, f"{place(name, text, key, origin)}: {message}") for number, key, message in found]
     more = "".join(f"\n  {message}" for _, message in places[1:])
     stop(places[0][0], places[0][1] + more)

@@ -652,7 +652,7 @@ def test_entry_prices(tmp_path: Path) -> None:
     assert found["A000"][2:] == (0.0, 0.0)
     assert found["B"] == (11.0, 110.0, 100.0, 0.00225)
     assert found["D"] == (2.0, 2.0, 2.0, 200.0)
-    assert found["E"] == (0.0, 0.0, 0.0, 30.0 / 50000.0 - 30.0 / 60000.0)
+    assert found["E"] == (0.0, 0.0, 0.0, 0.0001)
 
 
 def test_accounts_table(tmp_path: Path) -> None:
