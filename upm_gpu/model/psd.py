@@ -82,7 +82,7 @@ def nearest_correlation(matrix: NDArray[np.float64], names: Sequence[str] = (), 
     distance = float(np.sqrt(np.sum(change * change)))
     spread = distance / np.sqrt(size * (size - 1.0))
     if spread > limit:
-        i, j = np.unravel_index(int(np.argmax(change)), change.shape)
+        i, j = divmod(int(np.argmax(change)), size)
         label = f"({names[i]}, {names[j]})" if len(names) == size else f"({i}, {j})"
         raise CalibrationError("UPM-CA-056", f"the correlation matrix is far from positive semidefinite (lowest eigenvalue {lowest:.4g}): the repair would "
                                f"move entries by {spread:.4g} root mean square, {label} from {matrix[i, j]:.4g} to {y[i, j]:.4g}; the limit is {limit:g}. "

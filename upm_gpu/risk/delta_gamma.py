@@ -103,7 +103,7 @@ def _transform(loss: QuadraticLoss) -> tuple[NDArray[np.float64], NDArray[np.com
     The midpoint rule of step h sees the law wrapped with period 2 pi / h, here 80 deviations. The integrand is cut where
     it is below 1e-13, or at the node limit (few factors: |phi| ~ t^(-F/2) only), and `_invert` extrapolates the rest.
     """
-    step = 2.0 * np.pi / 80.0
+    step = float(2.0 * np.pi / 80.0)
     b, c = loss.linear / loss.standard_deviation, loss.square / loss.standard_deviation
     nodes = 1 << 12
     while True:

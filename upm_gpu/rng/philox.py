@@ -41,7 +41,7 @@ def _multiply_64(a: int, b: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDA
 
 
 def _words(values: ArrayLike, width: int, dtype: type) -> list[NDArray]:
-    array = np.asarray(values, dtype=dtype)
+    array: NDArray = np.asarray(values, dtype=dtype)
     if array.ndim == 0 or array.shape[-1] != width:
         raise ValueError(f"the last axis has {array.shape[-1:]} words, {width} are needed")
     return [array[..., i] for i in range(width)]
