@@ -41,7 +41,7 @@ Compute = Callable[[int, int, TailState | None], TailState]
 Merge = Callable[[TailState, TailState], TailState]
 Progress = Callable[[int, int], None]
 
-FIRST_SPEED = 3e8
+FIRST_SPEED = 2e8
 """bytes a second assumed for the first write of a run; measured from then on"""
 
 

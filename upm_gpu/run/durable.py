@@ -84,7 +84,7 @@ def _views(parts: tuple[Part, ...]) -> list[memoryview]:
     for part in parts:
         if isinstance(part, np.ndarray):
             if part.size:
-                views.append(memoryview(np.ascontiguousarray(part)).cast("B"))
+                views.append(np.ascontiguousarray(part).data.cast("B"))
         elif len(part):
             views.append(memoryview(part).cast("B"))
     return views

@@ -189,9 +189,9 @@ def read_chunk(ledger: Ledger, chunk: Chunk) -> dict[str, NDArray]:
         content = np.fromfile(path, dtype=np.uint8) if not path.is_symlink() else np.empty(0, np.uint8)
     except OSError as error:
         raise IntegrityError("UPM-RN-021", f"{chunk.file}: cannot be read ({os.strerror(error.errno or 0)}). It is computed again.") from None
-    if len(content) != chunk.bytes or hashlib.sha256(content).hexdigest() != chunk.sha256:
+    if len(content) != chunk.bytes or hashlib.sha256(content.data).hexdigest() != chunk.sha256:
         raise IntegrityError("UPM-RN-021", f"{chunk.file}: does not match its SHA-256 in {LEDGER}. It is computed again.")
-    raw = memoryview(content)
+    raw = content.data
     version, length = struct.unpack_from("<II", raw, 8)
     if bytes(raw[:8]) != MAGIC or version != VERSION:
         raise IntegrityError("UPM-RN-021", f"{chunk.file}: unknown chunk format {version}. It is computed again.")

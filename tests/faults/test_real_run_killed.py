@@ -1,0 +1,98 @@
+"""Faults 69, 98 and 99 on the real engine: `upm run` on a small book, killed at file operations of every phase, then `upm resume`.
+
+Compared are the files that are promised to be equal: margin, contributions, worst scenarios, calls, rejects, report inputs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from upm_gpu.run.verify import verify_run
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = Path(str(resources.files("upm_gpu").joinpath("errors.py"))).parent / "sample" / "crypto"
+PROMISED = ("margin.parquet", "margin.csv", "contributions.parquet", "worst_scenarios.parquet", "calls.csv", "rejects.csv", "greeks.parquet")
+KILLER = """
+import sys
+sys.path.insert(0, {folder!r})
+import toy_run
+toy_run.kill_at({operation})
+from upm_gpu.cli import main
+sys.argv = ["upm", *{arguments!r}]
+main()
+"""
+
+
+def upm(arguments: list[str], kill: int = 0) -> subprocess.CompletedProcess:
+    """The command line in a process of its own, killed at its n-th file operation."""
+    text = KILLER.format(folder=str(Path(__file__).parent), operation=kill or -1, arguments=arguments)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six accounts over the sample's market, five chunks of one block."""
+    place = tmp_path_factory.mktemp("small")
+    book = place / "book"
+    book.mkdir()
+    shutil.copy(SAMPLE / "book" / "instruments.csv", book)
+    options = [line.split(",")[0] for line in (book / "instruments.csv").read_text().splitlines() if ",option,BTC," in line][:200:20]
+    lines = ["account_id,instrument_id,quantity"]
+    lines += [f"A-{a},{name},{(-1) ** (a + n) * (n + 1)}" for a in range(6) for n, name in enumerate(options) if (a + n) % 3]
+    (book / "positions.csv").write_text("\n".join(lines) + "\n")
+    (book / "collateral.csv").write_text("account_id,asset,quantity\nA-0,USD,100000\nA-1,BTC,2\n")
+    path = place / "run.toml"
+    path.write_text(f'schema_version = 1\n[book]\npath = "{book}"\n[market]\npath = "sample:crypto"\n'
+                    "[model]\nhorizons = [\"2d\"]\n[scenarios]\ncount = 20480\nseed = 7\n[compute]\ndevice = \"auto\"\nchunk = 4096\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def clean(config: Path) -> Path:
+    folder = config.parent / "clean"
+    done = upm(["run", str(config), "--out", str(folder), "--quiet"])
+    assert done.returncode in (0, 4), done.stderr
+    return folder
+
+
+# Of about 200 operations the first 50 copy the inputs, the next 90 keep five chunks, the last 60 write results and seal.
+@pytest.mark.parametrize("operation", [100, 150, *(pytest.param(n, marks=pytest.mark.slow) for n in range(3, 199, 8))])
+def test_a_killed_run_resumes_to_the_same_bytes(config: Path, clean: Path, tmp_path: Path, operation: int) -> None:
+    folder = tmp_path / "run"
+    killed = upm(["run", str(config), "--out", str(folder), "--quiet"], kill=operation)
+    assert killed.returncode == -signal.SIGKILL, (killed.returncode, killed.stderr)
+    if (folder / "plan.json").exists():
+        again = upm(["resume", str(folder), "--quiet"])
+    else:
+        again = upm(["run", str(config), "--out", str(folder), "--quiet"])
+    assert again.returncode in (0, 4), again.stderr
+    for name in PROMISED:
+        assert (folder / name).read_bytes() == (clean / name).read_bytes(), name
+    assert verify_run(folder)["leftovers"] == []
+
+
+def test_a_run_is_repeated_from_its_own_folder(clean: Path, tmp_path: Path) -> None:
+    """What another machine needs is `inputs/`: the same command on it gives the same bytes."""
+    kept = tmp_path / "elsewhere"
+    shutil.copytree(clean / "inputs", kept)
+    done = upm(["run", str(kept / "config.toml"), "--book", str(kept / "book"), "--market", str(kept / "market"), "--methodology",
+                str(kept / "methodology.toml"), "--chunk", "8192", "--out", str(tmp_path / "run"), "--quiet"])
+    assert done.returncode in (0, 4), done.stderr
+    for name in PROMISED:
+        assert (tmp_path / "run" / name).read_bytes() == (clean / name).read_bytes(), name
+
+
+def test_the_log_of_a_real_run_can_be_shown_to_others(clean: Path) -> None:
+    text = (clean / "run.log.jsonl").read_text()
+    assert "run finished" in text
+    for hidden in ("A-0", "A-1", "BTC-", "100000", str(clean.parent), str(Path.home())):
+        assert hidden not in text, hidden
