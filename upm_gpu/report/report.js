@@ -11,7 +11,7 @@ const title = id => id === "" ? HOUSE : id;
 
 function absent(place, text) { place.replaceChildren(element("p", "absent", text)); }
 
-function switches(place, groups) {
+function switches(place, groups, redraw = drawAccount) {
   place.replaceChildren();
   for (const {label, options, chosen, pick} of groups) {
     if (options.length < 2) continue;
@@ -20,7 +20,7 @@ function switches(place, groups) {
     for (const [value, text] of options) {
       const button = element("button", "", text);
       button.setAttribute("aria-pressed", String(value === chosen));
-      button.addEventListener("click", () => { pick(value); draw(); });
+      button.addEventListener("click", () => { pick(value); redraw(); });
       group.append(button);
     }
     place.append(group);
@@ -53,7 +53,7 @@ function signed(value) { return value !== null && value < 0 ? {text: money(value
 
 function bar(value, most) {
   const made = element("i", value > 0 ? "gain" : "");
-  made.style.width = (value === null || !most ? 0 : Math.max(1, 100 * Math.abs(value) / most)) + "%";
+  made.style.width = (!value || !most ? 0 : Math.max(1, 100 * Math.abs(value) / most)) + "%";
   return made;
 }
 
@@ -75,6 +75,7 @@ function drawPositions(view) {
       + (view.id === "" ? `the accounts' expected shortfall, ${short(found.total)} ${UNIT}.` : `the expected shortfall of ${short(found.total)} ${UNIT}.`) + " Contributions add up to the total; negative ones are hedges.";
     drawContributors(plot("contributors"), found, UNIT);
   }
+  part("greeks-note").textContent = view.greeks.length ? `Greeks in ${UNIT}: delta for +100 % of the price, gamma its change for +1 %, vega for +1 volatility point, theta for one day.` : "";
   if (!view.greeks.length) { part("greeks").replaceChildren(); return; }
   const names = Object.keys(view.greeks[0]);
   plainTable(part("greeks"), names.map(n => [n[0].toUpperCase() + n.slice(1), n === "underlying" ? "text" : "number"]),
@@ -144,21 +145,23 @@ function drawCame() {
   const came = DATA.realised;
   if (!came) return;
   const place = part("realised"), points = came.points;
-  switches(place.querySelector(".switches"), [{label: "Options settled by proxy", options: points.without ? [[false, "With proxy-settled options"], [true, "Without"]] : [], chosen: choice.without, pick: v => { choice.without = v; }}]);
+  switches(place.querySelector(".switches"), [{label: "Options settled by proxy", options: points.without ? [[false, "With proxy-settled options"], [true, "Without"]] : [], chosen: choice.without, pick: v => { choice.without = v; }}], drawCame);
   drawRealised(plot("realised"), points, choice.without && points.without ? points.without : points.loss, UNIT);
 }
 
-function draw() {
+function drawAccount() {
   const view = VIEWS.get(choice.account);
   if (!view) return;
   for (const id of ["waterfall", "contributors", "distribution", "scenarios", "heat"]) part(id).querySelector(".whose").textContent = title(view.id);
-  drawMargin(view); drawPositions(view); drawTail(view); drawWorst(view); drawGrid(view); drawStress(view); drawCame();
+  drawMargin(view); drawPositions(view); drawTail(view); drawWorst(view); drawGrid(view); drawStress(view);
 }
+
+function draw() { drawAccount(); drawCame(); }
 
 function choose(account, scroll) {
   choice.account = account;
   part("chooser").value = account;
-  draw();
+  drawAccount();
   if (scroll) part("waterfall").scrollIntoView();
 }
 
@@ -190,6 +193,7 @@ function start() {
   }
   accountTable(part("table"), DATA.accounts, new Set(DATA.views.map(v => v.id).filter(id => id !== "")), choose);
   choose(linked(), false);
+  drawCame();
   let width = window.innerWidth, waiting = 0;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width) return;
@@ -201,7 +205,7 @@ function start() {
   const watch = new IntersectionObserver(found => {
     for (const entry of found) if (links.has(entry.target.id)) links.get(entry.target.id).classList.toggle("here", entry.isIntersecting);
   }, {rootMargin: "-20% 0px -79% 0px"});
-  for (const id of links.keys()) watch.observe(part(id));
+  window.addEventListener("scroll", () => { for (const id of links.keys()) watch.observe(part(id)); }, {once: true});
   const asked = window.location.hash.slice(1);  // the browser went there before the figures had a height
   if (links.has(asked)) part(asked).scrollIntoView({behavior: "instant"});
 }
