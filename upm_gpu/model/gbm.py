@@ -189,9 +189,9 @@ def _check(parameters: GbmParameters, dates: NDArray[np.float64], count: int) ->
     for k in np.flatnonzero(~(np.isfinite(volatility) & (volatility >= 0.0))):
         raise CalibrationError("UPM-CA-060", f"daily volatility {volatility[k]} of {parameters.state_names[k]} is not a number of at least 0. Correct the model file.")
     limit = np.full(size, MAX_LOG_MOVE) if parameters.max_log_move is None else np.asarray(parameters.max_log_move, np.float64)
-    for k, law in enumerate(parameters.marginal):
-        if law == "student_t" and not 0.0 < limit[k] < np.inf:
-            raise CalibrationError("UPM-CA-053", f"max_log_move {limit[k]} of {parameters.state_names[k]}: without a finite truncation the expected "
+    for name, law, most in zip(parameters.state_names, parameters.marginal, limit, strict=False):
+        if law == "student_t" and not 0.0 < most < np.inf:
+            raise CalibrationError("UPM-CA-053", f"max_log_move {most} of {name}: without a finite truncation the expected "
                                    f"price under a Student-t log-return is infinite. Use a positive number such as {MAX_LOG_MOVE}.")
     if parameters.copula not in ("gaussian", "student_t"):
         raise CalibrationError("UPM-CA-058", f"copula {parameters.copula!r}: known are gaussian and student_t.")

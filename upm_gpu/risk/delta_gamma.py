@@ -107,7 +107,7 @@ def _transform(loss: QuadraticLoss) -> tuple[NDArray[np.float64], NDArray[np.com
     b, c = loss.linear / loss.standard_deviation, loss.square / loss.standard_deviation
     nodes = 1 << 12
     while True:
-        t = (np.arange(nodes) + 0.5) * step
+        t: NDArray[np.float64] = (np.arange(nodes) + 0.5) * step
         log_phi = np.zeros(nodes, np.complex128)
         for b_j, c_j in zip(b, c, strict=True):
             base = 1.0 - 2.0j * c_j * t
