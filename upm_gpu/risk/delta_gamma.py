@@ -97,7 +97,7 @@ def _one_factor(loss: QuadraticLoss, threshold: float) -> float:
     return 1.0 - between if c > 0.0 else between
 
 
-def _transform(loss: QuadraticLoss) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+def _transform(loss: QuadraticLoss) -> tuple[NDArray, NDArray]:
     """Midpoint nodes and phi(t) / t there, the constant left out; in units of the deviation.
 
     The midpoint rule of step h sees the law wrapped with period 2 pi / h, here 80 deviations. The integrand is cut where
@@ -107,7 +107,7 @@ def _transform(loss: QuadraticLoss) -> tuple[NDArray[np.float64], NDArray[np.com
     b, c = loss.linear / loss.standard_deviation, loss.square / loss.standard_deviation
     nodes = 1 << 12
     while True:
-        t: NDArray[np.float64] = (np.arange(nodes) + 0.5) * step
+        t = (np.arange(nodes) + 0.5) * step
         log_phi = np.zeros(nodes, np.complex128)
         for b_j, c_j in zip(b, c, strict=True):
             base = 1.0 - 2.0j * c_j * t
@@ -118,7 +118,7 @@ def _transform(loss: QuadraticLoss) -> tuple[NDArray[np.float64], NDArray[np.com
         nodes *= 2
 
 
-def _invert(loss: QuadraticLoss, t: NDArray[np.float64], values: NDArray[np.complex128], threshold: float) -> float:
+def _invert(loss: QuadraticLoss, t: NDArray, values: NDArray, threshold: float) -> float:
     x = (threshold - loss.constant) / loss.standard_deviation
     terms = values * np.exp(-1j * t * x)
     total = complex(np.sum(terms))
