@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +19,7 @@ def formula_kernels(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
     folder = tmp_path_factory.mktemp("formula_kernels")
 
-    @lru_cache(maxsize=None)
+    @cache
     def load(isa: str) -> Kernels:
         return Kernels.load(isa, folder)
 

@@ -13,6 +13,8 @@ from formula_harness import Kernels
 from numpy.typing import NDArray
 from reference_cases import group
 
+from upm_gpu.rng.normal import normal
+from upm_gpu.rng.streams import FACTOR, stream_word
 from upm_gpu.scenario.sets import SmoothTable
 
 TOPIC = "5_rng_and_numerics"
@@ -110,6 +112,16 @@ def test_limits(name: str, x: list[float], expected: list[float], kernels: Kerne
 @pytest.mark.parametrize("name", [*FUNCTIONS, "normal_quantile"])
 def test_a_nan_comes_through(name: str, kernels: Kernels) -> None:
     assert np.isnan(kernels.apply(name, np.nan)[0])
+
+
+def test_draws_are_those_of_the_rng_room(kernels: Kernels) -> None:
+    """Same integers; normals within 8 ulp, for both approximations (Wichura's here, Cephes' there) err by up to 4."""
+    seed, first, count = 2**63 + 12_345, 4_294_900_000, 20_000
+    expected = normal(seed, 3, range(first, first + count), range(2), range(1, 3))
+    for factor in range(2):
+        for step in (1, 2):
+            got = kernels.normals(seed, first, factor, step, stream_word(3, FACTOR), count)
+            np.testing.assert_array_less(np.abs(got - expected[factor, step - 1]), 8.01 * np.spacing(np.abs(got)))
 
 
 def test_quantile_is_odd_to_the_bit(kernels: Kernels) -> None:
