@@ -61,7 +61,7 @@ def contributors(found: dict[str, float], decimals: int) -> dict:
 
 def _position(name: str) -> str:
     """What a row is called on the page; assets posted as collateral move with the scenarios and contribute too."""
-    return f"{name.removeprefix('collateral:')} posted as collateral" if name.startswith("collateral:") else name
+    return f"{name.removeprefix('collateral:')} collateral" if name.startswith("collateral:") else name
 
 
 def distributions(histograms: Columns | None, tails: Columns | None, account_id: str, decimals: int) -> list[dict]:
