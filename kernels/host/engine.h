@@ -60,7 +60,10 @@ struct RowTask {
   int64_t out_stride;
   uint32_t first_scenario;
   int64_t slot0;             // slot of row 0 at this horizon
-  const Slot* slot;          // (slots,)
+  const Slot* slot;          // (slots,), null when `out` is set
+  const double* candidate_pnl;         // (slots, capacity)
+  const uint32_t* candidate_scenario;  // (slots, capacity)
+  int64_t capacity;
   double* partial;           // (rows, 2) lane sums of the tile
   Slots* slots;
   PushFunction push;

@@ -109,6 +109,9 @@ void row_tail(const Prepared& p, const UpmScenarios& set, Range range, int64_t d
         task.first_scenario = static_cast<uint32_t>(range.start(tile));
         task.slot0 = h * rows;
         task.slot = slots.slot.data();
+        task.candidate_pnl = slots.pnl.get();
+        task.candidate_scenario = slots.scenario.get();
+        task.capacity = slots.capacity;
         task.partial = partial.get() + (i * slots_count + h * rows) * 2;
         task.slots = &slots;
         task.push = push_hits;

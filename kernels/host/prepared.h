@@ -1,24 +1,13 @@
 // A book ready to be priced, and the scratch of one thread.
 #pragma once
 #include <cstddef>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <vector>
 
+#include "aligned.h"
 #include "engine.h"
 
 namespace upm {
-
-struct FreeAligned {
-  void operator()(void* p) const { ::operator delete(p, std::align_val_t(64)); }
-};
-template <class T>
-using Aligned = std::unique_ptr<T[], FreeAligned>;
-template <class T>
-Aligned<T> aligned(int64_t count) {
-  return Aligned<T>(static_cast<T*>(::operator new(sizeof(T) * static_cast<size_t>(count > 0 ? count : 1), std::align_val_t(64))));
-}
 
 inline void require(bool holds) {
   if (!holds) throw std::invalid_argument("argument");

@@ -16,16 +16,22 @@ int64_t count_at_or_below(const double* pnl, int64_t count, double bound) {
   return n;
 }
 
-// A bound with `depth` to `depth + slack` of the values at or below it, by bisection: a pass over a vector is cheaper than the
-// mispredicted branches of a selection. NaN when there is none (ties, infinities) within the passes.
+// A bound with `depth` to `depth + slack` of the values at or below it: a few passes over a vector are cheaper than the
+// mispredicted branches of a selection. Steps alternate between the chord of the counts and the middle. NaN when there is
+// no such bound (ties, infinities) within the passes.
 double bound_of(const double* pnl, int64_t count, int64_t depth, int64_t slack) {
   double low = INFINITE, high = -INFINITE;
   for (int64_t i = 0; i < count; ++i) low = pnl[i] < low ? pnl[i] : low, high = pnl[i] > high ? pnl[i] : high;
+  int64_t below_low = 0, below_high = count;
+  const double target = static_cast<double>(depth) + 0.5 * static_cast<double>(slack);
   for (int pass = 0; pass < 40; ++pass) {
-    const double middle = low + 0.5 * (high - low);
+    const double share = pass % 3 == 2 ? 0.5 : (target - static_cast<double>(below_low)) / static_cast<double>(below_high - below_low);
+    const double middle = low + share * (high - low);
     const int64_t n = count_at_or_below(pnl, count, middle);
     if (n >= depth && n <= depth + slack) return middle;
     (n < depth ? low : high) = middle;
+    (n < depth ? below_low : below_high) = n;
+    if (below_low >= below_high) break;
   }
   return std::numeric_limits<double>::quiet_NaN();
 }
@@ -36,8 +42,8 @@ Slots::Slots(int64_t slots, int64_t depth_, int64_t range, const double* start)
     : depth(depth_),
       capacity(std::min(range, 2 * depth_ + 128)),
       slot(slots),
-      pnl(new double[slots * capacity]),
-      scenario(new uint32_t[slots * capacity]) {
+      pnl(aligned<double>(slots * capacity)),
+      scenario(aligned<uint32_t>(slots * capacity)) {
   for (int64_t i = 0; i < slots; ++i) slot[i] = Slot{start ? start[i] : INFINITE, 0, 0};
 }
 
@@ -52,7 +58,7 @@ int64_t Slots::compact(Slot& state, double* mine, uint32_t* ids, int64_t count) 
   } else {
     std::vector<Candidate> all(count);
     for (int64_t i = 0; i < count; ++i) all[i] = Candidate{mine[i], ids[i]};
-    std::nth_element(all.begin(), all.begin() + (depth - 1), all.end(), worse);
+    std::nth_element(all.begin(), all.begin() + (depth - 1), all.end(), Worse());
     for (; kept < depth; ++kept) mine[kept] = all[kept].pnl, ids[kept] = all[kept].scenario;
     bound = all[depth - 1].pnl;
   }
@@ -74,21 +80,19 @@ void Slots::push(int64_t at, const double* values, uint64_t hits, uint32_t first
     mine[n] = values[s], ids[n] = first_scenario + static_cast<uint32_t>(s);
     ++n;
   }
-  state.count = static_cast<int32_t>(n);
+  __atomic_store_n(&state.count, static_cast<int32_t>(n), __ATOMIC_RELAXED);
   __atomic_store_n(&state.lock, 0, __ATOMIC_RELEASE);
 }
 
 void Slots::finish(int64_t at, double* out_pnl, uint32_t* out_scenario, std::vector<Candidate>& all) {
-  const double* mine = pnl.get() + at * capacity;
-  const uint32_t* ids = scenario.get() + at * capacity;
+  double* mine = pnl.get() + at * capacity;
+  uint32_t* ids = scenario.get() + at * capacity;
   int64_t n = slot[at].count;
+  if (n > depth) n = compact(slot[at], mine, ids, n);
   all.resize(n);
   for (int64_t i = 0; i < n; ++i) all[i] = Candidate{mine[i], ids[i]};
-  if (n > depth) {
-    std::nth_element(all.begin(), all.begin() + (depth - 1), all.end(), worse);
-    n = depth;
-  }
-  std::sort(all.begin(), all.begin() + n, worse);
+  std::sort(all.begin(), all.end(), Worse());
+  n = std::min(n, depth);
   for (int64_t i = 0; i < n; ++i) out_pnl[i] = all[i].pnl, out_scenario[i] = all[i].scenario;
   std::fill(out_pnl + n, out_pnl + depth, INFINITE);
   std::fill(out_scenario + n, out_scenario + depth, 0xFFFFFFFFu);
@@ -100,7 +104,7 @@ void merge_slot(const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a
                 uint32_t* scenario, int64_t depth) {
   int64_t a = 0, b = 0;
   for (int64_t i = 0; i < depth; ++i) {
-    const bool from_a = b == depth_b || (a < depth_a && worse(Candidate{pnl_a[a], scenario_a[a]}, Candidate{pnl_b[b], scenario_b[b]}));
+    const bool from_a = b == depth_b || (a < depth_a && Worse()(Candidate{pnl_a[a], scenario_a[a]}, Candidate{pnl_b[b], scenario_b[b]}));
     if (from_a) {
       pnl[i] = pnl_a[a], scenario[i] = scenario_a[a], ++a;
     } else {

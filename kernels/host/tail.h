@@ -1,9 +1,9 @@
 // Streaming worst-k: for every slot (row at a horizon) the `depth` smallest (pnl, scenario) of all that were pushed.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <vector>
 
+#include "aligned.h"
 #include "engine.h"
 
 namespace upm {
@@ -13,7 +13,9 @@ struct Candidate {
   double pnl;
   uint32_t scenario;
 };
-inline bool worse(const Candidate& a, const Candidate& b) { return a.pnl < b.pnl || (a.pnl == b.pnl && a.scenario < b.scenario); }
+struct Worse {
+  bool operator()(const Candidate& a, const Candidate& b) const { return a.pnl < b.pnl || (a.pnl == b.pnl && a.scenario < b.scenario); }
+};
 
 // A slot holds up to `capacity` candidates at or below its threshold. When it is full, a lower threshold is found that still
 // has `depth` candidates at or below it, and what lies above is dropped: it could not be among the worst `depth`. A thread may
@@ -22,9 +24,9 @@ struct Slots {
   Slots(int64_t slots, int64_t depth, int64_t range, const double* start);
 
   int64_t depth, capacity;
-  std::vector<Slot> slot;                 // (slots,)
-  std::unique_ptr<double[]> pnl;          // (slots, capacity), pages untouched until used
-  std::unique_ptr<uint32_t[]> scenario;   // (slots, capacity)
+  std::vector<Slot> slot;        // (slots,)
+  Aligned<double> pnl;           // (slots, capacity)
+  Aligned<uint32_t> scenario;    // (slots, capacity)
 
   void push(int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
   // Ascending, padded with +inf and 0xFFFFFFFF; out (depth,). One thread a slot.

@@ -239,11 +239,12 @@ void unit(const UnitTask* task) {
 constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
 constexpr int PART = 8 * W;              // scenarios with eight accumulators live
 typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
-// acc (T,) += sum over entries of quantity x unit, entries ascending, multiply then add.
-inline __attribute__((always_inline)) void add_entries(const int32_t* column, const double* quantity, int64_t count, const double* unit, double* acc) {
+// acc (T,) = (acc where `resume`, else 0) + sum over entries of quantity x unit, entries ascending, multiply then add.
+inline __attribute__((always_inline)) void add_entries(const int32_t* column, const double* quantity, int64_t count, const double* unit, double* acc, bool resume) {
   for (int part = 0; part < T; part += PART) {
     Vector* a = (Vector*)(acc + part);
-    Vector a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
+    Vector a0{}, a1{}, a2{}, a3{}, a4{}, a5{}, a6{}, a7{};
+    if (resume) a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
     for (int64_t e = 0; e < count; ++e) {
       const Vector* u = (const Vector*)(unit + (int64_t)column[e] * T + part);
       const double q = quantity[e];
@@ -278,14 +279,14 @@ inline __attribute__((always_inline)) uint64_t at_or_below(const double* pnl, do
   return bits;
 }
 
-// Sum and sum of squares of one tile: eight lanes, each ascending, then the lanes ascending.
+// Sum and sum of squares of one tile: eight lanes, each ascending, then the lanes ascending. All from 0, as the contract says.
+typedef double Lanes __attribute__((vector_size(64)));
 inline __attribute__((always_inline)) void lane_sums(const double* pnl, double* out) {
-  alignas(64) double lane[8], square[8];
-  for (int l = 0; l < 8; ++l) lane[l] = square[l] = 0.0;
-  for (int i = 0; i < T; i += 8)
-    for (int l = 0; l < 8; ++l) lane[l] += pnl[i + l], square[l] += pnl[i + l] * pnl[i + l];
+  const Lanes* x = (const Lanes*)pnl;
+  Lanes sum{}, square{};
+  for (int i = 0; i < T / 8; ++i) sum += x[i], square += x[i] * x[i];
   double a = 0.0, b = 0.0;
-  for (int l = 0; l < 8; ++l) a += lane[l], b += square[l];
+  for (int l = 0; l < 8; ++l) a += sum[l], b += square[l];
   out[0] = a, out[1] = b;
 }
 
@@ -314,15 +315,23 @@ inline __attribute__((always_inline)) void finish_row(RowTask* task, int64_t row
   if (hits) task->push(task->slots, slot, acc, hits, task->first_scenario);
 }
 
+// The slot of a row and the end of its candidates have left the caches since the last tile: asked for before the row is summed.
+inline __attribute__((always_inline)) void fetch_slot(const RowTask* task, int64_t row) {
+  const int64_t at = task->slot0 + row;
+  const int32_t count = __atomic_load_n(&task->slot[at].count, __ATOMIC_RELAXED);
+  __builtin_prefetch(task->candidate_pnl + at * task->capacity + count, 1);
+  __builtin_prefetch(task->candidate_scenario + at * task->capacity + count, 1);
+  __builtin_prefetch(&task->slot[at + 4], 1);
+}
+
 void rows(RowTask* task) {
   const double* unit = task->unit - task->column_offset * T;
   alignas(64) double local[T];
   for (int64_t row = task->row_begin; row < task->row_end; ++row) {
     double* acc = task->sum ? task->sum + row * T : local;
-    if (!task->resume)
-      for (int s = 0; s < T; ++s) acc[s] = 0.0;
+    if (task->slot && task->last) fetch_slot(task, row);
     const int64_t begin = task->entry_begin[row];
-    add_entries(task->column + begin, task->quantity + begin, task->entry_end[row] - begin, unit, acc);
+    add_entries(task->column + begin, task->quantity + begin, task->entry_end[row] - begin, unit, acc, task->resume);
     if (task->last) finish_row(task, row, acc);
   }
 }
