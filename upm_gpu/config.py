@@ -26,66 +26,65 @@ UNITS = {"h": 1.0 / 24.0, "d": 1.0}
 
 
 class BookSection(Strict):
-    path: str = Field("sample:crypto", description="folder with instruments, positions, collateral, accounts; or sample:NAME")
-    max_reject_share: float = Field(0.01, description="stop when more than this share of a file's rows is rejected")
+    path: str = Field(default="sample:crypto", description="folder with instruments, positions, collateral, accounts; or sample:NAME")
+    max_reject_share: float = Field(default=0.01, description="stop when more than this share of a file's rows is rejected")
 
 
 class MarketSection(Strict):
-    path: str = Field("sample:crypto", description="folder with spots, forwards, implied_vols, rates, history; or sample:NAME")
-    next_path: str = Field("", description="a later market folder, for the comparison with the loss that came; blank: none")
-    next_path: str = Field("", description="a later market to compare the loss that really came with; blank: none")
-    max_age_minutes: float = Field(0.0, description="refuse older market data (exit 6); 0: no limit")
+    path: str = Field(default="sample:crypto", description="folder with spots, forwards, implied_vols, rates, history; or sample:NAME")
+    next_path: str = Field(default="", description="a later market folder, for the comparison with the loss that came; blank: none")
+    max_age_minutes: float = Field(default=0.0, description="refuse older market data (exit 6); 0: no limit")
 
 
 class ModelSection(Strict):
-    name: Literal["gbm"] = Field("gbm", description="how factors move")
-    parameters: str = Field("", description="calibrated TOML; blank: calibrate the covariance from the market's history at the start")
-    measure: Literal["margin", "pricing", "historical"] = Field("margin", description="margin: E[S_h / S_0] = 1, historical means unused")
-    step_days: float = Field(1.0, description="base step of the law, days (house choice: histories are daily)")
-    horizons: list[str] = Field(["2d"], description="dates read off the paths: hours h or days d, such as 0.999d")
-    steps: int = Field(1, description="equally spaced path dates to the longest horizon, for simulate; changes no figure")
-    copula: Literal["student_t", "gaussian"] = Field("student_t", description="dependence of the driving normals")
-    copula_degrees_of_freedom: float = Field(4.0, description="above 2 (house choice: crypto returns estimate 3 to 5)")
-    marginal: Literal["student_t", "gaussian"] = Field("student_t", description="law of one base step, unit variance")
-    degrees_of_freedom: float = Field(4.0, description="of the marginals, above 2 (house choice)")
-    max_log_move_price: float = Field(1.5, description="truncation of a step's log-return (house choice: a factor 4.5; makes E[exp X] finite)")
-    max_log_move_volatility: float = Field(1.5, description="truncation of a step's log-volatility move (house choice)")
-    estimator: Literal["ewma", "ledoit_wolf"] = Field("ewma", description="ewma, or equal weights with Ledoit-Wolf shrinkage")
-    ewma_lambda: float = Field(0.97, description="daily decay (house choice; RiskMetrics uses 0.94 for one day, 0.97 for a month)")
-    correlation: Literal["sample", "kendall"] = Field("sample", description="pairwise sample correlation, or sin(pi tau / 2)")
-    volatility_dynamics: Literal["sticky_moneyness", "sticky_strike"] = Field("sticky_moneyness", description="how the surface follows the price")
-    volatility_shift: Literal["relative", "additive"] = Field("relative", description="the volatility factor multiplies, or adds points")
-    volatility_decay_short: float = Field(0.30, description="power of 30 d / T below 30 days (house choice)")
-    volatility_decay_long: float = Field(0.13, description="the same beyond 30 days (house choice)")
+    name: Literal["gbm"] = Field(default="gbm", description="how factors move")
+    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate the covariance from the market's history at the start")
+    measure: Literal["margin", "pricing", "historical"] = Field(default="margin", description="margin: E[S_h / S_0] = 1, historical means unused")
+    step_days: float = Field(default=1.0, description="base step of the law, days (house choice: histories are daily)")
+    horizons: list[str] = Field(default=["2d"], description="dates read off the paths: hours h or days d, such as 0.999d")
+    steps: int = Field(default=1, description="equally spaced path dates to the longest horizon, for simulate; changes no figure")
+    copula: Literal["student_t", "gaussian"] = Field(default="student_t", description="dependence of the driving normals")
+    copula_degrees_of_freedom: float = Field(default=4.0, description="above 2 (house choice: crypto returns estimate 3 to 5)")
+    marginal: Literal["student_t", "gaussian"] = Field(default="student_t", description="law of one base step, unit variance")
+    degrees_of_freedom: float = Field(default=4.0, description="of the marginals, above 2 (house choice)")
+    max_log_move_price: float = Field(default=1.5, description="truncation of a step's log-return (house choice: a factor 4.5; makes E[exp X] finite)")
+    max_log_move_volatility: float = Field(default=1.5, description="truncation of a step's log-volatility move (house choice)")
+    estimator: Literal["ewma", "ledoit_wolf"] = Field(default="ewma", description="ewma, or equal weights with Ledoit-Wolf shrinkage")
+    ewma_lambda: float = Field(default=0.97, description="daily decay (house choice; RiskMetrics uses 0.94 for one day, 0.97 for a month)")
+    correlation: Literal["sample", "kendall"] = Field(default="sample", description="pairwise sample correlation, or sin(pi tau / 2)")
+    volatility_dynamics: Literal["sticky_moneyness", "sticky_strike"] = Field(default="sticky_moneyness", description="how the surface follows the price")
+    volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
+    volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
+    volatility_decay_long: float = Field(default=0.13, description="the same beyond 30 days (house choice)")
 
 
 class ScenariosSection(Strict):
-    count: int = Field(100_000, description="scenarios")
-    seed: int = Field(20_260_205, description="64-bit key of the generator")
-    stream: int = Field(0, description="independent repetition: another stream draws other numbers")
-    sampler: Literal["philox", "sobol"] = Field("philox", description="philox (sobol is not offered yet)")
-    target_relative_error: float = Field(0.0, description="0: a fixed count (adaptive counts are not offered yet)")
+    count: int = Field(default=100_000, description="scenarios")
+    seed: int = Field(default=20_260_205, description="64-bit key of the generator")
+    stream: int = Field(default=0, description="independent repetition: another stream draws other numbers")
+    sampler: Literal["philox", "sobol"] = Field(default="philox", description="philox (sobol is not offered yet)")
+    target_relative_error: float = Field(default=0.0, description="0: a fixed count (adaptive counts are not offered yet)")
 
 
 class MethodologySection(Strict):
-    file: str = Field("configs/methodology/house_v1.toml", description="what the margin is made of")
+    file: str = Field(default="configs/methodology/house_v1.toml", description="what the margin is made of")
 
 
 class ComputeSection(Strict):
-    device: Literal["auto", "cpu", "cuda", "reference"] = Field("auto", description="auto takes a GPU where there is one")
-    precision: Literal["mixed", "double", "fast"] = Field("mixed", description="fast needs cuda")
-    chunk: int = Field(0, description="scenarios a chunk, rounded up to 4096; 0: chosen from the memory")
-    threads: int = Field(0, description="CPU threads; 0: all")
+    device: Literal["auto", "cpu", "cuda", "reference"] = Field(default="auto", description="auto takes a GPU where there is one")
+    precision: Literal["mixed", "double", "fast"] = Field(default="mixed", description="fast needs cuda")
+    chunk: int = Field(default=0, description="scenarios a chunk, rounded up to 4096; 0: chosen from the memory")
+    threads: int = Field(default=0, description="CPU threads; 0: all")
 
 
 class OutputSection(Strict):
-    path: str = Field("runs/margin", description="run folder to create; one that holds another run is left untouched")
-    report: bool = Field(True, description="write report.html")
-    store_pnl: bool = Field(False, description="keep the unit P&L of every scenario for what-ifs")
+    path: str = Field(default="runs/margin", description="run folder to create; one that holds another run is left untouched")
+    report: bool = Field(default=True, description="write report.html")
+    store_pnl: bool = Field(default=False, description="keep the unit P&L of every scenario for what-ifs")
 
 
 class RunConfig(Strict):
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     book: BookSection = BookSection()
     market: MarketSection = MarketSection()
     model: ModelSection = ModelSection()
@@ -101,10 +100,10 @@ class RunConfig(Strict):
 
 
 class Core(Strict):
-    measure: Literal["expected_shortfall"] = Field("expected_shortfall", description="of the P&L over the margin period")
-    level: float = Field(0.99, description="confidence")
-    horizon: str = Field("2d", description="margin period of risk")
-    multiplier: float = Field(1.0, description="core = max(0, ES) x multiplier")
+    measure: Literal["expected_shortfall"] = Field(default="expected_shortfall", description="of the P&L over the margin period")
+    level: float = Field(default=0.99, description="confidence")
+    horizon: str = Field(default="2d", description="margin period of risk")
+    multiplier: float = Field(default=1.0, description="core = max(0, ES) x multiplier")
 
     @property
     def horizon_days(self) -> float:
@@ -119,18 +118,18 @@ class ChargeEntry(BaseModel):
 
 
 class CollateralRules(Strict):
-    modes: dict[str, Literal["simulated", "haircut"]] = Field({}, description="by asset; simulated: moves in the scenarios, full value in equity")
-    haircuts: dict[str, float] = Field({}, description="by asset, for haircut mode: share of the value that does not count")
-    default_haircut: float = Field(1.0, description="of assets not listed")
+    modes: dict[str, Literal["simulated", "haircut"]] = Field(default={}, description="by asset; simulated: moves in the scenarios, full value in equity")
+    haircuts: dict[str, float] = Field(default={}, description="by asset, for haircut mode: share of the value that does not count")
+    default_haircut: float = Field(default=1.0, description="of assets not listed")
 
 
 class Methodology(Strict):
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str
     version: str
     effective_date: datetime.date
     maintenance_ratio: float = 0.8
-    charges: list[ChargeEntry] = Field([])
+    charges: list[ChargeEntry] = Field(default=[])
     core: Core = Core()
     collateral: CollateralRules = CollateralRules()
 

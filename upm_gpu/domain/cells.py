@@ -88,15 +88,19 @@ def numbers(chunk: Chunk, column: str, blank: bool = False) -> NDArray[np.float6
     good = plain.to_numpy(zero_copy_only=False)
     usable = text if good.all() else pc.if_else(plain, text, pa.scalar(None, pa.string()))
     values = np.array(pc.cast(usable, pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    for row in np.flatnonzero(~np.isfinite(values) | (values == 0.0)):
-        cell = text[row].as_py()
-        if blank and not cell.strip(" \t"):
-            continue
-        try:
-            values[row] = parse_number(cell)
-        except CellFault as fault:
-            values[row] = np.nan
-            chunk.reject(int(row), column, fault.number, fault.message)
+    odd = np.flatnonzero(~np.isfinite(values) | (values == 0.0))
+    faults: dict[str, CellFault] = {}
+    for row, cell in zip(odd.tolist(), text.take(pa.array(odd)).to_pylist(), strict=True):
+        if cell not in faults:
+            if blank and not cell.strip(" \t"):
+                continue
+            try:
+                values[row] = parse_number(cell)
+                continue
+            except CellFault as fault:
+                faults[cell] = fault
+        values[row] = np.nan
+        chunk.reject(row, column, faults[cell].number, faults[cell].message)
     return values
 
 

@@ -117,7 +117,7 @@ def read_lots(path: Path, sheet: Sheet, terms: Terms, valuation_time: datetime |
         if traded.any():
             hashes.append(_hash(trade[1])[trade[0]][traded])
             hash_lines.append(chunk.lines[traded])
-        kept = (_mapped(account, account_ids, accounts, keep), _mapped(netting_set, netting_ids, netting, keep),
+        kept: tuple[NDArray, ...] = (_mapped(account, account_ids, accounts, keep), _mapped(netting_set, netting_ids, netting, keep),
                 instrument[keep], contracts[keep], entry[keep], traded[keep])
         for column, values in zip(columns, kept, strict=True):
             column.append(values)
@@ -169,7 +169,7 @@ def _drop_repeated_trades(path: Path, sheet: Sheet, lots: Lots, hashes: NDArray[
     if not len(twice):
         return lots
     candidate = np.isin(hashes, twice)
-    rank_of_line = {int(line): rank for rank, line in zip(np.flatnonzero(candidate), lines[candidate], strict=True)}
+    rank_of_line = {int(line): int(rank) for rank, line in zip(np.flatnonzero(candidate), lines[candidate], strict=True)}
     first: dict[str, int] = {}
     repeated: list[int] = []
     again = Sheet(sheet.file, sheet.room)

@@ -196,7 +196,7 @@ def _take_header(block: Block, schema: Schema, sheet: Sheet) -> tuple[list[str],
     return names, Block(block.data[size:], block.ends[1:] - size, block.lines[1:], block.faults)
 
 
-def _parse_block(block: Block, names: list[str], schema: Schema, sheet: Sheet) -> Chunk:
+def _parse_block(block: Block, names: list[str], schema: Schema, sheet: Sheet, cleaned: bool = False) -> Chunk:
     wrong: list[tuple[int, int]] = []
 
     def note(row: pyarrow.csv.InvalidRow) -> str:
@@ -212,11 +212,13 @@ def _parse_block(block: Block, names: list[str], schema: Schema, sheet: Sheet) -
             convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), include_columns=used,
                                                        strings_can_be_null=False, check_utf8=False),
         )
-        whole = table.num_rows + len(wrong) == len(block.ends) and _closed(block.raw_line(len(block.ends) - 1))
+        whole = table.num_rows + len(wrong) == len(block.ends) and (cleaned or _closed(block.raw_line(len(block.ends) - 1)))
     except pa.ArrowInvalid:
         whole = False
     if not whole:
-        return _parse_lines(block, names, used, sheet)
+        if cleaned:
+            fail(schema.room, 16, f"{sheet.file} lines {block.lines[0]} to {block.lines[-1]}: the quotes cannot be followed. Export without quotes.")
+        return _parse_block(_without_open_quotes(block, sheet), names, schema, sheet, cleaned=True)
     faults = [(row, _field_count(count, len(names))) for row, count in wrong]
     block = _set_aside(block, faults, sheet)
     columns = {n: table[n].combine_chunks() if table[n].num_chunks != 1 else table[n].chunk(0) for n in used}
@@ -246,23 +248,11 @@ def _set_aside(block: Block, faults: list[tuple[int, tuple[int, str]]], sheet: S
     return drop_lines(block, np.array([row for row, _ in faults]), ())
 
 
-def _parse_lines(block: Block, names: list[str], used: list[str], sheet: Sheet) -> Chunk:
-    """The slow way, a line at a time: no quote can swallow the next line."""
-    faults: list[tuple[int, tuple[int, str]]] = []
-    rows: list[list[str]] = []
-    for index, line in enumerate(block.data[:-1].decode("utf-8").split("\n")):
-        try:
-            cells = next(csv.reader([line], strict=True))
-        except csv.Error:
-            faults.append((index, (16, "a quote is opened and not closed on this line. Close it, or double a quote inside a value.")))
-            continue
-        if len(cells) != len(names):
-            faults.append((index, _field_count(len(cells), len(names))))
-        else:
-            rows.append(cells)
-    block = _set_aside(block, faults, sheet)
-    columns = {n: pa.array([cells[i] for cells in rows], pa.string()) for i, n in enumerate(names) if n in used}
-    return Chunk(sheet, columns, block.lines, block, np.zeros(len(rows), bool))
+def _without_open_quotes(block: Block, sheet: Sheet) -> Block:
+    """The slow way, a line at a time: lines whose quotes do not close are set aside, so that none swallows the next."""
+    message = "a quote is opened and not closed on this line. Close it, or double a quote inside a value."
+    faults = [(row, (16, message)) for row, line in enumerate(block.data[:-1].decode("utf-8").split("\n")) if '"' in line and not _closed(line)]
+    return _set_aside(block, faults, sheet)
 
 
 def _parquet_chunks(path: Path, schema: Schema, sheet: Sheet, limits: Limits) -> Iterator[Chunk]:

@@ -130,8 +130,9 @@ def read_spots(source: _Source, reporting_currency: str) -> tuple[dict[str, floa
         code, currencies = _codes(chunk, "currency", "currency")
         price = _positive(chunk, "price", "price")
         times = instants(chunk, "timestamp")
-        for r in np.flatnonzero(~chunk.rejected).tolist():
-            rows.append((assets[asset[r]], float(price[r]), currencies[code[r]], times[r], int(chunk.lines[r])))
+        for r, time in enumerate(times):
+            if time is not None and not chunk.rejected[r]:
+                rows.append((assets[asset[r]], float(price[r]), currencies[code[r]], time, int(chunk.lines[r])))
     _stop_on_rejects(sheet)
     seen: dict[str, int] = {}
     for name, value, _, _, line in rows:
@@ -218,8 +219,10 @@ def read_volatilities(source: _Source | None, spots: dict[str, float], forwards:
             for column, values in other.items():
                 require(chunk, column, values, values >= 0.0, 43, lambda cell: f"{cell} is negative. It must be 0 or more, or blank.")
             types = chunk.columns["option_type"].to_pylist() if "option_type" in chunk.columns else [""] * len(chunk)
-            for r in np.flatnonzero(~chunk.rejected).tolist():
-                key = (names[code[r]], expiry[r], float(strike[r]))
+            for r, end in enumerate(expiry):
+                if end is None or chunk.rejected[r]:
+                    continue
+                key = (names[code[r]], end, float(strike[r]))
                 try:
                     side = choice(types[r], {"call": "call", "put": "put", "c": "call", "p": "put"}, "option type") if types[r].strip() else ""
                 except CellFault as fault:
