@@ -65,7 +65,7 @@ STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct)
 
 def library_path() -> Path:
     """Where the wheel or an editable install keeps the library."""
-    return Path(str(files("upm_gpu").joinpath("lib", "libupm_host.so")))
+    return Path(str(files("upm_gpu") / "lib" / "libupm_host.so"))
 
 
 def _array(dtype: type, dimensions: int, *, writable: bool = False) -> type:
