@@ -22,6 +22,7 @@ class RunInputs:
     market: Path
     methodology: Path
     next_market: Path | None
+    parameters: Path | None
     paths: dict[str, Path]
 
 
@@ -57,13 +58,13 @@ def gather(config: Any) -> RunInputs:
             paths |= {f"{name}/{p.name}": p for p in _tables(folder)}
     if config.model.parameters:
         paths["parameters.toml"] = Path(config.model.parameters)
-    return RunInputs(book, market, methodology, later, paths)
+    return RunInputs(book, market, methodology, later, paths.get("parameters.toml"), paths)
 
 
 def kept_inputs(folder: Path) -> RunInputs:
     """The copies a run folder keeps under `inputs/`."""
     later = folder / "next_market"
-    return RunInputs(folder / "book", folder / "market", folder / "methodology.toml", later if later.is_dir() else None, {})
+    return RunInputs(folder / "book", folder / "market", folder / "methodology.toml", later if later.is_dir() else None, folder / "parameters.toml", {})
 
 
 def _tables(folder: Path) -> list[Path]:

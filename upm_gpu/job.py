@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def run(path: Path | None, overrides: dict[str, str], quiet: bool = False, fail_
     files = gather(config)
     kept: dict[str, bytes | Path] = {**files.paths, "config.toml": to_toml(config).encode()}
     settings = {"device": choice.name, "precision": choice.precision, "chunk": config.compute.chunk, "command": _command()}
-    loaded = _load(config, files.book, files.market, files.methodology, files.next_market, started)
+    loaded = _load(config, files, started, datetime.now(UTC))
     with create_run(config.output.path, inputs=kept, settings=settings, identity=identity(), expected=loaded.hashes) as folder:
         return _execute(folder, config, loaded, choice, quiet, fail_on, started)
 
@@ -60,69 +60,70 @@ def resume(path: Path, quiet: bool = False) -> Finished:
 
     started = time.perf_counter()
     with open_for_resume(path) as folder:
-        for warning in folder.warnings:
-            _say(warning, quiet)
         if folder.finished:
             return Finished({"run": str(path), "finished": True}, (f"{path}: finished already, nothing to do.",), 0)
         config = load_config(folder.inputs / "config.toml", {})
         choice = choose(str(folder.settings["device"]), str(folder.settings["precision"]), config.compute.threads)
         files = kept_inputs(folder.inputs)
-        loaded = _load(config, files.book, files.market, files.methodology, files.next_market, started)
+        if config.model.parameters:
+            config = config.model_copy(update={"model": config.model.model_copy(update={"parameters": str(files.parameters)})})
+        loaded = _load(config, files, started, None)
         return _execute(folder, config, loaded, choice, quiet, None, started)
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    book: Any
-    market: Any
-    methodology: Any
+    """Inputs read and compiled: everything that can be refused has been."""
+
+    plan: Any
     next_market: Path | None
     hashes: dict[str, str]
-    seconds: float
+    timings: dict[str, float]
+    now: datetime
 
 
-def _load(config: Any, book: Path, market: Path, methodology: Path, next_market: Path | None, started: float) -> _Loaded:
-    from datetime import UTC, datetime
-
-    from upm_gpu.config import load_methodology
+def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loaded:
+    """Read and compile; `now` refuses data older than the configuration allows, None (a resumed run) does not ask again."""
+    from upm_gpu.config import load_methodology, scenario_spec
     from upm_gpu.domain.reader import load_book
+    from upm_gpu.engine import make_plan
     from upm_gpu.market.reader import check_age, load_market
 
-    snapshot = load_market(market)
-    check_age(snapshot, datetime.now(UTC), config.market.max_age_minutes)
-    holdings = load_book(book, snapshot.valuation_time, config.book.max_reject_share)
+    snapshot = load_market(files.market)
+    if now is not None:
+        check_age(snapshot, now, config.market.max_age_minutes)
+    holdings = load_book(files.book, snapshot.valuation_time, config.book.max_reject_share)
     hashes = {f"book/{k}": v for k, v in holdings.hashes.items()} | {f"market/{k}": v for k, v in snapshot.hashes.items()}
-    return _Loaded(holdings, snapshot, load_methodology(methodology), next_market, hashes, time.perf_counter() - started)
+    read = time.perf_counter()
+    plan = make_plan(holdings, snapshot, scenario_spec(config), load_methodology(files.methodology))
+    return _Loaded(plan, files.next_market, hashes, {"read": read - started, "compile": time.perf_counter() - read}, now or datetime.now(UTC))
 
 
 def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool, fail_on: str | None, started: float) -> Finished:
     """Compute and write a run into its open folder."""
-    from upm_gpu.config import scenario_spec
-    from upm_gpu.engine import compute_outcome, make_plan
+    from upm_gpu.engine import compute_outcome
     from upm_gpu.outputs import collect
     from upm_gpu.report import render_report
     from upm_gpu.run.chunks import run_chunks
     from upm_gpu.run.finish import finish_run
 
-    begin = time.perf_counter()
-    plan = make_plan(loaded.book, loaded.market, scenario_spec(config), loaded.methodology)
-    compiled_in = time.perf_counter() - begin
+    plan = loaded.plan
     folder.log.info("plan", accounts=len(plan.book.accounts), instruments=len(plan.instruments), scenarios=plan.spec.count, device=choice.name)
     ledger: dict[str, float] = {}
 
     with _progress(plan.spec.count, quiet) as progress:
 
         def loop(ranges: Any, compute: Callable, join: Callable) -> Any:
-            done = run_chunks(folder, ranges, compute, join, progress, write_share=None if config.compute.chunk else 0.05)
+            done = run_chunks(folder, ranges, compute, join, progress, write_share=None)
             ledger["ledger"] = done.timings["ledger"]
             return done.state
 
         outcome = compute_outcome(plan, choice, config.compute.chunk, loop)
     for warning in (*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings):
         _say(warning, quiet)
-    timings = {"read": loaded.seconds, "compile": compiled_in, **outcome.timings, **ledger}
+    timings = {**loaded.timings, **outcome.timings, **ledger}
     timings["engine"] -= ledger.get("ledger", 0.0)
-    results, provenance, summary = collect(outcome, folder, config, loaded.next_market, timings, started)
+    results, provenance, summary = collect(outcome, folder, loaded.next_market, timings, started, loaded.now)
     rows = finish_run(folder, results, provenance, render_report if config.output.report else None)
     summary |= {"run": str(folder.shown), "rows": rows, "seconds": round(time.perf_counter() - started, 2)}
     lines = (f"{summary['accounts']} accounts, initial margin {summary['initial_margin']:,.0f} {plan.market.reporting_currency} "
@@ -243,7 +244,3 @@ def _command() -> list[str]:
     """The command line without the folders of this machine."""
     return ["upm", *(a if not a.startswith("/") else Path(a).name for a in sys.argv[1:])]
 
-
-def dumps(value: Any) -> str:
-    """JSON for people and pipes."""
-    return json.dumps(value, indent=2, sort_keys=True)

@@ -7,6 +7,7 @@ import json
 import time
 import tomllib
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ EXTRA_LEVEL = 0.995
 STRESSES = "configs/scenario/standard_stress.toml"
 
 
-def collect(outcome: Outcome, folder: Any, config: Any, next_market: Path | None, timings: dict[str, float], started: float) -> tuple[Results, Provenance, dict]:
+def collect(outcome: Outcome, folder: Any, next_market: Path | None, timings: dict[str, float], started: float, now: datetime) -> tuple[Results, Provenance, dict]:
     """Tables and provenance of a finished computation."""
     plan, table = outcome.plan, outcome.result.table
     begin = time.perf_counter()
@@ -49,7 +50,7 @@ def collect(outcome: Outcome, folder: Any, config: Any, next_market: Path | None
         margin_by_netting_set=_columns(outcome.result.units) if any(plan.units.netting_set) else None,
         greeks=_columns(exhibits.greeks(outcome.choice.module, plan.instruments, plan.compiled, plan.units, [a.account_id for a in plan.book.accounts], plan.market)),
         report=report)
-    return results, _provenance(outcome, folder, config, timings, summary, totals, warnings), summary
+    return results, _provenance(outcome, folder, timings, summary, totals, warnings, now), summary
 
 
 def total_standard_error(outcome: Outcome) -> float:
@@ -73,15 +74,20 @@ def worst_scenarios(outcome: Outcome) -> pd.DataFrame:
     h = plan.horizon(plan.core.horizon)
     chosen = _unit_of_account(outcome)
     accounts = np.flatnonzero(chosen >= 0)
-    depth = min(WORST, tail.pnl.shape[2])
-    pnl, scenario = tail.pnl[h, chosen[accounts], :depth], tail.scenario[h, chosen[accounts], :depth]
-    moves = _states_at(outcome, h, np.unique(scenario))
-    index = np.searchsorted(np.unique(scenario), scenario.ravel())
-    names = [a.account_id for a in plan.book.accounts]
-    frame = pd.DataFrame({"account_id": np.repeat(np.array(names, object)[accounts], depth), "rank": np.tile(np.arange(1, depth + 1, dtype=np.int32), len(accounts)),
+    names = np.array([a.account_id for a in plan.book.accounts], object)[accounts]
+    return _with_moves(outcome, h, names, tail.pnl[h, chosen[accounts]], tail.scenario[h, chosen[accounts]])
+
+
+def _with_moves(outcome: Outcome, horizon: int, names: np.ndarray, pnl: np.ndarray, scenario: np.ndarray) -> pd.DataFrame:
+    """The worst scenarios of named rows, (names, depth) ascending, with the states at the horizon."""
+    depth = min(WORST, pnl.shape[1])
+    pnl, scenario = pnl[:, :depth], scenario[:, :depth]
+    distinct, index = np.unique(scenario, return_inverse=True)
+    moves = _states_at(outcome, horizon, distinct)
+    frame = pd.DataFrame({"account_id": np.repeat(names, depth), "rank": np.tile(np.arange(1, depth + 1, dtype=np.int32), len(names)),
                           "scenario": scenario.ravel(), "pnl": pnl.ravel()})
-    for k, name in enumerate(plan.scenarios.state_names):
-        frame[name] = moves[k, index]
+    for k, name in enumerate(outcome.plan.scenarios.state_names):
+        frame[name] = moves[k, index.ravel()]
     return frame
 
 
@@ -125,6 +131,8 @@ def _exhibits(outcome: Outcome, next_market: Path | None) -> tuple[dict[str, Any
                                            range(len(plan.horizons)), outcome.tail.pnl.shape[2])
     report["histograms.parquet"] = _columns(histogram)
     report["tails.parquet"] = _columns(tail_table(plan, outcome.tail, house))
+    h = plan.horizon(plan.core.horizon)
+    report["house_worst_scenarios.parquet"] = _columns(_with_moves(outcome, h, np.array([exhibits.HOUSE], object), house.pnl[h], house.scenario[h]))
     today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.scenarios.state_names, plan.dynamics)
     rows_today, _ = _rows_of(plan, today)
     shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
@@ -209,7 +217,7 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
         "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects})
 
 
-def _provenance(outcome: Outcome, folder: Any, config: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str]) -> Provenance:
+def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str], now: datetime) -> Provenance:
     plan, choice = outcome.plan, outcome.choice
     inputs = {name: kept["sha256"] for name, kept in folder.plan["inputs"].items()}
     market = {k: v for k, v in inputs.items() if k.startswith("market/")}
@@ -228,7 +236,7 @@ def _provenance(outcome: Outcome, folder: Any, config: Any, timings: dict[str, f
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *notes),
         extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law),
-               "volatility_shift": plan.spec.volatility_shift})
+               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift})
 
 
 def _hash(value: Any) -> str:

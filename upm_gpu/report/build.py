@@ -60,6 +60,7 @@ def report_data(run_path: Path, manifest: dict, rows: int) -> tuple[dict, dict]:
     folder = run_path / "report"
     histograms, tails = read_table(folder / "histograms.parquet"), read_table(folder / "tails.parquet")
     contributions, worst = read_table(run_path / "contributions.parquet"), read_table(run_path / "worst_scenarios.parquet")
+    house_worst = read_table(folder / "house_worst_scenarios.parquet")
     heatmap, greeks = read_table(folder / "heatmap.parquet"), read_table(run_path / "greeks.parquet")
     table_of_greeks = greeks if greeks and "underlying" in greeks else None
     additive = manifest.get("volatility_shift") == "additive"
@@ -75,7 +76,7 @@ def report_data(run_path: Path, manifest: dict, rows: int) -> tuple[dict, dict]:
             "contributors": figures.contributors(found, decimals) if found else None,
             "greeks": figures.greeks(table_of_greeks, account_id),
             "distributions": figures.distributions(histograms, tails, account_id, decimals),
-            "worst": figures.worst_scenarios(worst, account_id, decimals, additive=additive),
+            "worst": figures.worst_scenarios(worst if account_id else house_worst, account_id, decimals, additive=additive),
             "heat": figures.heat_maps(heatmap, account_id, decimals),
         }
 
