@@ -38,8 +38,8 @@ def main(raw: Path, out: Path) -> None:
             files[day] = work / f"chain_{day}.csv"
             chains[chains["day"] == day].drop(columns="day").to_csv(files[day], index=False)
         history = write_table(work / "history.csv", ("timestamp", "asset", "close"), history_rows(raw, files))
-        import_deribit(files[TODAY], work / "today", history)
-        import_deribit(files[TOMORROW], work / "tomorrow", history)
+        import_deribit(files[TODAY], work / "today", history=history)
+        import_deribit(files[TOMORROW], work / "tomorrow", history=history)
         generate_book(work / "today" / "market", ACCOUNTS, SEED, work / "today" / "book")
         for folder in ("market", "book", "next_day"):
             shutil.rmtree(out / folder, ignore_errors=True)

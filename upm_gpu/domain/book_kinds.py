@@ -56,12 +56,16 @@ class Draws:
 
 @dataclass(frozen=True)
 class Holding:
-    """What an account holds: lines, share of the collateral in coins, which coin, and the coins it holds in any case."""
+    """What an account holds and how it posts collateral."""
 
     lines: Lines
     coin_share: float
+    """of the collateral; the rest is dollars"""
     coin: str
     least_coins: float = 0.0
+    """coins it holds in any case"""
+    least_loss: float = 0.0
+    """dollars that the plain loss is taken to be at least"""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,12 @@ def _perpetual(universe: Universe, underlying: str) -> int:
     return int(universe.where("perpetual", underlying)[0])
 
 
+def _futures(universe: Universe, underlying: str) -> NDArray[np.int64]:
+    """Dated futures that outlive the week: a hedge that is delivered tomorrow is no hedge."""
+    found = universe.where("future", underlying)
+    return found[universe.years[found] * 365.0 > 5.0]
+
+
 def directional(universe: Universe, draws: Draws) -> Holding:
     """One to six options bought (60 %) or sold on one view; sellers stay out of the money."""
     u, buyer, bullish = _underlying(universe, draws), draws.uniform() < 0.6, draws.uniform() < 0.5
@@ -198,7 +208,8 @@ def spreads(universe: Universe, draws: Draws) -> Holding:
 def market_maker(universe: Universe, draws: Draws) -> Holding:
     """Hundreds of lines on both sides, delta hedged with the perpetual and a dated future, a few per cent left over."""
     u = _underlying(universe, draws)
-    found = _options(universe, u)
+    # Tomorrow's expiry is left to others: once it is settled its hedge would stand alone.
+    found = _options(universe, u, 1.5)
     weight = _weight(universe, found)
     lean = 0.5 + 0.06 * (draws.uniform() - 0.5)
     lines: Lines = {}
@@ -207,19 +218,21 @@ def market_maker(universe: Universe, draws: Draws) -> Holding:
         _add(lines, i, _size(universe, i, draws, 0.001) * draws.sign(lean))
     delta = sum(q * universe.delta[i] for i, q in sorted(lines.items()))
     delta *= 1.0 + 0.05 * max(-2.0, min(2.0, draws.normal()))
-    hedge, futures = _perpetual(universe, u), universe.where("future", u)
+    hedge, futures = _perpetual(universe, u), _futures(universe, u)
     share = 0.3 if len(futures) else 0.0
     if len(futures):
         dated = int(futures[draws.between(0, len(futures) - 1)])
         _add(lines, dated, float(-round(share * delta / universe.delta[dated])))
     _add(lines, hedge, float(-round((1.0 - share) * delta / universe.delta[hedge])))
-    return Holding(lines, _coin_share(draws, 0.3, 0.2), u)
+    # A price grid sees little of a hedged book; a twentieth of the premium it carries stands for volatility and time.
+    carried = sum(abs(q) * universe.value[i] for i, q in sorted(lines.items()))
+    return Holding(lines, _coin_share(draws, 0.3, 0.2), u, least_loss=0.05 * carried)
 
 
 def basis(universe: Universe, draws: Draws) -> Holding:
-    """Perpetual against a dated future in equal dollars, or a future sold against coins."""
+    """Perpetual against a dated future in about equal dollars, or a future sold against coins."""
     u = _underlying(universe, draws)
-    futures = universe.where("future", u)
+    futures = _futures(universe, u)
     notional = min(draws.lognormal(400_000.0, 1.1), 2e7)
     perpetual = _perpetual(universe, u)
     contracts = float(max(round(notional / universe.contract_size[perpetual]), 1))
@@ -231,7 +244,8 @@ def basis(universe: Universe, draws: Draws) -> Holding:
     if draws.uniform() < 0.3:
         # Cash and carry: the coins are the collateral.
         return Holding({dated: -contracts}, 1.0, u, carried)
-    return Holding({perpetual: direction * contracts, dated: -direction * contracts}, _coin_share(draws, 0.4, 0.4), u)
+    other = float(max(round(contracts * (0.9 + 0.2 * draws.uniform())), 1))
+    return Holding({perpetual: direction * contracts, dated: -direction * other}, _coin_share(draws, 0.4, 0.4), u)
 
 
 def inverse_long(universe: Universe, draws: Draws) -> Holding:
