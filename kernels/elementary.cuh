@@ -1,6 +1,6 @@
 // Branch-free exp, log, expm1, log1p, asinh: no library, so a loop over them vectorises and every reader agrees to the bit.
 // Errors are below 1 ulp (exp, log, sqrt) and 2 ulp (expm1, log1p, asinh); infinities and NaN behave as in C.
-// Polynomials: interpolants at Chebyshev points, solved in 80 digits (fit_coefficients.py), relative error stated.
+// Polynomials: interpolants at Chebyshev points, solved in 80 digits (tools/fit_coefficients.py), relative error stated.
 #ifndef UPM_ELEMENTARY_CUH
 #define UPM_ELEMENTARY_CUH
 

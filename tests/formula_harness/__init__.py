@@ -43,7 +43,9 @@ def offered() -> tuple[str, ...]:
 def build(isa: str, folder: Path, *extra: str) -> subprocess.CompletedProcess[str]:
     """Compile the harness for one instruction set into `folder`."""
     command = ["g++", *FLAGS, *ISAS[isa][0], *extra, f"-I{KERNELS}", str(HERE / "harness.cpp"), "-o", str(folder / f"formula_{isa}.so")]
-    return subprocess.run(command, check=True, capture_output=True, text=True)
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result
 
 
 @dataclass(frozen=True)

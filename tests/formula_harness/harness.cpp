@@ -79,3 +79,20 @@ extern "C" void odd_table(i64 n, const double* __restrict__ y, double low, doubl
                           double* __restrict__ out) {
   for (i64 i = 0; i < n; ++i) out[i] = upm::odd_smooth_table(y[i], low, inverse_width, cells, coefficients);
 }
+
+// For benchmarks: the same call many times over data that stays in the first-level cache.
+#define REPEATED(name, call)                                                                          \
+  extern "C" void name##_repeated(i64 repeats, i64 n, const double* in, double* out) {                \
+    (void)in;                                                                                         \
+    for (i64 r = 0; r < repeats; ++r) {                                                               \
+      call;                                                                                           \
+      __asm__ volatile("" : : "r"(out) : "memory");                                                   \
+    }                                                                                                 \
+  }
+
+REPEATED(exponential, exponential(n, in, out))
+REPEATED(logarithm, logarithm(n, in, out))
+REPEATED(normal_cdf, normal_cdf(n, in, out))
+REPEATED(normal_quantile, normal_quantile(n, in, out))
+REPEATED(black, black_one_option(n, in, in + n, 105.0, 0.2, 1.0, out))
+REPEATED(normals, normals(n, 1, (u32)(r * n), 0, 0, 0, out))
