@@ -214,7 +214,15 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
     return _plain({
         "warnings": [*plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *(plan.fit.warnings if plan.fit else ()), *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
-        "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects})
+        "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan)})
+
+
+def _factors(plan: Plan) -> list[dict[str, Any]]:
+    """What the model moves and how it was estimated."""
+    model, fit = plan.model, plan.fit
+    return [{"factor": name, "daily_volatility": float(model.daily_volatility[k]), "returns_used": int(fit.observations[k, k]) if fit is not None and np.ndim(fit.observations) == 2 else None,
+             "first": fit.first[k] if fit is not None and len(fit.first) > k else None, "proxy": bool(fit is not None and name in fit.proxies),
+             "correlation_repair_distance": float(fit.repair_distance) if fit is not None else None} for k, name in enumerate(model.state_names)]
 
 
 def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str], now: datetime) -> Provenance:

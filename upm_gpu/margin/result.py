@@ -116,6 +116,9 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
     def to_accounts(per_unit: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.bincount(share_account, weights=shares * per_unit[share_unit], minlength=count)
 
+    def root_of_squares(per_unit: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.sqrt(np.bincount(share_account, weights=(shares * per_unit[share_unit]) ** 2, minlength=count))
+
     measure = measured.measures[core]
     per_unit = {c.name: c.amount for c in charges}
     initial_unit = measured.core + sum(per_unit.values())
@@ -127,7 +130,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
     initial = to_accounts(initial_unit)
     maintenance = maintenance_ratio * initial
     total = equity.total
-    error = np.sqrt(np.bincount(share_account, weights=(shares * measure.expected_shortfall_standard_error[share_unit]) ** 2, minlength=count))
+    error = root_of_squares(measure.expected_shortfall_standard_error)
     unreliable = np.bincount(share_account, weights=(~measure.reliable[share_unit]).astype(float), minlength=count) > 0
     status = np.where(total >= initial, OK, np.where(total >= maintenance, CALL, LIQUIDATION))
     ratio = np.divide(total, maintenance, out=np.full(count, np.nan), where=maintenance > 0.0)
@@ -135,6 +138,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         "account_id": [a.account_id for a in book.accounts], "initial_margin": initial, "maintenance_margin": maintenance,
         "core": to_accounts(measured.core), "expected_shortfall": to_accounts(measure.expected_shortfall),
         "expected_shortfall_standard_error": error, "value_at_risk": to_accounts(measure.value_at_risk),
+        "value_at_risk_standard_error": root_of_squares(measure.value_at_risk_standard_error),
         "standard_error_reliable": ~unreliable,
         **{f"charge_{k}": to_accounts(v) for k, v in per_unit.items()},
         "collateral_value": equity.collateral_value, "unrealised_pnl": equity.unrealised, "option_value": equity.option_value,
