@@ -226,6 +226,19 @@ def test_16_unclosed_quote_on_the_last_line(tmp_path: Path) -> None:
     one_reject(write(tmp_path, inserted('"B,BTC-PERP,1', at=ROWS)), "UPM-IN-016", ROWS + 2, "", "quote")
 
 
+@pytest.mark.parametrize("row", ['"B,BTC-PERP,1', 'B,a"b,"BTC-PERP', "B", "B,BTC-PERP,x", "B\0,BTC-PERP,1", "x" * 70_000])
+def test_16_no_good_row_at_all(tmp_path: Path, row: str) -> None:
+    refused(write(tmp_path, text(HEADER, [row])), "UPM-IN-039", "nothing to margin", "positions.csv line 2")
+
+
+def test_16_quotes_of_every_kind_in_one_block(tmp_path: Path) -> None:
+    rows = ['"B,BTC-PERP,1', 'B,a"b,"BTC-PERP', '"C ""x""","BTC-PERP","5"', '5" pipe,BTC-PERP,6', 'D,"BTC-PERP,7']
+    book = load_book(write(tmp_path, inserted(*rows)), max_reject_share=0.5)
+    kept_intact(book)
+    assert [(r.code, r.line) for r in book.rejects] == [("UPM-IN-016", 102), ("UPM-IN-016", 103), ("UPM-IN-016", 106)]
+    assert {'C "x"', '5" pipe'} <= {a.account_id for a in book.accounts}
+
+
 @pytest.mark.parametrize(("row", "words"), [("B,BTC-PERP", "2 values where the header has 3: too few"), ("B,BTC-PERP,1,2", "4 values where the header has 3: too many"), ("B", "too few")])
 def test_17_short_and_long_rows(tmp_path: Path, row: str, words: str) -> None:
     one_reject(write(tmp_path, inserted(row)), "UPM-IN-017", 102, "", words)

@@ -190,12 +190,15 @@ def cut_lines(data: bytes, first_line: int, name: str, room: str, limits: Limits
 
 
 def drop_lines(block: Block, rows: NDArray[np.int64], faults: tuple[LineFault, ...]) -> Block:
+    """The block without some rows (ascending); the others keep their numbers."""
     keep = np.ones(len(block.ends), bool)
     keep[rows] = False
     starts = block.starts
-    data = b"".join(block.data[starts[r] : block.ends[r] + 1] for r in np.flatnonzero(keep))
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10).astype(np.int64)
-    return Block(data, ends, block.lines[keep], block.faults + faults)
+    froms = [0, *(block.ends[rows] + 1).tolist()]
+    data = b"".join(block.data[a:b] for a, b in zip(froms, [*starts[rows].tolist(), len(block.data)], strict=True))
+    removed = np.zeros(len(block.ends), np.int64)
+    removed[rows] = block.ends[rows] + 1 - starts[rows]
+    return Block(data, (block.ends - np.cumsum(removed))[keep], block.lines[keep], block.faults + faults)
 
 
 @dataclass
