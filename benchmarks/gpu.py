@@ -32,7 +32,8 @@ from upm_gpu.risk.tail import finish, tail_depth
 from upm_gpu.scenario.sets import BLOCK
 
 LEVEL = 0.99
-PHASES = ("simulate", "price", "aggregate", "block_sums", "tail")
+PHASES = ("simulate", "price", "aggregate", "aggregate_tiles", "block_sums", "tail")
+"""`aggregate_tiles` does the work of `aggregate` again with the columns in shared memory (0 where they do not fit)"""
 
 
 def open_device(kind: str) -> Any:
@@ -60,6 +61,9 @@ def phases(prepared: Any, walk: Any, depth: int) -> tuple[dict[str, float], int]
         waves.price(prepared, wave, len(walk.state_names), 0, count)
         marks.append(device.event())
         waves.sum_rows(prepared, wave, count)
+        marks.append(device.event())
+        if waves.tiles_fit(prepared):
+            waves.sum_rows(prepared, wave, count, tiles=True)
         marks.append(device.event())
         device.launch("row_tail", "block_sums", (rows, blocks_for(count, BLOCK), 1), (SUM_THREADS, 1, 1),
                       (wave.pnl, np.int64(wave.stride), np.int32(count), np.int32(rows), part, not_finite), shared=2 * SUM_THREADS * 8)

@@ -17,6 +17,8 @@ using upm::u64;
 #define BLOCK_SCENARIOS (TILE * TILES)
 #define SUM_THREADS (LANES * TILES)
 #define ROW_THREADS 256
+#define TILE_THREADS 512
+#define TILE_SCENARIOS 8
 #define SORT_THREADS 256
 #define NO_SCENARIO 0xFFFFFFFFu
 
@@ -53,6 +55,30 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(ROW_THREADS, 4) row_sums_float(const float* unit, i
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(ROW_THREADS, 4) row_sums_double(const double* unit, i64 stride, i32 scenarios, const i64* first, const i32* column,
                                                               const double* quantity, i32 rows, double* pnl) {
   sum_row(unit, stride, scenarios, first, column, quantity, rows, pnl);
+}
+
+// The same sums with the columns of eight scenarios in shared memory: a row then reads 16 bytes of shared memory where it
+// read 16 of the L2 cache, and every block streams all rows. Bit-equal to row_sums_float.
+// Grid (scenarios / 8); block TILE_THREADS, two threads a row; shared: columns x 8 floats.
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(TILE_THREADS, 1) row_sums_tile(const float* unit, i64 stride, i32 columns, const i64* first, const i32* column, const double* quantity,
+                                                             i32 rows, double* pnl) {
+  UPM_DYNAMIC_SHARED(Four<float>, tile);
+  const i32 thread = (i32)threadIdx.x, threads = (i32)blockDim.x, part = thread % 2;
+  const i64 scenario = (i64)blockIdx.x * TILE_SCENARIOS;
+  for (i32 i = thread; i < 2 * columns; i += threads) tile[i] = *(const Four<float>*)(unit + (i / 2) * stride + scenario + 4 * (i % 2));
+  __syncthreads();
+  for (i64 row = thread / 2; row < rows; row += threads / 2) {
+    Four<double> total = {{0.0, 0.0, 0.0, 0.0}};
+    const i64 last = first[row + 1];
+#pragma unroll 4
+    for (i64 entry = first[row]; entry < last; ++entry) {
+      const double q = quantity[entry];
+      const Four<float> value = tile[2 * column[entry] + part];
+#pragma unroll
+      for (i32 j = 0; j < 4; ++j) total.at[j] = total.at[j] + q * (double)value.at[j];
+    }
+    *(Four<double>*)(pnl + row * stride + scenario + 4 * part) = total;
+  }
 }
 
 // Sum and sum of squares of one row over one aligned block of 4,096 scenarios; values that are not finite are counted.

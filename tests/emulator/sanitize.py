@@ -31,11 +31,10 @@ def run(case: Path, modules: tuple[str, ...], sanitizer: str, texts: dict[str, s
             cannot_start(f"g++ has no {sanitizer} sanitizer: {error}")
         raise
     words = [str(driver), str(case)]
-    if sanitizer == "thread" and shutil.which("setarch"):
+    result = _run(words)
+    if "unexpected memory mapping" in result.stderr and shutil.which("setarch"):
         # ThreadSanitizer cannot map its shadow where the kernel randomises too many address bits.
-        words = ["setarch", platform.machine(), "-R", *words]
-    environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=1", "ASAN_OPTIONS": "detect_stack_use_after_return=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
-    result = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300, check=False)
+        result = _run(["setarch", platform.machine(), "-R", *words])
     output = result.stdout + result.stderr
     if any(mark in output for mark in REPORTS):
         return Verdict(False, output)
@@ -45,6 +44,11 @@ def run(case: Path, modules: tuple[str, ...], sanitizer: str, texts: dict[str, s
         raise RuntimeError(output)
     cannot_start(f"{sanitizer} sanitizer cannot start: exit {result.returncode}: {output[-500:]}")
     raise AssertionError
+
+
+def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"TSAN_OPTIONS": "halt_on_error=1", "ASAN_OPTIONS": "detect_stack_use_after_return=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+    return subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
 def cannot_start(reason: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from parity import cases
 
 from upm_gpu.backend import cuda, reference
-from upm_gpu.backend.cuda import memory
+from upm_gpu.backend.cuda import memory, waves
 from upm_gpu.backend.cuda.tail import Candidates
 from upm_gpu.errors import CapacityError
 from upm_gpu.risk.tail_state import NO_SCENARIO
@@ -132,6 +132,22 @@ def test_undefined_pnl_is_counted_not_kept(library: Path) -> None:
         found = backend.row_tail(prepared, explicit, 0, 200, 20)
         assert found.not_finite == reference.row_tail(plain, explicit, 0, 200, 20).not_finite > 0
     assert not np.isnan(found.pnl).any()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_rows_summed_from_shared_memory_have_the_same_bits(library: Path, seed: int) -> None:
+    compiled = cases.make_compiled()
+    device, rows = EmulatedDevice(library, seed), cases.make_rows(compiled)
+    with cuda.prepare(compiled, rows, "mixed", device=device) as prepared:
+        wave = memory.open_wave(prepared, cases.make_walk(count=300), 300, unit=True, pnl=True, floor=64)
+        waves.draw(prepared, cases.make_walk(count=300), wave, 0, 300)
+        waves.price(prepared, wave, len(cases.STATE_NAMES), 2, 300)
+        waves.sum_rows(prepared, wave, 300)
+        expected = device.download(wave.pnl)[:, :300]
+        wave.pnl[...] = np.nan
+        assert waves.tiles_fit(prepared)
+        waves.sum_rows(prepared, wave, 300, tiles=True)
+        np.testing.assert_array_equal(device.download(wave.pnl)[:, :300], expected)
 
 
 def test_a_range_begins_at_a_block(library: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from parity import cases
 
 from upm_gpu.backend import cuda
+from upm_gpu.backend.cuda import memory, waves
 
 from . import build as emulation
 from .device import EmulatedDevice
@@ -25,6 +26,9 @@ def record_rows(case: Path, texts: dict[str, str] | None = None, shared: int = 2
     rng = np.random.default_rng(11)
     rows, scenarios, depth, capacity = 3, 300, 5, 64
     pnl = device.upload(rng.normal(size=(rows, scenarios)))
+    unit, first = device.upload(rng.normal(size=(4, 64)).astype(np.float32)), device.upload(np.arange(rows + 1, dtype=np.int64))
+    device.launch("row_tail", "row_sums_tile", (2, 1, 1), (512, 1, 1), (unit, np.int64(64), np.int32(4), first, device.upload(np.array([2, 0, 3], np.int32)),
+                  device.upload(rng.normal(size=rows)), np.int32(rows), device.allocate((rows, 64), np.float64)), shared=4 * 8 * 4)
     sums, bad = device.allocate((1, rows, 2), np.float64), device.upload(np.zeros(1, np.uint64))
     device.launch("row_tail", "block_sums", (rows, 1, 1), (512, 1, 1), (pnl, np.int64(scenarios), np.int32(scenarios), np.int32(rows), sums, bad), shared=shared)
     count, threshold = device.upload(np.zeros(rows, np.int32)), device.upload(np.full(rows, -1.2))
@@ -47,14 +51,18 @@ def record_run(case: Path) -> None:
     device = EmulatedDevice(emulation.build(), record=case)
     compiled = cases.make_compiled(per_group=1)
     rows, scenarios = cases.make_rows(compiled, 3), 100
-    for precision, law in (("mixed", "t_both"), ("double", "gaussian")):
-        walk = cases.make_walk(law, scenarios)
+    walk = cases.make_walk("t_both", scenarios)
+    for precision, given in (("mixed", walk), ("double", cases.make_explicit(scenarios))):
         with cuda.prepare(compiled, rows, precision, device=device) as prepared:
-            tail = cuda.row_tail(prepared, walk, 0, scenarios, 6)
+            tail = cuda.row_tail(prepared, given, 0, scenarios, 6)
             listed = np.sort(tail.scenario[2], axis=1).ravel()
-            cuda.attribution(prepared, walk, 2, np.arange(4, dtype=np.int64) * 6, listed, np.ones(len(listed)))
-    with cuda.prepare(compiled, rows, "double", device=device) as prepared:
-        cuda.row_tail(prepared, cases.make_explicit(70), 0, 70, 6)
+            cuda.attribution(prepared, given, 2, np.arange(4, dtype=np.int64) * 6, listed, np.ones(len(listed)))
+    with cuda.prepare(compiled, rows, "mixed", device=device) as prepared:
+        given = cases.make_explicit(64)
+        wave = memory.open_wave(prepared, given, 64, unit=True, pnl=True, floor=64)
+        waves.draw(prepared, given, wave, 0, 64)
+        waves.price(prepared, wave, len(given.state_names), 0, 64)
+        waves.sum_rows(prepared, wave, 64, tiles=True)
     cuda.values({"spot": np.array([100.0, 90.0]), "strike": np.array([100.0, 120.0]), "time_to_expiry": np.array([0.5, 0.0]), "sign": np.array([1.0, -1.0]),
                  "volatility": np.array([0.4, np.nan]), "market_price": np.array([np.nan, 30.0])}, device)
 
@@ -75,7 +83,7 @@ def planted(old: str, new: str, occurrence: int = 0) -> dict[str, str]:
     return texts
 
 
-@pytest.mark.parametrize("occurrence", [0, 1])
+@pytest.mark.parametrize("occurrence", [0, 1, 2])
 def test_a_removed_barrier_is_a_reported_race(tmp_path: Path, occurrence: int) -> None:
     texts = planted("  __syncthreads();\n", "", occurrence)
     record_rows(tmp_path / "case", texts)

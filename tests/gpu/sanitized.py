@@ -6,6 +6,7 @@ import numpy as np
 from parity import cases
 
 from upm_gpu.backend import cuda
+from upm_gpu.backend.cuda import memory, waves
 
 
 def main() -> None:
@@ -19,6 +20,11 @@ def main() -> None:
             listed = np.sort(tail.scenario[2], axis=1).ravel()
             cuda.attribution(prepared, walk, 2, np.arange(10, dtype=np.int64) * 40, listed, np.ones(len(listed)))
             cuda.row_tail(prepared, cases.make_explicit(300), 0, 300, 40)
+            if waves.tiles_fit(prepared):
+                wave = memory.open_wave(prepared, walk, 4500, unit=True, pnl=True, floor=64)
+                waves.draw(prepared, walk, wave, 0, wave.length)
+                waves.price(prepared, wave, len(walk.state_names), 0, wave.length)
+                waves.sum_rows(prepared, wave, wave.length, tiles=True)
     cuda.values({"spot": np.array([100.0, 90.0]), "strike": np.array([100.0, 120.0]), "time_to_expiry": np.array([0.5, 0.0]), "sign": np.array([1.0, -1.0]),
                  "volatility": np.array([0.4, np.nan]), "market_price": np.array([np.nan, 30.0])}, device)
     print("every kernel has run")

@@ -17,7 +17,7 @@ import pytest
 from parity import cases
 
 from upm_gpu.backend import cpu, cuda, reference
-from upm_gpu.backend.cuda import memory
+from upm_gpu.backend.cuda import memory, waves
 from upm_gpu.scenario.sets import BLOCK
 
 pytestmark = pytest.mark.gpu
@@ -81,6 +81,21 @@ def test_runs_and_waves_change_no_bit(device: Any, book: tuple, precision: str, 
             tails.append(cuda.row_tail(prepared, walk, 0, LAST, DEPTH))
     for tail in tails[1:]:
         assert_same(tails[0], tail)
+
+
+def test_rows_summed_from_shared_memory_have_the_same_bits(device: Any, book: tuple) -> None:
+    compiled, rows = book
+    walk = cases.make_walk("gaussian", BLOCK)
+    with cuda.prepare(compiled, rows, "mixed", device=device) as prepared:
+        wave = memory.open_wave(prepared, walk, BLOCK, unit=True, pnl=True, floor=BLOCK)
+        waves.draw(prepared, walk, wave, 0, BLOCK)
+        waves.price(prepared, wave, len(walk.state_names), 0, BLOCK)
+        waves.sum_rows(prepared, wave, BLOCK)
+        plain = device.download(wave.pnl)
+        device.upload(np.zeros_like(plain), wave.pnl)
+        assert waves.tiles_fit(prepared)
+        waves.sum_rows(prepared, wave, BLOCK, tiles=True)
+        np.testing.assert_array_equal(device.download(wave.pnl), plain)
 
 
 def test_a_full_device_halves_the_wave_and_changes_no_bit(book: tuple, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ UNIT_THREADS = 128
 FACTORS_A_THREAD = 4
 ROW_BLOCK = (32, 8, 1)
 SCENARIOS_A_THREAD = 4
+TILE_THREADS = 512
+TILE_SCENARIOS = 8
 
 
 @dataclass(frozen=True)
@@ -127,10 +129,28 @@ def price(prepared: Prepared, wave: Wave, factors: int, horizon: int, count: int
                        prepared.terms, prepared.device_value0, wave.unit))
 
 
-def sum_rows(prepared: Prepared, wave: Wave, count: int) -> None:
-    """Row P&L into `wave.pnl` from `wave.unit`."""
+def sum_rows(prepared: Prepared, wave: Wave, count: int, tiles: bool = False) -> None:
+    """Row P&L into `wave.pnl` from `wave.unit`.
+
+    `tiles`: with the columns of eight scenarios in shared memory, where they fit (`tiles_fit`); the same bits. Off until it has been
+    measured on a device: `benchmarks/gpu.py` times both.
+    """
     rows = prepared.rows.count
-    if rows:
+    if not rows:
+        return
+    csr = (prepared.row_first, prepared.row_column, prepared.row_quantity, np.int32(rows), wave.pnl)
+    if tiles:
+        prepared.device.launch("row_tail", "row_sums_tile", (blocks_for(count, TILE_SCENARIOS), 1, 1), (TILE_THREADS, 1, 1),
+                               (wave.unit, np.int64(wave.stride), np.int32(prepared.compiled.columns), *csr), shared=_tile_bytes(prepared))
+    else:
         grid = (blocks_for(rows, ROW_BLOCK[1]), blocks_for(count, ROW_BLOCK[0] * SCENARIOS_A_THREAD), 1)
-        prepared.device.launch("row_tail", f"row_sums_{prepared.suffix}", grid, ROW_BLOCK,
-                               (wave.unit, np.int64(wave.stride), np.int32(count), prepared.row_first, prepared.row_column, prepared.row_quantity, np.int32(rows), wave.pnl))
+        prepared.device.launch("row_tail", f"row_sums_{prepared.suffix}", grid, ROW_BLOCK, (wave.unit, np.int64(wave.stride), np.int32(count), *csr))
+
+
+def tiles_fit(prepared: Prepared) -> bool:
+    """Whether the float32 unit P&L of eight scenarios fits into the shared memory of a block."""
+    return prepared.precision == "mixed" and _tile_bytes(prepared) <= prepared.device.shared_memory()
+
+
+def _tile_bytes(prepared: Prepared) -> int:
+    return prepared.compiled.columns * TILE_SCENARIOS * 4
