@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -20,6 +21,8 @@ from upm_gpu.calibrate.series import Series, common_returns, kendall, pair_retur
 from upm_gpu.calibrate.shrinkage import constant_correlation_intensity, identity_intensity
 from upm_gpu.calibrate.tail_fit import copula_degrees_of_freedom, filtered, marginal_degrees_of_freedom
 from upm_gpu.errors import CalibrationError, InputError
+from upm_gpu.market.reader import load_market
+from upm_gpu.market.surface import fit_surfaces
 from upm_gpu.rng.normal import normal, normal_quantile, student_t_quantile, uniform
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -227,6 +230,7 @@ def test_parameter_file_reads_back_to_the_bit(tmp_path):
     assert back.correlation.tobytes() == fit.correlation.tobytes()
     assert back.degrees_of_freedom.tolist() == fit.degrees_of_freedom.tolist()
     assert (back.estimator, back.ewma_lambda) == ("ewma", 0.97)
+    assert back.observations.tolist() == fit.observations.tolist()
 
 
 @pytest.mark.parametrize(("old", "new", "word"), [
@@ -249,6 +253,25 @@ def test_model_of_a_fit():
     model = gbm_parameters(a_fit(), spec)
     assert model.marginal_degrees_of_freedom.tolist() == [5.0, 5.0] and model.copula_degrees_of_freedom == 3.0
     assert model.max_log_move.tolist() == [1.5, 0.7]
+
+
+def test_parameters_of_a_later_time_are_pointed_out(tmp_path):
+    market = load_market("sample:crypto")
+    write_parameters(replace(a_fit(), valuation_time=market.valuation_time + timedelta(days=1)), tmp_path / "late.toml")
+    _, late = calibrate_model(market, ScenarioSpec(parameters=str(tmp_path / "late.toml")))
+    assert "UPM-CA-110" in late.warnings[-1]
+    write_parameters(replace(a_fit(), valuation_time=market.valuation_time), tmp_path / "fine.toml")
+    _, fine = calibrate_model(market, ScenarioSpec(parameters=str(tmp_path / "fine.toml")))
+    assert not any("UPM-CA-110" in w for w in fine.warnings)
+
+
+def test_model_comes_from_the_history_where_no_file_is_named():
+    market = load_market("sample:crypto")
+    model, fit = calibrate_model(market, ScenarioSpec(volatility_dynamics="sticky_strike"), surfaces=fit_surfaces(market, ["BTC", "ETH"]))
+    plain, _ = calibrate_model(market, ScenarioSpec())
+    assert model.state_names == fit.factors == factor_names(["BTC", "ETH"])
+    # Net of the slide the volatility factor moves less, and less against the price.
+    assert model.daily_volatility[2] < plain.daily_volatility[2] and model.correlation[0, 2] > plain.correlation[0, 2]
 
 
 def test_sample_calibrates_from_the_command(tmp_path):

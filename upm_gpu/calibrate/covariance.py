@@ -14,7 +14,7 @@ Verified by `tests/known_answers/test_covariance.py`: small cases by hand, gaps,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,20 +153,30 @@ def calibrate_covariance(
         copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings))
 
 
+def price_series(history: pd.DataFrame) -> tuple[str, ...]:
+    """Assets of a history that are no volatility series, in name order."""
+    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith(".IV30")))
+
+
 def calibrate_model(
     market: MarketSnapshot, spec: ScenarioSpec, underlyings: Sequence[str] = (), surfaces: Mapping[str, Surface] | None = None
 ) -> tuple[GbmParameters, CovarianceFit]:
     """The model of a specification: its parameter file where it names one, else a fit to the market's own history.
 
-    Without `underlyings`, every one of the history that is no volatility series, in name order: the factors, and so the draws, never depend on a book. Under sticky strike the volatility factors are net of the slide along today's 30-day smile (`surfaces`).
+    Without `underlyings`, every one of the history that is no volatility series, in name order: the factors, and so the
+    draws, never depend on a book. Under sticky strike the volatility factors are net of the slide along today's 30-day
+    smile (`surfaces`).
     """
     from upm_gpu.calibrate.parameter_file import read_parameters
     from upm_gpu.market.surface import at_the_money_skew
 
     if spec.parameters:
         fit = read_parameters(spec.parameters)
+        if fit.valuation_time > market.valuation_time:
+            late = f"UPM-CA-110 {spec.parameters} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
+            fit = replace(fit, warnings=(*fit.warnings, late))
         return gbm_parameters(fit, spec), fit
-    underlyings = tuple(underlyings) or tuple(sorted(a for a in market.history["asset"].unique() if not str(a).endswith(".IV30")))
+    underlyings = tuple(underlyings) or price_series(market.history)
     if not underlyings:
         raise CalibrationError("UPM-CA-103", "the market has no history of prices, and the configuration names no parameter file. Add history, or set model.parameters.")
     slide = None
@@ -202,7 +212,7 @@ def calibrate_file(
     from upm_gpu.calibrate.parameter_file import read_history, time_text, write_parameters
 
     frame, valuation_time = read_history(str(history))
-    names = list(assets) or sorted(a for a in frame["asset"].unique() if not str(a).endswith(".IV30"))
+    names = list(assets) or price_series(frame)
     if not names:
         raise CalibrationError("UPM-CA-103", f"{history}: the history holds no price series. Add closes.")
     fit = calibrate_covariance(frame, factor_names(names), valuation_time, estimator, ewma_lambda, dependence=correlation)
@@ -241,7 +251,7 @@ def _enough(count: int, a: str, b: str, warnings: list[str]) -> None:
     what = a if a == b else f"{a} and {b} together"
     if count < MIN_RETURNS:
         raise CalibrationError("UPM-CA-107", f"history of {what}: {count} returns without a gap over {MAX_GAP_DAYS:g} days, at least {MIN_RETURNS} are needed. "
-                               "Lengthen the history.")
+                               "Add earlier closes to the history, or name a calibrated file in model.parameters.")
     if count < FEW_RETURNS:
         warnings.append(f"UPM-CA-107 history of {what}: only {count} returns")
 

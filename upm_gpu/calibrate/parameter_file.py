@@ -42,8 +42,10 @@ def write_parameters(fit: CovarianceFit, path: Path) -> None:
         f'dependence = "{fit.dependence}"',
         f"repair_distance = {_value(fit.repair_distance)}",
         f"first_close = {_list(fit.first)}",
-        f"returns = {_list(np.diag(fit.observations).tolist())}",
-        f"fewest_common_returns = {int(fit.observations.min())}",
+        "# returns used: of each factor on the diagonal, common to a pair beside it",
+        "observations = [",
+        *(f"  {_list(row.tolist())}," for row in fit.observations),
+        "]",
         f"proxies = {_list(fit.proxies)}",
         f"warnings = {_list(fit.warnings)}",
     ]
@@ -54,7 +56,7 @@ def write_parameters(fit: CovarianceFit, path: Path) -> None:
 
 
 def read_parameters(path: Path | str) -> CovarianceFit:
-    """A parameter file back as a fit (counts of returns are not kept). Raises `InputError` UPM-CA-108."""
+    """A parameter file back as a fit. Raises `InputError` UPM-CA-108."""
     from difflib import get_close_matches
 
     try:
@@ -86,11 +88,14 @@ def read_parameters(path: Path | str) -> CovarianceFit:
     if volatility.shape != (size,) or correlation.shape != (size, size) or degrees.shape != (size,):
         raise InputError("UPM-CA-108", f"{path}: {size} states need {size} volatilities, {size} degrees of freedom and a {size} x {size} correlation. Calibrate again.")
     kept = data.get("provenance", {})
+    observations = np.array(kept.get("observations", np.zeros((size, size))), np.int64)
+    if observations.shape != (size, size):
+        raise InputError("UPM-CA-108", f"{path}: {size} states need {size} x {size} observations. Calibrate again, or remove the key.")
     return CovarianceFit(
         factors=factors, valuation_time=valuation_time, daily_volatility=volatility, correlation=correlation,
         estimator=str(kept.get("estimator", "")), ewma_lambda=float(kept.get("ewma_lambda", math.nan)), shrinkage=str(kept.get("shrinkage", "none")),
         shrinkage_intensity=float(kept.get("shrinkage_intensity", 0.0)), dependence=str(kept.get("dependence", "sample")),
-        repair_distance=float(kept.get("repair_distance", 0.0)), first=tuple(kept.get("first_close", ())), degrees_of_freedom=degrees,
+        repair_distance=float(kept.get("repair_distance", 0.0)), observations=observations, first=tuple(kept.get("first_close", ())), degrees_of_freedom=degrees,
         copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())))
 
 

@@ -78,7 +78,7 @@ class Kind:
 
 
 def account_counts(accounts: int) -> dict[str, int]:
-    """Accounts of each kind: shares rounded down, the rest to the first kind; every kind has one where there are enough."""
+    """Accounts of each kind: shares rounded down, the rest to the first kind."""
     counts = {k.prefix: int(accounts * k.share + 1e-9) for k in KINDS}
     counts[KINDS[0].prefix] += accounts - sum(counts.values())
     return counts
