@@ -13,6 +13,7 @@ from upm_gpu.calibrate.covariance import (
     CovarianceFit,
     calibrate_covariance,
     calibrate_file,
+    calibrate_model,
     factor_names,
     gbm_parameters,
 )
