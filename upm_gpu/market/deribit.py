@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Reject
 from upm_gpu.errors import MarketDataError
+from upm_gpu.market.marks import MARK_TOLERANCE
 from upm_gpu.market.snapshot import MarketSnapshot, Quotes, years_between
 
 # Contract sizes of inverse futures in US dollars (the exchange's contract specifications), where no instrument list says it.
 FUTURE_CONTRACT_SIZE = {"BTC": 10.0, "ETH": 1.0}
-MARK_TOLERANCE = 0.005
 MAX_REJECTED_SHARE = 0.01
 
 
