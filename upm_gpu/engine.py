@@ -152,18 +152,9 @@ Loop = Callable[[Sequence[tuple[int, int]], Callable[[int, int, TailState | None
 
 def in_memory(progress: Callable[[int, int], None] | None = None) -> Loop:
     """The loop without a run folder; `progress(done, total)` in scenarios."""
+    from upm_gpu.run.chunks import run_chunks
 
-    def loop(ranges: Sequence[tuple[int, int]], compute: Callable, join: Callable) -> TailState:
-        state = None
-        for first, last in ranges:
-            part = compute(first, last, state)
-            state = part if state is None else join(state, part)
-            if progress:
-                progress(last, ranges[-1][1])
-        assert state is not None
-        return state
-
-    return loop
+    return lambda ranges, compute, join: run_chunks(None, ranges, compute, join, progress).state
 
 
 def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[tuple[int, int]], loop: Loop,

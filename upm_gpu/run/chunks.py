@@ -184,7 +184,7 @@ def run_chunks(run: RunFolder | None, ranges: Iterable[tuple[int, int]], compute
     `carry` is the state merged so far (None at first): its `depth`-th worst P&L is the threshold of `row_tail`.
     `run` None computes in memory alone. A chunk is written as soon as writing it costs less than `write_share` of the
     time computed since the last write, neighbours together; None writes every chunk. A computation that raises
-    MemoryError is repeated on half the range, down to one block of 4,096 scenarios. `progress(done, total)` counts
+    MemoryError or a CapacityError of the memory (UPM-CP) is repeated on half the range, down to one block of 4,096 scenarios. `progress(done, total)` counts
     scenarios. SIGINT, SIGTERM or `should_stop` end the loop after the chunk at work, which is written.
 
     Raises RunInterrupted (exit 8) with the command to go on, CapacityError where the disk or the memory is full: the
@@ -234,7 +234,9 @@ def run_chunks(run: RunFolder | None, ranges: Iterable[tuple[int, int]], compute
                 begin = clock()
                 try:
                     part = compute(first, last, carry)
-                except MemoryError:
+                except (MemoryError, CapacityError) as error:
+                    if isinstance(error, CapacityError) and not error.code.startswith("UPM-CP-"):
+                        raise  # a full disk is not mended by a smaller chunk
                     limit = (last - first) // (2 * BLOCK) * BLOCK
                     if limit < BLOCK:
                         raise CapacityError("UPM-RN-013", f"scenarios {first} to {last - 1}: out of memory with the smallest chunk. Use "
