@@ -68,13 +68,19 @@ UPM_INLINE European european_share(const GroupIntegers& i, const GroupReals& g, 
   return r;
 }
 
-// `root_years` is the square root of the group's remaining years, `discount` its discount factor; or those of today for
-// value0. `sticky` is sticky_moneyness: an argument, so that a caller can fix it outside its loop.
+// Volatility of the option in the scenario. `sticky` is sticky_moneyness: an argument, so that a caller can fix it outside its loop.
+UPM_INLINE double european_volatility(const GroupReals& g, const European& s, const Terms& t, bool sticky) {
+  double base = sticky ? sqrt(svi_total_variance(t.log_moneyness - s.log_change, g) / g.expiry_years) + t.residual : t.volatility;
+  return clip(base * s.times + s.plus, UPM_VOLATILITY_FLOOR, UPM_VOLATILITY_CAP);
+}
+
+// `root_years` is the square root of the group's remaining years, `discount` its discount factor; or those of today for value0.
+UPM_INLINE double european_value_at(double volatility, const European& s, const Terms& t, double root_years, double discount) {
+  return discount * black_undiscounted(s.forward, t.strike, s.log_change - t.log_moneyness, volatility * root_years, t.sign) * s.unit;
+}
+
 UPM_INLINE double european_value(const GroupReals& g, const European& s, const Terms& t, double root_years, double discount, bool sticky) {
-  double k = t.log_moneyness - s.log_change;
-  double base = sticky ? sqrt(svi_total_variance(k, g) / g.expiry_years) + t.residual : t.volatility;
-  double sigma = clip(base * s.times + s.plus, UPM_VOLATILITY_FLOOR, UPM_VOLATILITY_CAP);
-  return discount * black_undiscounted(s.forward, t.strike, -k, sigma * root_years, t.sign) * s.unit;
+  return european_value_at(european_volatility(g, s, t, sticky), s, t, root_years, discount);
 }
 
 // Index at the expiry; what a unit of payoff is worth at the horizon.
