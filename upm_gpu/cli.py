@@ -86,16 +86,28 @@ def report(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="R
 
 
 @app.command()
-def explain(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")], account: Annotated[str, typer.Option(help="Account id.")], json: Json = False) -> None:
+def explain(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")], account: Annotated[str, typer.Option(help="Account id.")],
+            histogram: Annotated[bool, typer.Option("--histogram", help="Repeat the run's scenarios for this account and show its P&L.")] = False, json: Json = False) -> None:
     """Charges, worst scenarios with their factor moves, the contribution of every position."""
     from upm_gpu.report import explain as explain_account
     from upm_gpu.report import render_explain
 
     found = explain_account(folder, account)
+    shown = None
+    if histogram:
+        from upm_gpu.histogram import account_histogram
+
+        shown = account_histogram(folder, account)
     if json:
-        _print(found, True, "")
-    else:
-        render_explain(found)
+        _print(found | ({"histogram": shown} if shown else {}), True, "")
+        return
+    render_explain(found)
+    if shown:
+        import shutil
+
+        from upm_gpu.histogram import render_histogram
+
+        typer.echo(render_histogram(shown, shutil.get_terminal_size().columns), nl=False)
 
 
 @app.command()
@@ -152,11 +164,12 @@ def calibrate_covariance(
 def import_deribit(file: Annotated[Path, typer.Argument(help="Chain snapshot: tidy CSV or the exchange's JSON.")],
                    out: Annotated[Path, typer.Option(help="Folder to write: market/ and instruments.")],
                    instruments: Annotated[Path | None, typer.Option(help="JSON of public/get_instruments, where the chain lacks the terms.")] = None,
+                   history: Annotated[Path | None, typer.Option(help="History file, or a market folder or sample:NAME, whose closes before this chain are kept; the chain's own are added.")] = None,
                    json: Json = False) -> None:
     """A public option-chain snapshot to a market and instruments."""
     from upm_gpu import job
 
-    summary = job.import_deribit(file, out, instruments)
+    summary = job.import_deribit(file, out, instruments, history)
     _print(summary, json, ", ".join(f"{k}: {v}" for k, v in summary.items()))
 
 
