@@ -164,7 +164,7 @@ def calibrate_covariance(
 def import_deribit(file: Annotated[Path, typer.Argument(help="Chain snapshot: tidy CSV or the exchange's JSON.")],
                    out: Annotated[Path, typer.Option(help="Folder to write: market/ and instruments.")],
                    instruments: Annotated[Path | None, typer.Option(help="JSON of public/get_instruments, where the chain lacks the terms.")] = None,
-                   history: Annotated[Path | None, typer.Option(help="History file, or a market folder or sample:NAME, whose closes before this chain are kept; the chain's own are added.")] = None,
+                   history: Annotated[str | None, typer.Option(help="History file, or a market folder or sample:NAME, whose closes before this chain are kept; the chain's own are added.")] = None,
                    json: Json = False) -> None:
     """A public option-chain snapshot to a market and instruments."""
     from upm_gpu import job

@@ -196,11 +196,15 @@ def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, 
     return calibrate_file(history, out, [a for a in assets.split(",") if a], estimator, ewma_lambda, correlation)
 
 
-def import_deribit(file: Path, out: Path, instruments: Path | None) -> dict[str, Any]:
-    """`upm import deribit`."""
+def import_deribit(file: Path, out: Path, instruments: Path | None, history: str | None = None) -> dict[str, Any]:
+    """`upm import deribit`; `history` is a table of earlier closes, or a market folder (or sample:NAME) that holds one."""
+    from upm_gpu.inputs import sample_folder
     from upm_gpu.market.deribit import import_deribit as convert
 
-    return convert(file, out, instruments)
+    earlier = None if history is None else sample_folder(history, "market")
+    if earlier is not None and earlier.is_dir():
+        earlier = next(iter(sorted(earlier.glob("history.*"))), earlier / "history.csv")
+    return convert(file, out, instruments, earlier)
 
 
 def generate_book(market: Path, out: Path, accounts: int, seed: int) -> dict[str, Any]:
