@@ -48,6 +48,8 @@ def run(path: Path | None, overrides: dict[str, str], quiet: bool = False, fail_
     settings = {"device": choice.name, "precision": choice.precision, "chunk": config.compute.chunk, "command": _command()}
     loaded = _load(config, files, started, datetime.now(UTC))
     with create_run(config.output.path, inputs=kept, settings=settings, identity=identity(), expected=loaded.hashes) as folder:
+        if choice.warning:
+            folder.warn(choice.warning)
         return _execute(folder, config, loaded, choice, quiet, fail_on, started)
 
 
@@ -110,6 +112,9 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
     plan = loaded.plan
     folder.log.info("plan", accounts=len(plan.book.accounts), instruments=len(plan.instruments), scenarios=plan.spec.count, device=choice.name)
     ledger: dict[str, float] = {}
+    known = len(folder.warnings)
+    for warning in (*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings):
+        _say(warning, quiet)
 
     with _progress(plan.spec.count, quiet) as progress:
 
@@ -119,7 +124,7 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
             return done.state
 
         outcome = compute_outcome(plan, choice, config.compute.chunk, loop)
-    for warning in (*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings):
+    for warning in folder.warnings[known:]:
         _say(warning, quiet)
     timings = {**loaded.timings, **outcome.timings, **ledger}
     timings["engine"] -= ledger.get("ledger", 0.0)
@@ -166,6 +171,8 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
 
     config = load_config(path, {})
     choice = choose(device)
+    if choice.warning:
+        _say(choice.warning, quiet)
     spec = scenario_spec(config)
     market = load_market(gather(config).market)
     model, _ = calibrate_model(market, spec)

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from upm_gpu.errors import DeviceError, UsageError
 
+ASKED = "asked for"
 NAMES = ("cuda", "cpu", "reference")
 """in the order `auto` tries them"""
 
@@ -26,6 +27,15 @@ class Choice:
     @property
     def name(self) -> str:
         return self.module.name
+
+    @property
+    def warning(self) -> str:
+        """What must be said aloud when the choice is a slow one that nobody asked for; "" otherwise."""
+        if self.reason != ASKED and self.name == "reference":
+            return f"UPM-DV-098 device auto takes reference, which is slow and meant for checks. {self.reason}"
+        if self.name == "cpu" and self.module.isas()[0] == "plain":
+            return "UPM-DV-018 this processor has no AVX2: the compiled engine runs its plain code, which is correct and many times slower."
+        return ""
 
 
 def module(name: str) -> ModuleType:
@@ -52,7 +62,7 @@ def choose(name: str, precision: str = "mixed", threads: int = 0) -> Choice:
         runs, code, text = chosen.available()
         if not runs:
             raise DeviceError(code, f"device {name} cannot run here: {text}")
-        return Choice(chosen, precision, threads, "asked for")
+        return Choice(chosen, precision, threads, ASKED)
     reasons = []
     for candidate in NAMES:
         chosen = module(candidate)
