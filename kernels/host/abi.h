@@ -85,6 +85,9 @@ int32_t upm_prepared_isa(const void* prepared);
 // Rough single-thread nanoseconds a scenario, to size calls well below one second.
 double upm_cost(const void* prepared, const UpmScenarios* set);
 
+// Seconds of all row_tail calls so far, summed over threads: simulate, price, aggregate, tail.
+int32_t upm_timings(const void* prepared, double* out, int64_t length);
+
 int32_t upm_states(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int32_t threads, double* out, int64_t length);
 int32_t upm_unit_pnl(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, int32_t threads, void* out, int64_t bytes);
 int32_t upm_row_pnl(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, int32_t threads, double* out, int64_t length);

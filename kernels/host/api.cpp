@@ -76,6 +76,14 @@ UPM_EXPORT void upm_release(void* prepared) { delete static_cast<Prepared*>(prep
 UPM_EXPORT int32_t upm_prepared_isa(const void* prepared) { return prepared ? static_cast<const Prepared*>(prepared)->isa : -1; }
 UPM_EXPORT double upm_cost(const void* prepared, const UpmScenarios* set) { return upm::cost(*static_cast<const Prepared*>(prepared), *set); }
 
+UPM_EXPORT int32_t upm_timings(const void* handle, double* out, int64_t length) {
+  return guarded([&] {
+    const Prepared& p = book_of(handle);
+    require(length == upm::PHASES);
+    for (int i = 0; i < upm::PHASES; ++i) out[i] = 1e-9 * static_cast<double>(p.nanoseconds[i]);
+  });
+}
+
 UPM_EXPORT int32_t upm_states(const void* handle, const UpmScenarios* set, int64_t first, int64_t last, int32_t threads, double* out, int64_t length) {
   return guarded([&] {
     const Prepared& p = book_of(handle);

@@ -25,14 +25,17 @@ void price(const Prepared& p, const UpmScenarios& set, const Scratch& s, int64_t
 // Prices a tile at one horizon block by block and sums its rows; `task` says where the sums go.
 void price_and_sum(const Prepared& p, const UpmScenarios& set, Scratch& s, int64_t horizon, RowTask task) {
   int64_t not_finite = 0;
+  Laps laps(s.nanoseconds);
   for (int64_t b = 0; b < p.blocks; ++b) {
     price(p, set, s, horizon, p.block_first[b], p.block_first[b + 1], s.unit.get(), p.book.store_float32 ? ROUNDED_DOUBLE : AS_DOUBLE, TILE, TILE);
+    laps.lap(PRICE);
     task.entry_begin = p.split[b].data();
     task.entry_end = p.split[b + 1].data();
     task.column_offset = p.block_first[b];
     task.resume = b > 0;
     task.last = b + 1 == p.blocks;
     p.tile->rows(&task);
+    laps.lap(AGGREGATE);
     not_finite += task.not_finite;
     task.not_finite = 0;
   }
@@ -91,9 +94,9 @@ void row_pnl(const Prepared& p, const UpmScenarios& set, Range range, int64_t ho
 void row_tail(const Prepared& p, const UpmScenarios& set, Range range, int64_t depth, const double* threshold, int threads, TailOut out) {
   const int64_t rows = p.book.rows, slots_count = p.book.horizons * rows, tiles = range.tiles();
   auto scratch = scratches(threads, p, set, true, true);
-  Slots slots(slots_count, depth, range.last - range.first, threshold);
+  Slots slots(slots_count, depth, range.last - range.first, threshold, p.spare);
   const int64_t wave = std::min(tiles, std::max<int64_t>(4 * threads, (int64_t{32} << 20) / (16 * std::max<int64_t>(slots_count, 1))));
-  const Aligned<double> partial = aligned<double>(wave * slots_count * 2);
+  const Borrowed partial(p.spare, wave * slots_count * 2 * static_cast<int64_t>(sizeof(double)));
   const int64_t blocks = (range.last - range.first + UPM_BLOCK - 1) / UPM_BLOCK;
   std::fill(out.sums, out.sums + blocks * slots_count * 2, 0.0);
   *out.not_finite = 0;
@@ -103,16 +106,18 @@ void row_tail(const Prepared& p, const UpmScenarios& set, Range range, int64_t d
     for_each(threads, count, 1, [&](int thread, int64_t i) {
       const int64_t tile = begin + i;
       Scratch& s = scratch[thread];
+      Laps laps(s.nanoseconds);
       s.draw(p, set, range.start(tile), range.live(tile));
+      laps.lap(SIMULATE);
       for (int64_t h = 0; h < p.book.horizons; ++h) {
         RowTask task = row_task(p, s, range.live(tile));
         task.first_scenario = static_cast<uint32_t>(range.start(tile));
         task.slot0 = h * rows;
         task.slot = slots.slot.data();
-        task.candidate_pnl = slots.pnl.get();
-        task.candidate_scenario = slots.scenario.get();
+        task.candidate_pnl = slots.pnl;
+        task.candidate_scenario = slots.scenario;
         task.capacity = slots.capacity;
-        task.partial = partial.get() + (i * slots_count + h * rows) * 2;
+        task.partial = partial.as<double>() + (i * slots_count + h * rows) * 2;
         task.slots = &slots;
         task.push = push_hits;
         task.not_finite_total = out.not_finite;
@@ -124,16 +129,22 @@ void row_tail(const Prepared& p, const UpmScenarios& set, Range range, int64_t d
       const int64_t from = part * grain, to = std::min(size, from + grain);
       for (int64_t i = 0; i < count; ++i) {
         double* sums = out.sums + (begin + i) * TILE / UPM_BLOCK * size;
-        const double* tile = partial.get() + i * size;
+        const double* tile = partial.as<double>() + i * size;
         for (int64_t j = from; j < to; ++j) sums[j] += tile[j];
       }
     });
   }
-  std::vector<std::vector<Candidate>> sorted(threads);
-  for_each(threads, slots_count, 16, [&](int thread, int64_t slot) { slots.finish(slot, out.pnl + slot * depth, out.scenario + slot * depth, sorted[thread]); });
+  std::vector<Sorter> sorters(threads);
+  on_threads(threads, [&](int thread) {
+    Laps laps(scratch[thread].nanoseconds);
+    for (int64_t slot = thread; slot < slots_count; slot += threads) slots.finish(slot, out.pnl + slot * depth, out.scenario + slot * depth, sorters[thread]);
+    laps.lap(TAIL);
+  });
   std::fill(out.clipped, out.clipped + set.states, 0);
   for (const Scratch& s : scratch)
     for (int64_t k = 0; k < set.states; ++k) out.clipped[k] += s.clipped[k];
+  for (const Scratch& s : scratch)
+    for (int i = 0; i < PHASES; ++i) __atomic_fetch_add(&p.nanoseconds[i], s.nanoseconds[i], __ATOMIC_RELAXED);
 }
 
 namespace {

@@ -1,5 +1,7 @@
 // A book ready to be priced, and the scratch of one thread.
 #pragma once
+#include <array>
+#include <chrono>
 #include <cstddef>
 #include <stdexcept>
 #include <vector>
@@ -22,6 +24,9 @@ struct Isa {
 // Instruction sets built in, widest first.
 const std::vector<Isa>& isas();
 
+// What a call spends its time on; prices and sums are those of `row_tail`.
+enum Phase { SIMULATE, PRICE, AGGREGATE, TAIL, PHASES };
+
 struct Prepared {
   Prepared(const UpmBook& source, int isa, int64_t block_columns);
 
@@ -34,6 +39,9 @@ struct Prepared {
   int64_t blocks;
   std::vector<int64_t> block_first;         // (blocks + 1,)
   std::vector<std::vector<int64_t>> split;  // (blocks + 1)(rows,)
+
+  mutable Spare spare;
+  mutable std::array<int64_t, PHASES> nanoseconds{};  // by phase, summed over threads
 
   int64_t options() const { return book.columns - book.linear; }
   size_t stored() const { return book.store_float32 ? 4 : 8; }
@@ -50,8 +58,24 @@ struct Scratch {
   Aligned<double> unit;    // (widest block, TILE)
   Aligned<double> sum;     // (rows, TILE) where there are several blocks
   std::vector<int64_t> clipped;
+  std::array<int64_t, PHASES> nanoseconds{};
 
   void draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live);
+};
+
+// Adds the time since the last lap to a phase.
+class Laps {
+ public:
+  explicit Laps(std::array<int64_t, PHASES>& to) : to_(to), last_(std::chrono::steady_clock::now()) {}
+  void lap(Phase phase) {
+    const auto now = std::chrono::steady_clock::now();
+    to_[phase] += std::chrono::duration_cast<std::chrono::nanoseconds>(now - last_).count();
+    last_ = now;
+  }
+
+ private:
+  std::array<int64_t, PHASES>& to_;
+  std::chrono::steady_clock::time_point last_;
 };
 
 }  // namespace upm

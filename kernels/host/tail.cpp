@@ -36,14 +36,40 @@ double bound_of(const double* pnl, int64_t count, int64_t depth, int64_t slack) 
   return std::numeric_limits<double>::quiet_NaN();
 }
 
+// Ascending order: candidates are dealt into as many bins as there are of them by where their P&L lies between the extremes,
+// then each bin is sorted. Most bins hold a few; the mispredicted branches of one large sort are avoided.
+void sort_candidates(const double* pnl, const uint32_t* scenario, int64_t count, Sorter& s) {
+  double low = INFINITE, high = -INFINITE;
+  for (int64_t i = 0; i < count; ++i) low = pnl[i] < low ? pnl[i] : low, high = pnl[i] > high ? pnl[i] : high;
+  s.sorted.resize(count);
+  const double scale = static_cast<double>(count - 1) / (high - low);
+  if (!(scale > 0.0 && scale < INFINITE && high - low < INFINITE)) {
+    for (int64_t i = 0; i < count; ++i) s.sorted[i] = Candidate{pnl[i], scenario[i]};
+    std::sort(s.sorted.begin(), s.sorted.end(), Worse());
+    return;
+  }
+  // the product is monotone in the P&L, so no order is broken between bins
+  s.bin.resize(count);
+  s.end.assign(count + 1, 0);
+  for (int64_t i = 0; i < count; ++i) {
+    s.bin[i] = static_cast<int32_t>((pnl[i] - low) * scale);
+    ++s.end[s.bin[i] + 1];
+  }
+  for (int64_t b = 0; b < count; ++b) s.end[b + 1] += s.end[b];
+  for (int64_t i = 0; i < count; ++i) s.sorted[s.end[s.bin[i]]++] = Candidate{pnl[i], scenario[i]};
+  for (int64_t b = 0, begin = 0; b < count; begin = s.end[b++])
+    if (s.end[b] - begin > 1) std::sort(s.sorted.begin() + begin, s.sorted.begin() + s.end[b], Worse());
+}
+
 }  // namespace
 
-Slots::Slots(int64_t slots, int64_t depth_, int64_t range, const double* start)
+Slots::Slots(int64_t slots, int64_t depth_, int64_t range, const double* start, Spare& spare)
     : depth(depth_),
-      capacity(std::min(range, 2 * depth_ + 128)),
+      capacity(std::min(range, depth_ + depth_ / 2 + 192)),
       slot(slots),
-      pnl(aligned<double>(slots * capacity)),
-      scenario(aligned<uint32_t>(slots * capacity)) {
+      memory(spare, slots * capacity * static_cast<int64_t>(sizeof(double) + sizeof(uint32_t))),
+      pnl(memory.as<double>()),
+      scenario(reinterpret_cast<uint32_t*>(pnl + slots * capacity)) {
   for (int64_t i = 0; i < slots; ++i) slot[i] = Slot{start ? start[i] : INFINITE, 0, 0};
 }
 
@@ -70,8 +96,8 @@ void Slots::push(int64_t at, const double* values, uint64_t hits, uint32_t first
   Slot& state = slot[at];
   while (__atomic_exchange_n(&state.lock, 1, __ATOMIC_ACQUIRE)) {
   }
-  double* mine = pnl.get() + at * capacity;
-  uint32_t* ids = scenario.get() + at * capacity;
+  double* mine = pnl + at * capacity;
+  uint32_t* ids = scenario + at * capacity;
   int64_t n = state.count;
   // `depth` >= capacity only when the range is that short: then nothing is ever dropped
   if (n + __builtin_popcountll(hits) > capacity && depth < capacity) n = compact(state, mine, ids, n);
@@ -84,16 +110,14 @@ void Slots::push(int64_t at, const double* values, uint64_t hits, uint32_t first
   __atomic_store_n(&state.lock, 0, __ATOMIC_RELEASE);
 }
 
-void Slots::finish(int64_t at, double* out_pnl, uint32_t* out_scenario, std::vector<Candidate>& all) {
-  double* mine = pnl.get() + at * capacity;
-  uint32_t* ids = scenario.get() + at * capacity;
+void Slots::finish(int64_t at, double* out_pnl, uint32_t* out_scenario, Sorter& sorter) {
+  double* mine = pnl + at * capacity;
+  uint32_t* ids = scenario + at * capacity;
   int64_t n = slot[at].count;
   if (n > depth) n = compact(slot[at], mine, ids, n);
-  all.resize(n);
-  for (int64_t i = 0; i < n; ++i) all[i] = Candidate{mine[i], ids[i]};
-  std::sort(all.begin(), all.end(), Worse());
+  sort_candidates(mine, ids, n, sorter);
   n = std::min(n, depth);
-  for (int64_t i = 0; i < n; ++i) out_pnl[i] = all[i].pnl, out_scenario[i] = all[i].scenario;
+  for (int64_t i = 0; i < n; ++i) out_pnl[i] = sorter.sorted[i].pnl, out_scenario[i] = sorter.sorted[i].scenario;
   std::fill(out_pnl + n, out_pnl + depth, INFINITE);
   std::fill(out_scenario + n, out_scenario + depth, 0xFFFFFFFFu);
 }

@@ -17,20 +17,27 @@ struct Worse {
   bool operator()(const Candidate& a, const Candidate& b) const { return a.pnl < b.pnl || (a.pnl == b.pnl && a.scenario < b.scenario); }
 };
 
+// Scratch of one thread's sorts.
+struct Sorter {
+  std::vector<Candidate> sorted;
+  std::vector<int32_t> bin, end;
+};
+
 // A slot holds up to `capacity` candidates at or below its threshold. When it is full, a lower threshold is found that still
 // has `depth` candidates at or below it, and what lies above is dropped: it could not be among the worst `depth`. A thread may
 // read an old, higher threshold: it then pushes candidates that a later compaction drops.
 struct Slots {
-  Slots(int64_t slots, int64_t depth, int64_t range, const double* start);
+  Slots(int64_t slots, int64_t depth, int64_t range, const double* start, Spare& spare);
 
   int64_t depth, capacity;
-  std::vector<Slot> slot;        // (slots,)
-  Aligned<double> pnl;           // (slots, capacity)
-  Aligned<uint32_t> scenario;    // (slots, capacity)
+  std::vector<Slot> slot;  // (slots,)
+  Borrowed memory;
+  double* pnl;         // (slots, capacity)
+  uint32_t* scenario;  // (slots, capacity)
 
   void push(int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
   // Ascending, padded with +inf and 0xFFFFFFFF; out (depth,). One thread a slot.
-  void finish(int64_t slot, double* pnl, uint32_t* scenario, std::vector<Candidate>& scratch);
+  void finish(int64_t slot, double* pnl, uint32_t* scenario, Sorter& sorter);
 
  private:
   int64_t compact(Slot& state, double* pnl, uint32_t* scenario, int64_t count);

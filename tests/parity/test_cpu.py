@@ -89,3 +89,13 @@ def test_calls_are_sized_in_whole_blocks(book: tuple[Compiled, Rows], walk: Walk
     with cpu.prepare(*book, "mixed", 2) as prepared:
         sizes = [cpu.call_scenarios(prepared, walk, seconds) for seconds in (1e-9, 0.1, 1.0)]
     assert sizes[0] == BLOCK and sizes[0] < sizes[1] < sizes[2] and all(s % BLOCK == 0 for s in sizes)
+
+
+def test_timings_grow_with_the_work(book: tuple[Compiled, Rows], walk: Walk) -> None:
+    with cpu.prepare(*book, "mixed", 2) as prepared:
+        assert set(prepared.timings.values()) == {0.0}
+        cpu.row_tail(prepared, walk, 0, BLOCK, DEPTH)
+        once = prepared.timings
+        cpu.row_tail(prepared, walk, 0, BLOCK, DEPTH)
+        assert list(once) == ["simulate", "price", "aggregate", "tail"]
+        assert all(0.0 < once[k] < prepared.timings[k] for k in once)

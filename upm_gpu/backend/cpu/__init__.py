@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -24,6 +25,7 @@ from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 name = "cpu"
+PHASES = ("simulate", "price", "aggregate", "tail")
 VALUES_A_CALL = 1 << 16
 """European cases a native call: well below a second even where every case asks for an implied volatility"""
 
@@ -40,15 +42,23 @@ class Prepared:
     isa: str
     handle: int | None
     borrowed: Keep = field(repr=False)
+    release: Callable[[int], None] = field(repr=False)
 
     @property
     def stored(self) -> type:
         return np.float32 if self.precision == "mixed" else np.float64
 
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds of `row_tail` so far by phase; thread time divided by the threads."""
+        seconds = np.zeros(len(PHASES))
+        check(load().upm_timings(_handle(self), seconds, seconds.size), "timings")
+        return {phase: float(s) / self.threads for phase, s in zip(PHASES, seconds, strict=True)}
+
     def close(self) -> None:
         """Give the engine's memory back; closing twice is harmless."""
         if self.handle is not None:
-            load().upm_release(self.handle)
+            self.release(self.handle)
             self.handle = None
 
     def __enter__(self) -> Prepared:
@@ -108,7 +118,7 @@ def prepare(compiled: Compiled, rows: Rows, precision: Precision, threads: int =
     handle = ctypes.c_void_p()
     check(lib.upm_prepare(ctypes.byref(book), index, block_columns, ctypes.byref(handle), value0, value0.size), "prepare")
     chosen = lib.upm_isa_name(lib.upm_prepared_isa(handle)).decode()
-    return Prepared(compiled, rows, precision, value0, threads or default_threads(), chosen, handle.value, borrowed)
+    return Prepared(compiled, rows, precision, value0, threads or default_threads(), chosen, handle.value, borrowed, lib.upm_release)
 
 
 def call_scenarios(prepared: Prepared, scenarios: ScenarioSet, seconds: float = 0.5) -> int:

@@ -85,6 +85,7 @@ def _signatures() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "upm_release": (None, (_POINTER,)),
         "upm_prepared_isa": (_I32, (_POINTER,)),
         "upm_cost": (_F64, (_POINTER, scenarios)),
+        "upm_timings": (_I32, (_POINTER, _array(f64, 1, **out), _I64)),
         "upm_states": (_I32, (*where, _I32, _array(f64, 3, **out), _I64)),
         "upm_unit_pnl": (_I32, (*where, _I64, _I32, _POINTER, _I64)),
         "upm_row_pnl": (_I32, (*where, _I64, _I32, _array(f64, 2, **out), _I64)),
