@@ -145,7 +145,7 @@ def states(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int) ->
 def unit_pnl(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int, horizon: int) -> NDArray:
     """(C, S) in the stored type."""
     struct, _keep = scenarios_struct(scenarios)
-    out = np.empty((prepared.compiled.columns, last - first), prepared.stored)
+    out: NDArray = np.empty((prepared.compiled.columns, last - first), prepared.stored)
     check(load().upm_unit_pnl(_handle(prepared), ctypes.byref(struct), first, last, horizon, prepared.threads, out.ctypes.data, out.nbytes),
           f"unit P&L of scenarios {first} to {last}")
     return out
@@ -204,7 +204,7 @@ def values(columns: dict[str, NDArray[np.float64]], threads: int = 0, *, isa: st
     parts = []
     for start in range(0, cases.shape[1], VALUES_A_CALL):
         part = np.ascontiguousarray(cases[:, start : start + VALUES_A_CALL])
-        out = np.empty((len(EUROPEAN_OUTPUTS), part.shape[1]))
+        out: NDArray[np.float64] = np.empty((len(EUROPEAN_OUTPUTS), part.shape[1]))
         check(lib.upm_european_values(_isa_index(isa), part.shape[1], part, part.size, out, out.size, threads or default_threads()), "european values")
         parts.append(out)
     return dict(zip(EUROPEAN_OUTPUTS, np.concatenate(parts, axis=1) if parts else np.zeros((len(EUROPEAN_OUTPUTS), 0)), strict=True))
