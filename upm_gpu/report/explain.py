@@ -19,6 +19,9 @@ from upm_gpu.report.words import factor_moves, full, horizon, is_state
 if TYPE_CHECKING:
     from rich.console import Console
 
+NARROW = 60
+"""below this many columns lists take the place of wide tables, so that no number is broken"""
+
 
 def explain(run_path: Path | str, account_id: str) -> dict:
     """Everything the run folder knows of one account, as plain data (floats unrounded, None where undefined).
@@ -64,14 +67,14 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
         shown = "\n".join(map(printable, str(value).split("\n"))) if lines else printable(str(value))
         return Text(shown, style=style, overflow="fold")
 
-    def money(value: object) -> Text:
+    def money(value: float | None) -> Text:
         number = math.nan if value is None else float(value)
         return Text(full(number, 2, minus="-"), style="red" if number < 0 else "")
 
     def table(title: str, heads: list[str], right: set[str]) -> Table:
         grid = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
         for head in heads:
-            grid.add_column(head, justify="right" if head in right else "left", overflow="fold")
+            grid.add_column(head, justify="right" if head in right else "left", overflow="fold", no_wrap=head in right)
         return grid
 
     style = {"ok": "green", "call": "yellow", "liquidation": "red"}.get(str(explanation["status"]), "")
@@ -88,7 +91,15 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
                         ("collateral_value", "Collateral"), ("equity", "Equity"), ("excess", "Excess over initial margin")):
         figures.add_row(title, money(explanation.get(name)))
     console.print(figures)
-    if explanation["worst_scenarios"]:
+    narrow = console.width < NARROW
+    if explanation["worst_scenarios"] and narrow:
+        console.print(Text("Worst scenarios", style="bold"))
+        for line in explanation["worst_scenarios"]:
+            console.print(Text.assemble(f"  {line['rank']:>2} ", money(line["pnl"]), f"  scenario {line['scenario']}"))
+            for moves in line["moves"].split("; "):
+                console.print(Text("     ").append(text(moves)))
+        console.print()
+    elif explanation["worst_scenarios"]:
         worst = table("Worst scenarios", ["Rank", "Scenario", "P&L", "Moves"], {"Rank", "Scenario", "P&L"})
         for line in explanation["worst_scenarios"]:
             worst.add_row(text(line["rank"]), text(line["scenario"]), money(line["pnl"]), text(line["moves"].replace("; ", "\n"), lines=True))
@@ -101,7 +112,13 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
             positions.add_row(text(line["instrument_id"]), money(line["contribution"]), share)
         positions.add_row("Sum", money(total), "")
         console.print(positions)
-    if explanation["greeks"]:
+    if explanation["greeks"] and narrow:
+        console.print(Text("Greeks", style="bold"))
+        for line in explanation["greeks"]:
+            console.print(Text("  ").append(text(line["instrument_id"])))
+            for name in ("quantity", "delta", "gamma", "vega", "theta"):
+                console.print(f"    {name:<9}{'' if line[name] is None else format(line[name], ',.4g'):>12}")
+    elif explanation["greeks"]:
         heads = list(explanation["greeks"][0])
         greeks = table("Greeks", heads, {name for name in heads if name not in ("underlying", "instrument_id")})
         for line in explanation["greeks"]:
