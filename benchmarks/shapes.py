@@ -2,7 +2,11 @@
 
 TINY rehearses a benchmark; SMALL and TARGET are the sizes that speed is quoted at. Underlyings have a log-price and a
 log-volatility factor each; options are European, half of them inverse, on four expiries an underlying; every account holds
-a random set of columns. One horizon of one day, one base step, Gaussian.
+a random set of columns, which is harder on the caches than a real book, whose accounts stay with few underlyings. One
+horizon of one day, one base step, Gaussian.
+
+Volatilities are sticky in strike unless `sticky_moneyness`: then each group reads a surface that moves with the forward, and the
+option's residual to it makes today's volatility the same in both variants.
 """
 
 from __future__ import annotations
@@ -37,18 +41,18 @@ SHAPES = {
 }
 
 
-def make(shape: Shape, seed: int = 1) -> tuple[Compiled, Rows, Walk]:
+def make(shape: Shape, seed: int = 1, sticky_moneyness: bool = False) -> tuple[Compiled, Rows, Walk]:
     """Book, rows and scenarios of a shape."""
     rng = np.random.default_rng(seed)
     names = tuple(f"{kind}[U{u:03d}]" for u in range(shape.underlyings) for kind in ("log_level", "volatility_shift"))
-    compiled = _compiled(shape, names, rng)
+    compiled = _compiled(shape, names, rng, sticky_moneyness)
     columns = [np.sort(rng.choice(compiled.columns, min(shape.positions, compiled.columns), replace=False)) for _ in range(shape.accounts)]
     first = np.concatenate([[0], np.cumsum([len(c) for c in columns])]).astype(np.int64)
     rows = Rows(first, np.concatenate(columns).astype(np.int32), rng.normal(0.0, 10.0, int(first[-1])))
     return compiled, rows, _walk(shape, names, rng)
 
 
-def _compiled(shape: Shape, names: tuple[str, ...], rng: np.random.Generator) -> Compiled:
+def _compiled(shape: Shape, names: tuple[str, ...], rng: np.random.Generator, sticky_moneyness: bool) -> Compiled:
     linear = shape.underlyings
     groups = shape.underlyings * len(EXPIRIES)
     counts = np.full(groups, shape.options // groups) + (np.arange(groups) < shape.options % groups)
@@ -59,15 +63,18 @@ def _compiled(shape: Shape, names: tuple[str, ...], rng: np.random.Generator) ->
         u, expiry = divmod(g, len(EXPIRIES))
         days = EXPIRIES[expiry]
         whole = {"family": Family.EUROPEAN, "first": first[g], "count": counts[g], "date": 0, "settle_date": -1, "level_state": 2 * u, "forward_state": 2 * u,
-                 "volatility_state": 2 * u + 1, "inverse": g % 2, "sticky_moneyness": 0, "additive_volatility": 0}
+                 "volatility_state": 2 * u + 1, "inverse": g % 2, "sticky_moneyness": int(sticky_moneyness), "additive_volatility": 0}
         real = {"spot0": spots[u], "forward0": spots[u], "expiry_years": days / YEAR, "remaining_years": (days - HORIZON_DAYS) / YEAR, "discount0": 1.0, "discount": 1.0,
-                "volatility_loading": (30.0 / days) ** 0.2, "svi_a": 0.04, "svi_b": 0.1, "svi_rho": -0.3, "svi_m": 0.0, "svi_s": 0.2}
+                "volatility_loading": (30.0 / days) ** 0.2, "svi_a": 0.25 * days / YEAR, "svi_b": 0.4 * days / YEAR, "svi_rho": -0.3, "svi_m": 0.0, "svi_s": 0.2}
         integers.append([int(whole[k]) for k in GROUP_INTEGERS])
         reals.append([float(real[k]) for k in GROUP_REALS])
     used = counts > 0
     moneyness = rng.normal(0.0, 0.25, shape.options)
     forward = np.repeat(np.repeat(spots, len(EXPIRIES)), counts)
-    terms = np.stack([forward * np.exp(moneyness), moneyness, rng.uniform(0.3, 1.2, shape.options), np.zeros(shape.options), rng.choice([-1.0, 1.0], shape.options)])
+    volatility, sign = rng.uniform(0.3, 1.2, shape.options), rng.choice([-1.0, 1.0], shape.options)
+    surface = np.sqrt(0.25 + 0.4 * (-0.3 * moneyness + np.sqrt(moneyness**2 + 0.04)))
+    residual = volatility - surface if sticky_moneyness else np.zeros(shape.options)
+    terms = np.stack([forward * np.exp(moneyness), moneyness, volatility, residual, sign])
     program = Program(HORIZON_DAYS, np.arange(0, 2 * linear, 2, dtype=np.int32), np.zeros(linear, np.int32), np.array(integers, np.int32)[used], np.array(reals)[used])
     count = linear + shape.options
     return Compiled(tuple(f"I{i:05d}" for i in range(count)), np.arange(count, dtype=np.int32), np.ones(count), np.zeros(count), names,
