@@ -8,9 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from upm_gpu.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
     summary |= {"run": str(folder.shown), "rows": rows, "seconds": round(time.perf_counter() - started, 2)}
     lines = (f"{summary['accounts']} accounts, initial margin {summary['initial_margin']:,.0f} {plan.market.reporting_currency} "
              f"(standard error {summary['initial_margin_standard_error']:,.0f}); {summary['calls']} margin calls, {summary['liquidations']} liquidations; "
-             f"{summary['rejects']} rejected rows",
+             f"{summary['rejects']} rejected row{'s' * (summary['rejects'] != 1)}",
              f"{plan.spec.count:,} scenarios on {choice.name} in {timings['engine']:.2f} s; {summary['seconds']:.1f} s in all",
              f"{folder.shown}/report.html" if config.output.report else f"{folder.shown}/margin.csv")
     code = 4 if summary["rejects"] or summary["quarantined"] else 0
@@ -225,7 +228,8 @@ class _progress:
     """A progress bar with rate and time left on a terminal, silence elsewhere."""
 
     def __init__(self, total: int, quiet: bool) -> None:
-        self.total, self.bar = total, None
+        self.total = total
+        self.bar: Progress | None = None
         self.shown = not quiet and sys.stderr.isatty()
 
     def __enter__(self) -> Callable[[int, int], None]:
@@ -234,11 +238,10 @@ class _progress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self.bar = Progress(TextColumn("scenarios"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.speed:,.0f}/s", justify="right"),
+        bar = self.bar = Progress(TextColumn("scenarios"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}", justify="right"),
                             TimeRemainingColumn(), console=Console(stderr=True), transient=True)
-        self.bar.start()
-        task = self.bar.add_task("scenarios", total=self.total)
-        bar = self.bar
+        bar.start()
+        task = bar.add_task("scenarios", total=self.total)
         return lambda done, total: bar.update(task, completed=done)
 
     def __exit__(self, *_: object) -> None:
