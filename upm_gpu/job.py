@@ -241,8 +241,13 @@ class _progress:
         bar = self.bar = Progress(TextColumn("scenarios"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}", justify="right"),
                             TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         bar.start()
-        task = bar.add_task("scenarios", total=self.total)
-        return lambda done, total: bar.update(task, completed=done)
+        task = bar.add_task("scenarios", total=self.total, rate="")
+
+        def advance(done: int, total: int) -> None:
+            speed = bar.tasks[0].speed  # None until two points are known
+            bar.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+
+        return advance
 
     def __exit__(self, *_: object) -> None:
         if self.bar:
