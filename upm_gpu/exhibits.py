@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from upm_gpu.domain.instrument import Future, Instrument, Option, Spot
-from upm_gpu.margin.units import Units
+from upm_gpu.domain.instrument import Future, Instrument, Option, Spot, expiry_of
+from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
-from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, Rows
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
 
@@ -40,7 +40,7 @@ def select_rows(rows: Rows, chosen: Sequence[int]) -> Rows:
 
 def with_house(rows: Rows, chosen: Rows, columns: int) -> Rows:
     """`chosen` plus one last row: the sum of all rows."""
-    total = np.bincount(rows.column, weights=rows.quantity, minlength=columns)
+    total = sum_by(rows.column, rows.quantity, columns)
     held = np.flatnonzero(np.bincount(rows.column, minlength=columns)).astype(np.int32)
     return Rows(np.r_[chosen.first, chosen.first[-1] + len(held)], np.r_[chosen.column, held].astype(np.int32), np.r_[chosen.quantity, total[held]])
 
@@ -159,22 +159,27 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
     """
     count = len(instruments)
     delta, gamma, vega, theta = (np.zeros(count) for _ in range(4))
-    options = [n for n, i in enumerate(instruments) if isinstance(i, Option)]
+    options = {n: i for n, i in enumerate(instruments) if isinstance(i, Option)}
     if options:
-        columns = _greek_columns(compiled, instruments, options)
+        at = list(options)
+        columns = _greek_columns(compiled, at)
         result = backend.values(columns)
-        spot = np.array([market.spots[instruments[n].underlying] for n in options])
-        inverse = np.array([instruments[n].settlement == "inverse" for n in options])
+        spot = np.array([market.spots[i.underlying] for i in options.values()])
+        inverse = np.array([i.settlement == "inverse" for i in options.values()])
         forward = columns["forward"]
         # S V(F) / F with F = F_0 S / S_0: slope in ln S is V_F S for inverse (the coin value itself cancels), F V_F for linear
         scale = np.where(inverse, spot / forward, 1.0)
-        delta[options] = scale * result["delta"] * forward
-        gamma[options] = scale * result["gamma"] * forward**2 * 0.01
-        vega[options] = scale * result["vega"] * 0.01
-        theta[options] = scale * result["theta"] / 365.0
+        delta[at] = scale * result["delta"] * forward
+        gamma[at] = scale * result["gamma"] * forward**2 * 0.01
+        vega[at] = scale * result["vega"] * 0.01
+        theta[at] = scale * result["theta"] / 365.0
+    strike = compiled.terms[TERM_REALS.index("strike")]
     for n, instrument in enumerate(instruments):
-        if not isinstance(instrument, Option):
-            delta[n] = compiled.instrument_coefficient[n] if compiled.instrument_column[n] < compiled.linear else market.spots[instrument.underlying] / market.forwards[(instrument.underlying, instrument.expiry)]
+        if isinstance(instrument, Option):
+            continue
+        column = compiled.instrument_column[n] - compiled.linear
+        # a dated inverse future holds today's price F_0 as its strike: d/dlnS of (1/F_0 - 1/F) S is S_0 / F_0
+        delta[n] = compiled.instrument_coefficient[n] if column < 0 else market.spots[instrument.underlying] / strike[column]
     lines = units.lines
     i, q = lines.instrument, lines.quantity
     return pd.DataFrame({
@@ -183,10 +188,8 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
         "delta": q * delta[i], "gamma": q * gamma[i], "vega": q * vega[i], "theta": q * theta[i]})
 
 
-def _greek_columns(compiled: Compiled, instruments: Sequence[Instrument], options: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+def _greek_columns(compiled: Compiled, options: Sequence[int]) -> dict[str, NDArray[np.float64]]:
     """Inputs of `values`: undiscounted Black-76 on the forward (rate 0), linear, one case an option."""
-    from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS
-
     program = compiled.programs[0]
     column = compiled.instrument_column[list(options)]
     group = np.searchsorted(program.group_integers[:, 1], column, side="right") - 1
@@ -210,7 +213,7 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
         underlying = instrument.underlying
         spot0, spot1 = market.spots[underlying], later.spots[underlying]
         expired = isinstance(instrument, Option | Future) and days_between(later.valuation_time, instrument.expiry) <= 0.0
-        price, is_proxy = settlements.get((underlying, getattr(instrument, "expiry", None)), (spot1, True)) if expired else (spot1, False)
+        price, is_proxy = settlements.get((underlying, expiry_of(instrument)), (spot1, True)) if expired else (spot1, False)
         proxy[n] = expired and is_proxy
         if isinstance(instrument, Spot):
             pnl[n] = spot1 - spot0
@@ -222,7 +225,7 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
                 after = values_later[instrument.instrument_id]
             pnl[n] = after - today[instrument.instrument_id]
         else:
-            key = (underlying, getattr(instrument, "expiry", None))
+            key = (underlying, expiry_of(instrument))
             before = market.forwards.get(key, spot0)
             after = price if expired else later.forwards.get(key, spot1)
             if instrument.settlement == "linear":

@@ -19,7 +19,7 @@ from upm_gpu.domain.instrument import Option
 from upm_gpu.engine import Outcome, Plan, surfaces_of
 from upm_gpu.inputs import package_file
 from upm_gpu.margin.result import CALL, LIQUIDATION, option_values
-from upm_gpu.margin.units import priced_instruments
+from upm_gpu.margin.units import build_rows, priced_instruments, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
@@ -64,7 +64,7 @@ def total_standard_error(outcome: Outcome) -> float:
     excess = np.maximum(-tail.pnl[h] - measure.value_at_risk[:, None], 0.0)
     excess[measure.expected_shortfall <= 0.0] = 0.0
     inside = excess > 0.0
-    total = np.bincount(tail.scenario[h][inside], weights=excess[inside], minlength=plan.scenarios.count)
+    total = sum_by(tail.scenario[h][inside], excess[inside], plan.scenarios.count)
     return float(np.sqrt(np.var(total, ddof=1) / plan.scenarios.count) / (1.0 - plan.core.level) * plan.methodology.core.multiplier)
 
 
@@ -134,7 +134,7 @@ def _exhibits(outcome: Outcome, next_market: Path | None) -> tuple[dict[str, Any
     h = plan.horizon(plan.core.horizon)
     report["house_worst_scenarios.parquet"] = _columns(_with_moves(outcome, h, np.array([exhibits.HOUSE], object), house.pnl[h], house.scenario[h]))
     today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.scenarios.state_names, plan.dynamics)
-    rows_today, _ = _rows_of(plan, today)
+    rows_today, _ = build_rows(plan.units, today)
     shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
     underlyings = sorted({i.underlying for i in plan.instruments})
     report["heatmap.parquet"] = _columns(exhibits.heat_maps(backend, today, shown, [*names, exhibits.HOUSE], underlyings, threads))
@@ -148,12 +148,6 @@ def _exhibits(outcome: Outcome, next_market: Path | None) -> tuple[dict[str, Any
         warnings.append(note)
     report["quality.json"] = quality(plan, warnings)
     return report, warnings
-
-
-def _rows_of(plan: Plan, compiled: Any) -> tuple[Any, np.ndarray]:
-    from upm_gpu.margin.units import build_rows
-
-    return build_rows(plan.units, compiled)
 
 
 def tail_table(plan: Plan, tail: Any, house: Any) -> pd.DataFrame:
@@ -182,8 +176,8 @@ def realised(outcome: Outcome, next_market: Path) -> tuple[pd.DataFrame, str]:
     today = option_values(plan.compiled, plan.instruments, outcome.value0)
     pnl, proxy = exhibits.realised_pnl(plan.instruments, today, plan.market, later, load_settlements(next_market), _values_later(outcome, later))
     lines = plan.units.lines
-    loss = -np.bincount(lines.unit, weights=lines.quantity * pnl[lines.instrument], minlength=len(plan.units.names))
-    sound = -np.bincount(lines.unit, weights=lines.quantity * np.where(proxy, 0.0, pnl)[lines.instrument], minlength=len(plan.units.names))
+    loss = -sum_by(lines.unit, lines.quantity * pnl[lines.instrument], len(plan.units.names))
+    sound = -sum_by(lines.unit, lines.quantity * np.where(proxy, 0.0, pnl)[lines.instrument], len(plan.units.names))
     estimate = finish(outcome.tail, [plan.core.level])[plan.core.level]
     table = pd.DataFrame({"account_id": list(plan.units.names), "horizon_days": plan.horizons[h], "value_at_risk": estimate.value_at_risk[h],
                           "expected_shortfall": estimate.expected_shortfall[h], "realised_loss": loss, "realised_loss_without_proxy": sound})

@@ -63,7 +63,7 @@ def choose(name: str, precision: str = "mixed", threads: int = 0) -> Choice:
         if not runs:
             raise DeviceError(code, f"device {name} cannot run here: {text}")
         return Choice(chosen, precision, threads, ASKED)
-    reasons = []
+    reasons: list[str] = []
     for candidate in NAMES:
         chosen = module(candidate)
         runs, code, text = chosen.available()

@@ -59,3 +59,8 @@ class Option:
 
 
 Instrument = Spot | Future | Perpetual | Option
+
+
+def expiry_of(instrument: Instrument) -> datetime | None:
+    """When it ends; None for what has no end (spot, perpetual)."""
+    return instrument.expiry if isinstance(instrument, Future | Option) else None

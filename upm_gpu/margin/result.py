@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Future, Instrument, Perpetual, Spot
+from upm_gpu.domain.instrument import Future, Instrument, Perpetual, Spot, expiry_of
 from upm_gpu.errors import MarketDataError
 from upm_gpu.margin.requests import Charge, Measured, MeasureRequest
-from upm_gpu.margin.units import Units
+from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compiled import Compiled
 
@@ -44,7 +44,7 @@ def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], hair
     price = {a: _price(a, market) for a in sorted(set(book.collateral.asset))}
     kept = np.array([1.0 if a in simulated or a == market.reporting_currency else 1.0 - haircut.get(a, default_haircut) for a in book.collateral.asset])
     worth = np.array([price[a] for a in book.collateral.asset])
-    collateral = np.bincount(book.collateral.account, weights=book.collateral.quantity * worth * kept if len(worth) else None, minlength=count)
+    collateral = sum_by(book.collateral.account, book.collateral.quantity * worth * kept, count)
     positions = book.positions
     gain_now, gain_entry, value = (np.zeros(len(book.instruments)) for _ in range(3))
     spot = np.zeros(len(book.instruments))
@@ -58,9 +58,8 @@ def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], hair
             value[n] = unit_value[instrument.instrument_id]
     i = positions.instrument
     unrealised = positions.entry_quantity * gain_now[i] + positions.entry_cost * gain_entry[i]
-    collateral = collateral + np.bincount(positions.account, weights=positions.quantity * spot[i], minlength=count)
-    return Equity(collateral, np.bincount(positions.account, weights=unrealised, minlength=count),
-                  np.bincount(positions.account, weights=positions.quantity * value[i], minlength=count))
+    collateral = collateral + sum_by(positions.account, positions.quantity * spot[i], count)
+    return Equity(collateral, sum_by(positions.account, unrealised, count), sum_by(positions.account, positions.quantity * value[i], count))
 
 
 def _price(asset: str, market: MarketSnapshot) -> float:
@@ -79,7 +78,7 @@ def _gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tup
     """
     rate = market.spots.get(instrument.quote_currency, 1.0)
     spot = market.spots[instrument.underlying]
-    price = market.forwards.get((instrument.underlying, getattr(instrument, "expiry", None)), spot / rate)
+    price = market.forwards.get((instrument.underlying, expiry_of(instrument)), spot / rate)
     if instrument.settlement == "linear":
         return price * rate, -rate
     return -spot / price, spot
@@ -114,10 +113,10 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
     count = len(book.accounts)
 
     def to_accounts(per_unit: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(share_account, weights=shares * per_unit[share_unit], minlength=count)
+        return sum_by(share_account, shares * per_unit[share_unit], count)
 
     def root_of_squares(per_unit: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.sqrt(np.bincount(share_account, weights=(shares * per_unit[share_unit]) ** 2, minlength=count))
+        return np.sqrt(sum_by(share_account, (shares * per_unit[share_unit]) ** 2, count))
 
     measure = measured.measures[core]
     per_unit = {c.name: c.amount for c in charges}
@@ -131,7 +130,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
     maintenance = maintenance_ratio * initial
     total = equity.total
     error = root_of_squares(measure.expected_shortfall_standard_error)
-    unreliable = np.bincount(share_account, weights=(~measure.reliable[share_unit]).astype(float), minlength=count) > 0
+    unreliable = sum_by(share_account, (~measure.reliable[share_unit]).astype(float), count) > 0.0
     status = np.where(total >= initial, OK, np.where(total >= maintenance, CALL, LIQUIDATION))
     ratio = np.divide(total, maintenance, out=np.full(count, np.nan), where=maintenance > 0.0)
     return pd.DataFrame({
@@ -159,9 +158,9 @@ def account_shares(units: Units, line_contribution: NDArray[np.float64]) -> tupl
     """
     lines = units.lines
     pairs, inverse = np.unique(np.stack([lines.unit, lines.account]), axis=1, return_inverse=True)
-    amount = np.bincount(inverse.ravel(), weights=line_contribution, minlength=pairs.shape[1])
+    amount = sum_by(inverse.ravel(), line_contribution, pairs.shape[1])
     members = np.bincount(pairs[0], minlength=len(units.names))
-    total = np.bincount(pairs[0], weights=amount, minlength=len(units.names))
+    total = sum_by(pairs[0], amount, len(units.names))
     alone = members[pairs[0]] == 1
     safe = np.where(total[pairs[0]] == 0.0, 1.0, total[pairs[0]])
     share = np.where(alone, 1.0, np.where(total[pairs[0]] == 0.0, 1.0 / np.maximum(members[pairs[0]], 1), amount / safe))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
+from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compiled import Compiled, Rows
 
@@ -123,11 +123,16 @@ def build_rows(units: Units, compiled: Compiled) -> tuple[Rows, NDArray[np.int64
     return Rows(first, column[order][starts].astype(np.int32), quantity), entry
 
 
+def sum_by(group: NDArray[np.integer], amount: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(count,) sums in line order of `amount` (L) by `group` (L); zeros where there is no line."""
+    return np.bincount(group, weights=amount, minlength=count).astype(np.float64, copy=False)
+
+
 def gross_notional(units: Units, instruments: Sequence[Instrument], market: MarketSnapshot) -> NDArray[np.float64]:
     """(U,) sum of |quantity| x level of the underlying, reporting currency (inverse futures: |quantity| itself)."""
     level = np.array([_level(i, market) for i in instruments])
     weights = np.abs(units.lines.quantity) * level[units.lines.instrument] if len(instruments) else np.zeros(0)
-    return np.bincount(units.lines.unit, weights=weights, minlength=len(units.names))
+    return sum_by(units.lines.unit, weights, len(units.names))
 
 
 def _level(instrument: Instrument, market: MarketSnapshot) -> float:
@@ -136,5 +141,5 @@ def _level(instrument: Instrument, market: MarketSnapshot) -> float:
         return rate
     if isinstance(instrument, Option | Spot):
         return market.spots[instrument.underlying]
-    price = market.forwards.get((instrument.underlying, getattr(instrument, "expiry", None)))
+    price = market.forwards.get((instrument.underlying, expiry_of(instrument)))
     return price * rate if price is not None else market.spots[instrument.underlying]

@@ -32,17 +32,17 @@ def write_folder(chain: Chain, market: MarketSnapshot, out: Path, history: Path 
         written = [write_table(folder / f"{name}.csv", *tables[name]) for name in ("spots", "forwards", "implied_vols", "history")]
         written.append(write_table(book / "instruments.csv", INSTRUMENT_COLUMNS, instrument_rows(chain)))
         if chain.rejects:
-            rows = [(r.file, r.line, r.column, r.code, r.message, r.raw) for r in chain.rejects]
-            written.append(write_table(out / "rejects.csv", ("file", "line", "column", "code", "message", "raw"), rows))
+            aside = [(r.file, r.line, r.column, r.code, r.message, r.raw) for r in chain.rejects]
+            written.append(write_table(out / "rejects.csv", ("file", "line", "column", "code", "message", "raw"), aside))
         if quarantined:
-            rows = [(q["underlying"], text_time(q["expiry"]), q["strike"], q["option_type"], q["mark"], q["gap"]) for q in quarantined]
-            written.append(write_table(out / "quarantined.csv", ("underlying", "expiry", "strike", "option_type", "mark", "model_minus_mark"), rows))
+            gaps = [(q["underlying"], text_time(q["expiry"]), q["strike"], q["option_type"], q["mark"], q["gap"]) for q in quarantined]
+            written.append(write_table(out / "quarantined.csv", ("underlying", "expiry", "strike", "option_type", "mark", "model_minus_mark"), gaps))
     except OSError as error:
         raise MarketDataError("UPM-MD-108", f"{out}: cannot be written ({error.strerror}). Give another --out folder.") from None
     return written
 
 
-def market_tables(market: MarketSnapshot) -> dict[str, tuple[Sequence[str], list[Sequence[object]]]]:
+def market_tables(market: MarketSnapshot) -> dict[str, tuple[Sequence[str], Sequence[Sequence[object]]]]:
     """Header and rows of spots, forwards and implied_vols."""
     at = text_time(market.valuation_time)
     spots = [(a, market.spots[a], market.reporting_currency, at) for a in sorted(market.spots) if a != market.reporting_currency]

@@ -145,7 +145,8 @@ def _read_csv(source: str, text: str) -> Chain:
     rows = [(reader.line_num, row) for row in reader]
     at = _csv_time(source, rows)
     names = {"bid": "bid_price", "ask": "ask_price", "volume": "volume_24h", "index": "index_price", "forward": "underlying_name"}
-    options, rejects, seen = [], [], {}
+    options, rejects = [], []
+    seen: dict[str, int] = {}
     for line, row in rows:
         name = row["instrument_name"] or ""
         try:

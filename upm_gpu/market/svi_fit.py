@@ -10,6 +10,7 @@ both, instead of being pushed into the later one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ def fit_jointly(
         return np.concatenate(rows), np.concatenate(blocks)
 
     for penalty in PENALTIES:
-        memory = _Last(lambda x, penalty=penalty: residuals(x, penalty))
+        memory = _Last(partial(residuals, penalty=penalty))
         x = least_squares(memory.value, x, jac=memory.jacobian, method="lm", max_nfev=40, xtol=1e-6, ftol=1e-7).x
     return _unscale(x.reshape(-1, 5), unit)
 

@@ -13,7 +13,6 @@ related copulas", 2005). The copula matrix is the correlation given, not re-mapp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +25,7 @@ from upm_gpu.model.tables import check_degrees_of_freedom, evaluate_table, margi
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import FACTOR, MIXING, key_words, stream_word
 from upm_gpu.scenario.sets import SmoothTable, Walk
-from upm_gpu.scenario.spec import ScenarioSpec
-
-Law = Literal["gaussian", "student_t"]
-Measure = Literal["margin", "pricing", "historical"]
+from upm_gpu.scenario.spec import Law, Measure, ScenarioSpec
 
 MAX_LOG_MOVE = 1.5
 """house default of the truncation, for log-prices and for log-volatilities: a factor 4.5 in one base step"""

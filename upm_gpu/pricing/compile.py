@@ -97,8 +97,7 @@ class _Build:
     dynamics: Dynamics
     marks: MarkCheck
     linear_keys: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
-    options: dict[tuple, list[int]] = field(default_factory=dict)
-    futures: dict[tuple, list[int]] = field(default_factory=dict)
+    groups: dict[tuple, list[tuple[int, Future | Option]]] = field(default_factory=dict)
     equity: dict[int, float] = field(default_factory=dict)
 
     def add(self, n: int, instrument: Instrument) -> None:
@@ -112,7 +111,7 @@ class _Build:
             if instrument.exercise != "european":
                 raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise is not priced. Remove the instrument or its positions.")
             key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
-            self.options.setdefault(key, []).append(n)
+            self.groups.setdefault(key, []).append((n, instrument))
             if instrument.premium == "futures":
                 self.equity[n] = 0.0
             return
@@ -121,10 +120,10 @@ class _Build:
         self.equity[n] = 0.0
         if instrument.settlement == "linear":
             self.linear(n, instrument, price * self.currency(instrument), expiry_date)
-        elif expiry_date == NO_DATE:
-            self.linear(n, instrument, self.spot(instrument.underlying, instrument.instrument_id) / price, NO_DATE)
+        elif isinstance(instrument, Future) and expiry_date != NO_DATE:
+            self.groups.setdefault((instrument.underlying, instrument.expiry), []).append((n, instrument))
         else:
-            self.futures.setdefault((instrument.underlying, instrument.expiry), []).append(n)
+            self.linear(n, instrument, self.spot(instrument.underlying, instrument.instrument_id) / price, NO_DATE)
 
     def linear(self, n: int, instrument: Instrument, coefficient: float, date: int) -> None:
         key = (self.state_index[f"log_level[{instrument.underlying}]"], date)
@@ -157,13 +156,10 @@ class _Build:
         return rate
 
     def future_price(self, instrument: Future | Perpetual) -> float:
-        expiry = instrument.expiry if isinstance(instrument, Future) else None
-        price = self.market.forwards.get((instrument.underlying, expiry))
-        if price is not None:
-            return price
-        if expiry is None:
-            return self.spot(instrument.underlying, instrument.instrument_id) / self.currency(instrument)
-        return self.forward(instrument)
+        if isinstance(instrument, Future):
+            return self.forward(instrument)
+        price = self.market.forwards.get((instrument.underlying, None))
+        return price if price is not None else self.spot(instrument.underlying, instrument.instrument_id) / self.currency(instrument)
 
     def forward(self, instrument: Future | Option) -> float:
         """Forward of the expiry: quoted, else ln(F/S) linear in time between quoted expiries, flat carry rate outside."""
@@ -197,39 +193,32 @@ class _Build:
         for c, key in enumerate(linear):
             for n, k in self.linear_keys[key]:
                 column[n], coefficient[n] = c, k
-        groups = self.group_spans(len(linear), column)
-        terms = np.zeros((len(TERM_REALS), sum(len(m) for _, m in groups)))
-        base = []
-        for (family, members), first in zip(groups, np.cumsum([len(linear), *(len(m) for _, m in groups)]), strict=False):
-            reals = self.group_terms(family, members, instruments, terms[:, first - len(linear): first - len(linear) + len(members)])
-            base.append((family, int(first), len(members), instruments[members[0]], reals))
+        terms = np.zeros((len(TERM_REALS), sum(map(len, self.groups.values()))))
+        base, first = [], len(linear)
+        for group in self.groups.values():  # in the order of their first instrument; members keep instrument order
+            last = first + len(group)
+            column[[n for n, _ in group]] = np.arange(first, last)
+            reals = self.group_terms([i for _, i in group], terms[:, first - len(linear): last - len(linear)])
+            base.append((first, len(group), group[0][1], reals))
+            first = last
         equity = np.array([self.equity.get(n, np.nan) for n in range(len(instruments))])
         compiled = Compiled(
             instrument_ids=tuple(i.instrument_id for i in instruments), instrument_column=column, instrument_coefficient=coefficient,
             equity_value=equity, state_names=state_names, dates=dates, linear=len(linear), terms=terms,
-            programs=tuple(self.program(h, linear, base, len(dates)) for h in self.horizons))
+            programs=tuple(self.program(h, linear, base) for h in self.horizons))
         used = sorted({i.underlying for i in instruments if isinstance(i, Option)})
         return compiled, CompileReport(
             quarantined=tuple(self.marks.listed(self.market)), model_minus_mark=self.marks.summary(),
             surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces))
 
-    def group_spans(self, linear: int, column: np.ndarray) -> list[tuple[Family, list[int]]]:
-        """Groups in the order of their first instrument; members keep instrument order."""
-        found = [(Family.EUROPEAN, m) for m in self.options.values()] + [(Family.INVERSE_FUTURE, m) for m in self.futures.values()]
-        found.sort(key=lambda g: g[1][0])
-        following = linear
-        for _, members in found:
-            column[members] = np.arange(following, following + len(members))
-            following += len(members)
-        return found
-
-    def group_terms(self, family: Family, members: list[int], instruments: tuple[Instrument, ...], terms: np.ndarray) -> dict[str, float]:
-        """Group reals that do not depend on the horizon; fills `terms`."""
-        first = instruments[members[0]]
-        spot = self.spot(first.underlying, first.instrument_id)
-        if family == Family.INVERSE_FUTURE:
-            terms[TERM_REALS.index("strike")] = [self.future_price(instruments[n]) for n in members]
-            return {"spot0": spot, "forward0": self.future_price(first)}
+    def group_terms(self, members: list[Future | Option], terms: np.ndarray) -> dict[str, float]:
+        """Group reals that do not depend on the horizon; fills `terms` (TERM_REALS, members), all futures or all options."""
+        spot = self.spot(members[0].underlying, members[0].instrument_id)
+        options = [i for i in members if isinstance(i, Option)]
+        if not options:
+            terms[TERM_REALS.index("strike")] = [self.forward(i) for i in members]
+            return {"spot0": spot, "forward0": self.forward(members[0])}
+        first = options[0]
         days = days_between(self.market.valuation_time, first.expiry)
         if days <= 0.0:
             self.expiry_date(first)
@@ -241,8 +230,8 @@ class _Build:
 
         forward, smile = self.forward(first), slice_at(surface, first.expiry)
         years = days / 365.0
-        strike = np.array([instruments[n].strike for n in members])
-        sign = np.array([1.0 if instruments[n].option_type == "call" else -1.0 for n in members])
+        strike = np.array([i.strike for i in options])
+        sign = np.array([1.0 if i.option_type == "call" else -1.0 for i in options])
         k = np.log(strike / forward)
         fitted = np.sqrt(svi_total_variance(k, smile.a, smile.b, smile.rho, smile.m, smile.s) / years)
         quoted = self.quoted(first, strike)
@@ -261,27 +250,29 @@ class _Build:
         found = {float(quotes.strike[q]): float(quotes.implied_volatility[q]) for q in same}
         return np.array([found.get(float(k), np.nan) for k in strike])
 
-    def program(self, horizon: float, linear: list[tuple[int, int]], base: list, dates: int) -> Program:
+    def program(self, horizon: float, linear: list[tuple[int, int]], base: list[tuple[int, int, Future | Option, dict[str, float]]]) -> Program:
         at = self.date_index[float(horizon)]
         days = sorted(self.date_index)
         read = [at if settle == NO_DATE or days[settle] > horizon else settle for _, settle in linear]
         integers = np.full((len(base), len(GROUP_INTEGERS)), -1, np.int32)
         reals = np.zeros((len(base), len(GROUP_REALS)))
-        for g, (family, first, count, instrument, constants) in enumerate(base):
+        for g, (first, count, instrument, constants) in enumerate(base):
             expiry = self.expiry_date(instrument)
             settled = expiry != NO_DATE and days[expiry] <= horizon
             values = {k: v for k, v in constants.items() if k in GROUP_REALS}
-            names = {"family": family, "first": first, "count": count, "date": at, "settle_date": -1,
+            names = {"first": first, "count": count, "date": at, "settle_date": -1,
                      "level_state": self.state_index[f"log_level[{instrument.underlying}]"],
                      "forward_state": self.state_index[f"log_level[{instrument.underlying}]"],
                      "inverse": int(instrument.settlement == "inverse"),
                      "sticky_moneyness": int(self.dynamics.sticky_moneyness), "additive_volatility": int(self.dynamics.additive)}
-            if family == Family.INVERSE_FUTURE:
+            if isinstance(instrument, Future):
+                names["family"] = Family.INVERSE_FUTURE
                 names["settle_date"] = expiry if settled else at
                 names["volatility_state"] = names["level_state"]
                 values["forward0"] = constants["spot0"] if settled else constants["forward0"]
                 values["expiry_years"] = 1.0
             else:
+                names["family"] = Family.EUROPEAN
                 names["volatility_state"] = self.state_index[f"volatility_shift[{instrument.underlying}]"]
                 currency, end = instrument.quote_currency, constants["expiry_days"]
                 paid_now = instrument.settlement == "inverse" or instrument.premium == "futures"

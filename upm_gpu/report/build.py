@@ -14,7 +14,7 @@ from pathlib import Path
 
 from upm_gpu.errors import CapacityError, UsageError
 from upm_gpu.report import accounts, comparisons, figures, quality, words
-from upm_gpu.report.read import Columns, length, read_json, read_manifest, read_rows, read_table, where
+from upm_gpu.report.read import Columns, length, read_json, read_manifest, read_rows, read_table, select
 from upm_gpu.run.durable import write_file
 
 LIMIT = 9_500_000
@@ -83,7 +83,7 @@ def report_data(run_path: Path, manifest: dict, rows: int) -> tuple[dict, dict]:
     views = [view("", margin, figures.house_contributions(contributions) if contributions else {})] if length(margin) else []
     for account in shown:
         found = figures.account_contributions(contributions, account) if contributions else {}
-        views.append(view(account, where(margin, account_id=account), found))
+        views.append(view(account, select(margin, account_id=account), found))
     quality_json = read_json(folder / "quality.json") or {}
     rejects = read_rows(run_path / "rejects.csv")
     came = comparisons.realised(read_table(folder / "realised.parquet"), margin, rows, level, decimals)
@@ -110,8 +110,8 @@ def _printed(manifest: dict, total: accounts.Totals, level: float | None, days: 
     """What the template prints itself: verdict, warnings, tables of the data quality, reproducibility."""
     first, rest = quality.reproduction(manifest)
     age = found.get("age_minutes", manifest.get("age_minutes"))
-    counts = manifest.get("counts") if isinstance(manifest.get("counts"), dict) else {}
-    count = len(rejects) if rejects is not None else int(counts.get("rejects", 0))
+    counts = manifest.get("counts")
+    count = len(rejects) if rejects is not None else int(counts.get("rejects", 0)) if isinstance(counts, dict) else 0
     return {
         "total": total,
         "currency": currency(manifest),

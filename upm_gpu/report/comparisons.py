@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.report.accounts import rounded
-from upm_gpu.report.read import Columns, length, where
+from upm_gpu.report.read import Columns, length, select
 from upm_gpu.report.words import horizon
 
 
@@ -22,7 +22,7 @@ def stress(table: Columns | None, margin: Columns, shown: list[str], decimals: i
     initial = dict(zip(margin["account_id"].tolist(), margin["initial_margin"].tolist(), strict=True))
     lines = []
     for name in dict.fromkeys(table[label].tolist()):
-        rows = where(table, **{label: name})
+        rows = select(table, **{label: name})
         pnl = dict(zip(rows["account_id"].tolist(), rows["pnl"].tolist(), strict=True))
         accounts = {account: value for account, value in pnl.items() if account != ""}
         house = pnl.get("", sum(accounts.values()) if complete else np.nan)
@@ -48,7 +48,7 @@ def realised(table: Columns | None, margin: Columns, rows: int, level: float | N
     if table is None or length(table) == 0:
         return None
     days = float(np.min(table["horizon_days"]))
-    matching = where(table, horizon_days=days)
+    matching = select(table, horizon_days=days)
     accounts = _accounts(matching)
     order = np.argsort(-np.nan_to_num(accounts["expected_shortfall"]), kind="stable")[:rows]
     without = accounts.get("realised_loss_without_proxy")

@@ -116,8 +116,9 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
         console.print(Text("Greeks", style="bold"))
         for line in explanation["greeks"]:
             console.print(Text("  ").append(text(line["instrument_id"])))
-            for name in ("quantity", "delta", "gamma", "vega", "theta"):
-                console.print(f"    {name:<9}{'' if line[name] is None else format(line[name], ',.4g'):>12}")
+            for name, value in line.items():
+                if name not in ("underlying", "instrument_id"):
+                    console.print(f"    {name:<9}{'' if value is None else format(value, ',.4g'):>12}")
     elif explanation["greeks"]:
         heads = list(explanation["greeks"][0])
         greeks = table("Greeks", heads, {name for name in heads if name not in ("underlying", "instrument_id")})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from upm_gpu.report.accounts import charge_names, charge_title, core_margin, rounded
-from upm_gpu.report.read import Columns, length, where
+from upm_gpu.report.read import Columns, length, select, where
 from upm_gpu.report.words import factor_moves, is_state
 
 CONTRIBUTORS = 12
@@ -41,8 +41,8 @@ def house_contributions(contributions: Columns) -> dict[str, float]:
 
 
 def account_contributions(contributions: Columns, account_id: str) -> dict[str, float]:
-    own = where(contributions, account_id=account_id)
-    return house_contributions(own) if own else {}
+    """`house_contributions` of one account."""
+    return house_contributions(select(contributions, account_id=account_id))
 
 
 def contributors(found: dict[str, float], decimals: int) -> dict:
@@ -67,9 +67,11 @@ def _position(name: str) -> str:
 def distributions(histograms: Columns | None, tails: Columns | None, account_id: str, decimals: int) -> list[dict]:
     """Per horizon: the edges and counts of the P&L histogram and the tail measures at every level."""
     own, measures = where(histograms, account_id=account_id), where(tails, account_id=account_id)
+    if own is None:
+        return []
     found = []
-    for days in [] if own is None else np.unique(own["horizon_days"]).tolist():
-        bins = where(own, horizon_days=days)
+    for days in np.unique(own["horizon_days"]).tolist():
+        bins = select(own, horizon_days=days)
         order = np.argsort(bins["bin_left"], kind="stable")
         edges = np.append(bins["bin_left"][order], bins["bin_right"][order][-1])
         width = float(np.min(np.diff(edges))) if len(edges) > 1 else 0.0
@@ -115,9 +117,11 @@ def worst_scenarios(worst: Columns | None, account_id: str, decimals: int, count
 def heat_maps(heatmap: Columns | None, account_id: str, decimals: int) -> list[dict]:
     """Per underlying: price moves, volatility moves (fractions) and the P&L over them, rows by volatility."""
     own = where(heatmap, account_id=account_id)
+    if own is None:
+        return []
     found = []
-    for underlying in [] if own is None else sorted(set(own["underlying"])):
-        cells = where(own, underlying=underlying)
+    for underlying in sorted(set(own["underlying"])):
+        cells = select(own, underlying=underlying)
         prices, price = np.unique(cells["price_move"], return_inverse=True)
         moves, move = np.unique(cells["volatility_move"], return_inverse=True)
         grid = np.full((len(moves), len(prices)), np.nan)
@@ -133,10 +137,10 @@ def greeks(table: Columns | None, account_id: str) -> list[dict]:
     if own is None:
         return []
     if "instrument_id" in own and np.any(own["instrument_id"] == ""):
-        own = where(own, instrument_id="")
+        own = select(own, instrument_id="")
     found = []
     for underlying in sorted(set(own["underlying"])):
-        rows = where(own, underlying=underlying)
+        rows = select(own, underlying=underlying)
         found.append({"underlying": str(underlying)} | {
             name: float(f"{np.nansum(rows[name]):.4g}") for name in ("delta", "gamma", "vega", "theta") if name in rows})
     return found
@@ -147,9 +151,9 @@ def margin_measure(manifest: dict, margin: Columns, tails: Columns | None) -> tu
 
     As the manifest says (`level`, `margin_horizon_days`), else the pair whose ES equals the margin table's for most accounts.
     """
-    said = manifest.get("level"), manifest.get("margin_horizon_days")
-    if all(isinstance(value, int | float) for value in said):
-        return float(said[0]), float(said[1])
+    level, days = manifest.get("level"), manifest.get("margin_horizon_days")
+    if isinstance(level, int | float) and isinstance(days, int | float):
+        return float(level), float(days)
     if tails is None:
         return None, None
     wanted = dict(zip(margin["account_id"].tolist(), margin["expected_shortfall"].tolist(), strict=True))

@@ -9,11 +9,15 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.errors import InputError, IntegrityError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT = 1
 """the run folder layout this reader knows (`manifest.json`, key `format`)"""
@@ -31,7 +35,7 @@ def read_manifest(run_path: Path) -> dict:
         raise InputError("UPM-RN-041", f"{path} is missing, so {run_path} is not a finished run. Finish it with `upm resume {run_path}`.")
     manifest = read_json(path)
     found = manifest.get("format") if isinstance(manifest, dict) else None
-    if found != FORMAT:
+    if not isinstance(manifest, dict) or found != FORMAT:
         raise InputError("UPM-RN-042", f"{path} has format {found!r}; this version reads format {FORMAT}. Use the version that wrote it.")
     return manifest
 
@@ -72,20 +76,24 @@ def read_rows(path: Path) -> list[dict[str, str]] | None:
 
 
 def where(columns: Columns | None, **equal: object) -> Columns | None:
-    """The rows in which every named column has the given value; None where there is no such row."""
-    if columns is None:
-        return None
+    """`select`, with None where there are no columns or no such row."""
+    found = {} if columns is None else select(columns, **equal)
+    return found if length(found) else None
+
+
+def select(columns: Columns, **equal: object) -> Columns:
+    """The rows, maybe none, in which every named column has the given value."""
     keep = np.ones(length(columns), dtype=bool)
     for name, value in equal.items():
         keep &= columns[name] == value
-    return {name: values[keep] for name, values in columns.items()} if keep.any() else None
+    return {name: values[keep] for name, values in columns.items()}
 
 
 def length(columns: Columns) -> int:
     return len(next(iter(columns.values()))) if columns else 0
 
 
-def _column(chunks: object) -> NDArray:
+def _column(chunks: pa.ChunkedArray) -> NDArray:
     import pyarrow as pa
 
     kind = chunks.type

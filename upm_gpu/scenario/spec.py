@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+Law = Literal["gaussian", "student_t"]
+Measure = Literal["margin", "pricing", "historical"]
 
 
 @dataclass(frozen=True)
@@ -19,14 +23,14 @@ class ScenarioSpec:
     stream: int = 0
     horizons: tuple[float, ...] = (2.0,)
     steps: int = 1
-    measure: str = "margin"
+    measure: Measure = "margin"
     model: str = "gbm"
     parameters: str = ""
     """path of a calibrated parameter file; "" calibrates from the market's history"""
     base_step_days: float = 1.0
-    copula: str = "student_t"
+    copula: Law = "student_t"
     copula_degrees_of_freedom: float = 4.0
-    marginal: str = "student_t"
+    marginal: Law = "student_t"
     degrees_of_freedom: float = 4.0
     max_log_move_price: float = 1.5
     max_log_move_volatility: float = 1.5

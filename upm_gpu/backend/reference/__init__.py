@@ -110,7 +110,7 @@ def _states(scenarios: ScenarioSet, first: int, last: int) -> tuple[NDArray[np.f
 
 def _unit_pnl(prepared: Prepared, drawn: NDArray[np.float64], horizon: int) -> NDArray:
     compiled, program = prepared.compiled, prepared.compiled.programs[horizon]
-    pnl = np.empty((compiled.columns, drawn.shape[2]), prepared.stored)
+    pnl: NDArray = np.empty((compiled.columns, drawn.shape[2]), prepared.stored)
     with np.errstate(over="ignore", invalid="ignore"):
         for column, (state, date) in enumerate(zip(program.linear_state, program.linear_date, strict=True)):
             pnl[column] = np.exp(drawn[date, state]) - 1.0
