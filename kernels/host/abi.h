@@ -101,7 +101,7 @@ int32_t upm_attribution(const void* prepared, const UpmScenarios* set, int64_t f
                         const uint32_t* tail_scenario, const double* tail_weight, int64_t tail_length, int32_t threads, double* total, int64_t length);
 // European prices and Greeks: in (inputs, cases), out (outputs, cases), in the order of european.cuh.
 int32_t upm_european_values(int32_t isa, int64_t cases, const double* in, int64_t in_length, double* out, int64_t out_length, int32_t threads);
-// Worst `depth` of two ascending lists a slot, by (pnl, scenario).
+// Worst `depth` of two ascending lists a slot, by (pnl, scenario). The result may lie in the arrays of `a` (depth = depth_a).
 int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b, const uint32_t* scenario_b,
                         int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads);
 }

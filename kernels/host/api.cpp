@@ -151,9 +151,20 @@ UPM_EXPORT int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uin
                                    const uint32_t* scenario_b, int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads) {
   return guarded([&] {
     require(slots >= 0 && depth_a >= 0 && depth_b >= 0 && depth >= 0 && depth <= depth_a + depth_b && threads >= 1);
-    upm::for_each(threads, slots, 64, [&](int, int64_t i) {
-      upm::merge_slot(pnl_a + i * depth_a, scenario_a + i * depth_a, depth_a, pnl_b + i * depth_b, scenario_b + i * depth_b, depth_b, pnl + i * depth,
-                      scenario + i * depth, depth);
+    require(pnl != pnl_a || (scenario == scenario_a && depth == depth_a));
+    std::vector<std::vector<double>> old_pnl(threads);
+    std::vector<std::vector<uint32_t>> old_scenario(threads);
+    upm::for_each(threads, slots, 64, [&](int thread, int64_t i) {
+      const double* first_pnl = pnl_a + i * depth_a;
+      const uint32_t* first_scenario = scenario_a + i * depth_a;
+      if (pnl == pnl_a) {
+        if (!depth_b || upm::Worse()({first_pnl[depth - 1], first_scenario[depth - 1]}, {pnl_b[i * depth_b], scenario_b[i * depth_b]})) return;
+        old_pnl[thread].assign(first_pnl, first_pnl + depth);
+        old_scenario[thread].assign(first_scenario, first_scenario + depth);
+        first_pnl = old_pnl[thread].data();
+        first_scenario = old_scenario[thread].data();
+      }
+      upm::merge_slot(first_pnl, first_scenario, depth_a, pnl_b + i * depth_b, scenario_b + i * depth_b, depth_b, pnl + i * depth, scenario + i * depth, depth);
     });
   });
 }

@@ -45,8 +45,7 @@ struct alignas(16) Slot {
 typedef void (*PushFunction)(Slots* slots, int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
 
 struct RowTask {
-  const int64_t* entry_begin;  // (rows,) entries of the row inside the column block
-  const int64_t* entry_end;    // (rows,)
+  const int64_t* entry_first;  // (rows + 1,) entries of the column block
   const int32_t* column;
   const double* quantity;
   int64_t row_begin, row_end;

@@ -26,14 +26,15 @@ void price(const Prepared& p, const UpmScenarios& set, const Scratch& s, int64_t
 void price_and_sum(const Prepared& p, const UpmScenarios& set, Scratch& s, int64_t horizon, RowTask task) {
   int64_t not_finite = 0;
   Laps laps(s.nanoseconds);
-  for (int64_t b = 0; b < p.blocks; ++b) {
-    price(p, set, s, horizon, p.block_first[b], p.block_first[b + 1], s.unit.get(), p.book.store_float32 ? ROUNDED_DOUBLE : AS_DOUBLE, TILE, TILE);
+  for (const Prepared::Block& block : p.blocks) {
+    price(p, set, s, horizon, block.first, block.last, s.unit.get(), p.book.store_float32 ? ROUNDED_DOUBLE : AS_DOUBLE, TILE, TILE);
     laps.lap(PRICE);
-    task.entry_begin = p.split[b].data();
-    task.entry_end = p.split[b + 1].data();
-    task.column_offset = p.block_first[b];
-    task.resume = b > 0;
-    task.last = b + 1 == p.blocks;
+    task.entry_first = block.entry_first.data();
+    task.column = block.column;
+    task.quantity = block.quantity;
+    task.column_offset = block.first;
+    task.resume = &block != &p.blocks.front();
+    task.last = &block == &p.blocks.back();
     p.tile->rows(&task);
     laps.lap(AGGREGATE);
     not_finite += task.not_finite;
@@ -44,13 +45,11 @@ void price_and_sum(const Prepared& p, const UpmScenarios& set, Scratch& s, int64
 
 RowTask row_task(const Prepared& p, Scratch& s, int live) {
   RowTask t{};
-  t.column = p.book.row_column;
-  t.quantity = p.book.row_quantity;
   t.row_begin = 0;
   t.row_end = p.book.rows;
   t.unit = s.unit.get();
   t.live = live;
-  t.sum = p.blocks > 1 ? s.sum.get() : nullptr;
+  t.sum = p.blocks.size() > 1 ? s.sum.get() : nullptr;
   return t;
 }
 
@@ -208,11 +207,13 @@ void attribution(const Prepared& p, const UpmScenarios& set, Range range, int64_
   }
 }
 
-// Measured on one core: 5 ns a price, 0.08 ns an entry, 4 ns a normal, 0.2 ns a correlation term.
+// Measured on one core: 6 ns a price, 0.09 ns an entry (0.15 where sums are carried from block to block), 4 ns a normal,
+// 0.05 ns a term of the correlation, 4 ns a row.
 double cost(const Prepared& p, const UpmScenarios& set) {
   double states = 1.0 * set.states * set.dates;
-  if (set.kind) states = 4.0 * set.states * (set.terms + set.legs) + 0.2 * set.legs * set.states * set.states;
-  return (states + p.book.horizons * (5.0 * p.book.columns + 0.08 * p.book.entries + 1.0 * p.book.rows)) * isas()[p.isa].cost;
+  if (set.kind) states = 4.0 * set.states * set.terms + 0.05 * set.legs * set.states * set.states;
+  const double entry = p.blocks.size() > 1 ? 0.15 : 0.09;
+  return (states + p.book.horizons * (6.0 * p.book.columns + entry * p.book.entries + 4.0 * p.book.rows)) * isas()[p.isa].cost;
 }
 
 }  // namespace upm

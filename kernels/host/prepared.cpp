@@ -80,22 +80,34 @@ Prepared::Prepared(const UpmBook& source, int isa_, int64_t block_columns) : boo
   tile->value0(&book, value0.data());
 
   const int64_t width = block_columns > 0 ? block_columns : columns_in_cache();
-  blocks = std::max<int64_t>(1, (book.columns + width - 1) / width);
-  const int64_t even = (book.columns + blocks - 1) / blocks;
-  for (int64_t b = 0; b <= blocks; ++b) {
-    block_first.push_back(std::min(book.columns, b * even));
-    split.emplace_back(book.rows);
+  const int64_t count = std::max<int64_t>(1, (book.columns + width - 1) / width);
+  const int64_t even = (book.columns + count - 1) / count;
+  blocks.resize(count);
+  for (int64_t b = 0; b < count; ++b) {
+    Block& block = blocks[b];
+    block.first = std::min(book.columns, b * even);
+    block.last = std::min(book.columns, block.first + even);
+    block.column = book.row_column;
+    block.quantity = book.row_quantity;
+    block.entry_first.assign(book.row_first, book.row_first + book.rows + 1);
+    if (count == 1) return;
     for (int64_t r = 0; r < book.rows; ++r) {
-      const int32_t* begin = book.row_column + book.row_first[r];
+      block.entry_first[r] = static_cast<int64_t>(block.own_column.size());
       const int32_t* end = book.row_column + book.row_first[r + 1];
-      split[b][r] = (b == blocks ? end : std::lower_bound(begin, end, static_cast<int32_t>(block_first[b]))) - book.row_column;
+      for (const int32_t* c = std::lower_bound(book.row_column + book.row_first[r], end, static_cast<int32_t>(block.first)); c < end && *c < block.last; ++c) {
+        block.own_column.push_back(*c);
+        block.own_quantity.push_back(book.row_quantity[c - book.row_column]);
+      }
     }
+    block.entry_first[book.rows] = static_cast<int64_t>(block.own_column.size());
+    block.column = block.own_column.data();
+    block.quantity = block.own_quantity.data();
   }
 }
 
 int64_t Prepared::widest_block() const {
   int64_t width = 0;
-  for (int64_t b = 0; b < blocks; ++b) width = std::max(width, block_first[b + 1] - block_first[b]);
+  for (const Block& b : blocks) width = std::max(width, b.last - b.first);
   return width;
 }
 
@@ -114,7 +126,7 @@ Scratch::Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool su
     : states(aligned<double>(set.dates * set.states * TILE)),
       walk(aligned<double>(set.kind ? 3 * set.states * TILE : 0)),
       unit(aligned<double>(units ? p.widest_block() * TILE : 0)),
-      sum(aligned<double>(sums && p.blocks > 1 ? p.book.rows * TILE : 0)),
+      sum(aligned<double>(sums && p.blocks.size() > 1 ? p.book.rows * TILE : 0)),
       clipped(set.states, 0) {}
 
 void Scratch::draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live) {

@@ -35,10 +35,17 @@ struct Prepared {
   int isa;
   const TileFunctions* tile;
   std::vector<double> value0;
-  // Columns are priced and summed in blocks that fit the L2 cache; entries of row r in block b: [split[b][r], split[b + 1][r]).
-  int64_t blocks;
-  std::vector<int64_t> block_first;         // (blocks + 1,)
-  std::vector<std::vector<int64_t>> split;  // (blocks + 1)(rows,)
+  // Columns are priced and summed in blocks that fit the L2 cache. Several blocks have their own copies of the entries: read in
+  // the order of the book they would be short pieces far apart.
+  struct Block {
+    int64_t first, last;                // columns
+    std::vector<int64_t> entry_first;   // (rows + 1,)
+    std::vector<int32_t> own_column;
+    std::vector<double> own_quantity;
+    const int32_t* column;
+    const double* quantity;
+  };
+  std::vector<Block> blocks;
 
   mutable Spare spare;
   mutable std::array<int64_t, PHASES> nanoseconds{};  // by phase, summed over threads

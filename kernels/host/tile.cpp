@@ -12,6 +12,8 @@
 #include "families.cuh"
 #include "walk.cuh"
 
+// Loops marked `vectorised` are the ones that carry the time; tests/parity/test_vectorised.py reads the compiler's report.
+
 namespace UPM_ISA {
 namespace {
 
@@ -21,17 +23,34 @@ constexpr int T = TILE;
 
 // ---- states ----------------------------------------------------------------------------------------------------
 
-// z = L n, four factors x four vectors of scenarios at a time: k ascending, multiply then add from 0.
+constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
+typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
+
+// Rows [row, row + ROWS) of z = L n for four vectors of scenarios: k ascending, multiply then add from 0. The rows share the
+// loads of n; the last ones have a term more each.
+template <int ROWS>
+inline __attribute__((always_inline)) void correlate_rows(int64_t states, int64_t row, const double* cholesky, const double* normal, double* z) {
+  Vector a[ROWS][4] = {};
+  const double* l = cholesky + row * states;
+  for (int64_t k = 0; k <= row; ++k) {
+    const Vector* n = (const Vector*)(normal + k * T);
+#pragma GCC unroll 2
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) a[i][v] += l[i * states + k] * n[v];
+  }
+  for (int i = 1; i < ROWS; ++i)
+    for (int k = 1; k <= i; ++k)
+      for (int v = 0; v < 4; ++v) a[i][v] += l[i * states + row + k] * ((const Vector*)(normal + (row + k) * T))[v];
+  for (int i = 0; i < ROWS; ++i)
+    for (int v = 0; v < 4; ++v) ((Vector*)(z + (row + i) * T))[v] = a[i][v];
+}
+
 void correlate(int64_t states, const double* cholesky, const double* normal, double* z) {
-  for (int64_t row = 0; row < states; ++row) {
-    const double* l = cholesky + row * states;
-    double* out = z + row * T;
-    for (int s = 0; s < T; ++s) out[s] = 0.0;
-    for (int64_t k = 0; k <= row; ++k) {
-      const double w = l[k];
-      const double* n = normal + k * T;
-      for (int s = 0; s < T; ++s) out[s] += w * n[s];
-    }
+  for (int part = 0; part < T; part += 4 * W) {
+    int64_t row = 0;
+    for (; row + 2 <= states; row += 2) correlate_rows<2>(states, row, cholesky, normal + part, z + part);
+    if (row < states) correlate_rows<1>(states, row, cholesky, normal + part, z + part);
   }
 }
 
@@ -45,9 +64,9 @@ void draw_leg(const UpmScenarios* set, uint32_t first, int64_t leg, double* norm
       const uint64_t seed = set->seed;
       const uint32_t factor = (uint32_t)k;
       if (term == begin)
-        for (int s = 0; s < T; ++s) out[s] = weight * walk_normal(seed, first + (uint32_t)s, factor, step, stream);
+        for (int s = 0; s < T; ++s) out[s] = weight * walk_normal(seed, first + (uint32_t)s, factor, step, stream);  // vectorised
       else
-        for (int s = 0; s < T; ++s) out[s] += weight * walk_normal(seed, first + (uint32_t)s, factor, step, stream);
+        for (int s = 0; s < T; ++s) out[s] += weight * walk_normal(seed, first + (uint32_t)s, factor, step, stream);  // vectorised
     }
   }
 }
@@ -58,7 +77,7 @@ void stretch_leg(const UpmScenarios* set, uint32_t first, int64_t leg, double* z
   const uint32_t step = set->leg_step[leg], stream = (uint32_t)set->mixing_stream;
   const uint64_t seed = set->seed;
   const int cells = (int)m.cells;
-  for (int s = 0; s < T; ++s) factor[s] = walk_stretch(walk_normal(seed, first + (uint32_t)s, 0u, step, stream), m.low, m.inverse_width, cells, m.coefficients);
+  for (int s = 0; s < T; ++s) factor[s] = walk_stretch(walk_normal(seed, first + (uint32_t)s, 0u, step, stream), m.low, m.inverse_width, cells, m.coefficients);  // vectorised
   for (int64_t k = 0; k < set->states; ++k)
     for (int s = 0; s < T; ++s) z[k * T + s] *= factor[s];
 }
@@ -71,13 +90,14 @@ void move_leg(const UpmScenarios* set, int64_t leg, int live, double* z, int64_t
     if (set->marginal[k] >= 0) {
       const UpmTable m = set->tables[set->marginal[k]];
       const int cells = (int)m.cells;
-      for (int s = 0; s < T; ++s) y[s] = odd_smooth_table(y[s], m.low, m.inverse_width, cells, m.coefficients);
+#pragma GCC ivdep  // the coefficients are not written
+      for (int s = 0; s < T; ++s) y[s] = odd_smooth_table(y[s], m.low, m.inverse_width, cells, m.coefficients);  // vectorised
     }
     const double scale = set->scale[k], cap = set->max_log_move[k];
     int64_t met = 0;
     for (int s = 0; s < live; ++s) met += walk_clipped(y[s], scale, cap);
     clipped[k] += met;
-    for (int s = 0; s < T; ++s) y[s] = walk_move(y[s], scale, cap, root);
+    for (int s = 0; s < T; ++s) y[s] = walk_move(y[s], scale, cap, root);  // vectorised
   }
 }
 
@@ -172,7 +192,7 @@ void price_european_columns(const Columns& c) {
   alignas(64) double forward[T], log_change[T], times[T], plus[T], unit[T], value[T];
   const GroupIntegers g = *c.integers;
   const GroupReals r = *c.reals;
-  for (int s = 0; s < T; ++s) {
+  for (int s = 0; s < T; ++s) {  // vectorised
     const European x = european_share(g, r, states_at(c, s));
     forward[s] = x.forward, log_change[s] = x.log_change, times[s] = x.times, plus[s] = x.plus, unit[s] = x.unit;
   }
@@ -188,7 +208,7 @@ void price_european_columns(const Columns& c) {
     const Terms next = terms_of(c.task->book, option + 1 < end_option ? option + 1 : option);
     const double* now = volatility[(option - first_option) & 1];
     double* later = volatility[(option - first_option + 1) & 1];
-    for (int s = 0; s < T; ++s) {
+    for (int s = 0; s < T; ++s) {  // vectorised
       const European x = shared(s);
       later[s] = european_volatility(r, x, next, STICKY);
       value[s] = european_value_at(now[s], x, t, root_years, r.discount);
@@ -213,8 +233,8 @@ void price_european(const Columns& c) { c.integers->sticky_moneyness ? price_eur
       write(c.task, column, value, c.task->value0[option]);                                                \
     }                                                                                                      \
   }
-UPM_CHEAP_FAMILY(settled_option)
-UPM_CHEAP_FAMILY(inverse_future)
+UPM_CHEAP_FAMILY(settled_option)  // vectorised
+UPM_CHEAP_FAMILY(inverse_future)  // vectorised
 #undef UPM_CHEAP_FAMILY
 
 void unit(const UnitTask* task) {
@@ -229,7 +249,7 @@ void unit(const UnitTask* task) {
   const int64_t linear_end = task->column_end < book->linear ? task->column_end : book->linear;
   for (int64_t column = task->column_begin; column < linear_end; ++column) {
     const double* x = task->states + (p->linear_date[column] * task->state_count + p->linear_state[column]) * T;
-    for (int s = 0; s < T; ++s) value[s] = upm::exp(x[s]);
+    for (int s = 0; s < T; ++s) value[s] = upm::exp(x[s]);  // vectorised
     write(task, column, value, 1.0);
   }
   for (int64_t i = 0; i < p->groups; ++i) {
@@ -248,9 +268,7 @@ void unit(const UnitTask* task) {
 
 // ---- rows ------------------------------------------------------------------------------------------------------
 
-constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
-constexpr int PART = 8 * W;              // scenarios with eight accumulators live
-typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
+constexpr int PART = 8 * W;  // scenarios with eight accumulators live
 // acc (T,) = (acc where `resume`, else 0) + sum over entries of quantity x unit, entries ascending, multiply then add.
 inline __attribute__((always_inline)) void add_entries(const int32_t* column, const double* quantity, int64_t count, const double* unit, double* acc, bool resume) {
   for (int part = 0; part < T; part += PART) {
@@ -342,8 +360,8 @@ void rows(RowTask* task) {
   for (int64_t row = task->row_begin; row < task->row_end; ++row) {
     double* acc = task->sum ? task->sum + row * T : local;
     if (task->slot && task->last) fetch_slot(task, row);
-    const int64_t begin = task->entry_begin[row];
-    add_entries(task->column + begin, task->quantity + begin, task->entry_end[row] - begin, unit, acc, task->resume);
+    const int64_t begin = task->entry_first[row];
+    add_entries(task->column + begin, task->quantity + begin, task->entry_first[row + 1] - begin, unit, acc, task->resume);
     if (task->last) finish_row(task, row, acc);
   }
 }

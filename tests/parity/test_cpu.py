@@ -74,6 +74,11 @@ def test_native_merge_is_the_plain_one(book: tuple[Compiled, Rows], walk: Walk) 
     assert_same(cpu.merge_tails(a, b), merge(a, b))
     assert_same(cpu.merge_tails(b, a), merge(b, a))
     assert_same(cpu.merge_tails(c, d), merge(c, d))
+    expected = merge(d, c), merge(b, a)
+    reused = cpu.merge_tails(d, c, reuse=True), cpu.merge_tails(b, a, reuse=True)
+    assert reused[0].pnl is d.pnl and reused[1].pnl is b.pnl
+    for got, plain in zip(reused, expected, strict=True):
+        assert_same(got, plain)
 
 
 def test_a_deep_tail_of_many_equal_losses_is_exact(book: tuple[Compiled, Rows]) -> None:

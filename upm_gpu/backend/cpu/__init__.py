@@ -210,11 +210,16 @@ def values(columns: dict[str, NDArray[np.float64]], threads: int = 0, *, isa: st
     return dict(zip(EUROPEAN_OUTPUTS, np.concatenate(parts, axis=1) if parts else np.zeros((len(EUROPEAN_OUTPUTS), 0)), strict=True))
 
 
-def merge_tails(a: TailState, b: TailState, threads: int = 0) -> TailState:
-    """`contract.merge` in native code: the state of two disjoint sets of scenarios."""
+def merge_tails(a: TailState, b: TailState, threads: int = 0, *, reuse: bool = False) -> TailState:
+    """`contract.merge` in native code: the state of two disjoint sets of scenarios.
+
+    With `reuse` the result lies in the arrays of `a`, which must not be read afterwards: at 10,000 rows the page faults of fresh
+    arrays cost more than merging.
+    """
     depth = max(a.pnl.shape[2], b.pnl.shape[2])
     shape = (*a.pnl.shape[:2], depth)
-    pnl, ids = np.empty(shape), np.empty(shape, np.uint32)
+    reuse = reuse and a.pnl.shape == shape and all(x.flags.c_contiguous and x.flags.writeable for x in (a.pnl, a.scenario))
+    pnl, ids = (a.pnl, a.scenario) if reuse else (np.empty(shape), np.empty(shape, np.uint32))
     check(load().upm_merge_tails(shape[0] * shape[1], np.ascontiguousarray(a.pnl), np.ascontiguousarray(a.scenario), a.pnl.shape[2], np.ascontiguousarray(b.pnl),
                                  np.ascontiguousarray(b.scenario), b.pnl.shape[2], pnl, ids, depth, threads or default_threads()), "merge")
     blocks = np.concatenate([a.blocks, b.blocks])
