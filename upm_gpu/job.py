@@ -27,15 +27,15 @@ class Finished:
 
 def shown_config(path: Path | None, overrides: dict[str, str]) -> str:
     """The whole configuration as TOML, defaults filled in."""
-    from upm_gpu.config import load_config, to_toml
+    from upm_gpu.config import find_file, load_config, to_toml
 
-    return to_toml(load_config(path, overrides))
+    return to_toml(load_config(path if path is None else find_file(path), overrides))
 
 
 def run(path: Path | None, overrides: dict[str, str], quiet: bool = False, fail_on: str | None = None) -> Finished:
     """`upm run`: validate, create the run folder with copies of its inputs, compute, write, report."""
     from upm_gpu.backend.select import choose
-    from upm_gpu.config import load_config, to_toml
+    from upm_gpu.config import find_file, load_config, to_toml
     from upm_gpu.inputs import gather
     from upm_gpu.run.folder import check_target, create_run
     from upm_gpu.run.manifest import identity
@@ -43,7 +43,7 @@ def run(path: Path | None, overrides: dict[str, str], quiet: bool = False, fail_
     if fail_on not in (None, "breach"):
         raise UsageError("UPM-CF-071", f'--fail-on "{fail_on}" is not known. Use breach.')
     started = time.perf_counter()
-    config = load_config(path, overrides)
+    config = load_config(path if path is None else find_file(path), overrides)
     check_target(config.output.path)
     choice = choose(config.compute.device, config.compute.precision, config.compute.threads)
     files = gather(config)
