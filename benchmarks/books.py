@@ -11,7 +11,7 @@ from benchmarks.shapes import EXPIRIES, Shape
 from upm_gpu.domain.book import Account, Book, Collateral, Positions
 from upm_gpu.domain.instrument import Option, Perpetual
 from upm_gpu.engine import Plan, make_plan
-from upm_gpu.margin.methodology import core_request, default_methodology
+from upm_gpu.margin.methodology import core_request, load_methodology
 from upm_gpu.market.snapshot import MarketSnapshot, Quotes
 from upm_gpu.model.gbm import GbmParameters
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -50,7 +50,7 @@ def plan_of(shape: Shape, seed: int = 1, sticky_moneyness: bool = False) -> Plan
     book = Book(tuple(instruments), tuple(Account(f"A{a:05d}") for a in range(shape.accounts)), ("",),
                 Positions(account, np.zeros(len(account), np.int32), np.concatenate(held).astype(np.int32), quantity, quantity, nothing, nothing),
                 Collateral(np.zeros(0, np.int32), (), np.zeros(0)))
-    methodology = default_methodology()
+    methodology = load_methodology()
     horizon = core_request(methodology).horizon
     states = tuple(f"{kind}[{u}]" for u in names for kind in ("log_level", "volatility_shift"))
     loadings = rng.normal(0.0, 1.0, (len(states), 8))

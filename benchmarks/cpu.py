@@ -157,10 +157,11 @@ def growth(threads: int, base: Shape) -> dict[str, Any]:
 def sample(repeat: int, threads: int) -> list[dict[str, Any]]:
     """The bundled sample through the engine; peers do not offer its law (t copula, settlements on the path, several dates)."""
     from upm_gpu.backend.select import choose
-    from upm_gpu.config import load_config, load_methodology, scenario_spec
+    from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.domain.reader import load_book
     from upm_gpu.engine import compute_outcome, in_memory, make_plan
     from upm_gpu.inputs import gather
+    from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
 
     config = load_config(HERE.parent / "configs" / "quickstart.toml", {})

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from upm_gpu.config import Methodology
 from upm_gpu.domain.reader import load_book
+from upm_gpu.margin.methodology import Methodology
 from upm_gpu.market.reader import load_market
 from upm_gpu.model.gbm import GbmParameters
 

@@ -20,10 +20,10 @@ _NAMES = {
     "load_market": "upm_gpu.market.reader",
     "margin_run": "upm_gpu.engine",
     "ScenarioSpec": "upm_gpu.scenario.spec",
-    "load_methodology": "upm_gpu.config",
+    "load_methodology": "upm_gpu.margin.methodology",
 }
 _ROOMS = ("rng", "risk")
-__all__ = ["ScenarioSpec", "load_book", "load_market", "load_methodology", "margin_run", "risk", "rng"]
+__all__ = ["ScenarioSpec", "account_pnl", "load_book", "load_market", "load_methodology", "margin_run", "risk", "rng"]
 
 
 def __getattr__(name: str) -> Any:

@@ -220,9 +220,9 @@ def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = N
     Raises InputError, MarketDataError (nothing computed), DeviceError, CapacityError. Same inputs, same bytes, for any chunk, threads
     or executor on one backend. Verified by tests/parity (backends), tests/known_answers (closed forms) and tests/end_to_end.
     """
-    from upm_gpu.margin.methodology import default_methodology
+    from upm_gpu.margin.methodology import load_methodology
 
-    plan = make_plan(book, market, spec or ScenarioSpec(), methodology or default_methodology(), model)
+    plan = make_plan(book, market, spec or ScenarioSpec(), methodology or load_methodology(), model)
     choice = choose(backend, precision, threads)
     return compute_outcome(plan, choice, chunk, in_memory(progress), executor).result
 

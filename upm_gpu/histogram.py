@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from upm_gpu.errors import DeviceError, InputError, IntegrityError
 
@@ -57,12 +58,33 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
             "scenarios": plan.scenarios.count, "backend": choice.name, "notes": notes, "units": units}
 
 
+def account_pnl(book: Any, market: Any, account_id: str, spec: Any = None, methodology: Any = None, backend: str = "auto",
+                precision: str = "mixed") -> NDArray[np.float64]:
+    """(S,) P&L of one account over the margin period, scenario by scenario, in the reporting currency, profit positive.
+
+    The arguments of `margin_run`; the sum over the units an account is margined in. Raises what `margin_run` raises, and InputError for
+    an unknown account.
+    """
+    from upm_gpu.backend.select import choose
+    from upm_gpu.engine import make_plan
+    from upm_gpu.exhibits import HISTOGRAM_RANGE, select_rows
+    from upm_gpu.margin.methodology import load_methodology
+    from upm_gpu.scenario.spec import ScenarioSpec
+
+    plan = make_plan(book, market, spec or ScenarioSpec(), methodology or load_methodology())
+    choice, h, count = choose(backend, precision), plan.horizon(plan.core.horizon), plan.scenarios.count
+    with choice.module.prepare(plan.compiled, select_rows(plan.rows, _units_of(plan, account_id)), choice.precision, choice.threads) as prepared:
+        parts = [choice.module.row_pnl(prepared, plan.scenarios, first, min(first + HISTOGRAM_RANGE, count), h) for first in range(0, count, HISTOGRAM_RANGE)]
+    return np.concatenate(parts, axis=1).sum(axis=0)
+
+
 def _plan(path: Path, manifest: dict[str, Any]) -> Any:
     """The plan of the run from `inputs/`, each file compared with its hash in the manifest."""
-    from upm_gpu.config import load_config, load_methodology, scenario_spec
+    from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.domain.reader import load_book
     from upm_gpu.engine import make_plan
     from upm_gpu.inputs import kept_inputs
+    from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
     from upm_gpu.run.durable import sha256_of
     from upm_gpu.run.folder import INPUTS

@@ -27,15 +27,15 @@ class Finished:
 
 def shown_config(path: Path | None, overrides: dict[str, str]) -> str:
     """The whole configuration as TOML, defaults filled in."""
-    from upm_gpu.config import find_file, load_config, to_toml
+    from upm_gpu.config import load_config, to_toml
 
-    return to_toml(load_config(path if path is None else find_file(path), overrides))
+    return to_toml(load_config(path, overrides))
 
 
 def run(path: Path | None, overrides: dict[str, str], quiet: bool = False, fail_on: str | None = None) -> Finished:
     """`upm run`: validate, create the run folder with copies of its inputs, compute, write, report."""
     from upm_gpu.backend.select import choose
-    from upm_gpu.config import find_file, load_config, to_toml
+    from upm_gpu.config import load_config, to_toml
     from upm_gpu.inputs import gather
     from upm_gpu.run.folder import check_target, create_run
     from upm_gpu.run.manifest import identity
@@ -43,7 +43,7 @@ def run(path: Path | None, overrides: dict[str, str], quiet: bool = False, fail_
     if fail_on not in (None, "breach"):
         raise UsageError("UPM-CF-071", f'--fail-on "{fail_on}" is not known. Use breach.')
     started = time.perf_counter()
-    config = load_config(path if path is None else find_file(path), overrides)
+    config = load_config(path, overrides)
     check_target(config.output.path)
     choice = choose(config.compute.device, config.compute.precision, config.compute.threads)
     files = gather(config)
@@ -89,9 +89,10 @@ class _Loaded:
 
 def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loaded:
     """Read and compile; `now` refuses data older than the configuration allows, None (a resumed run) does not ask again."""
-    from upm_gpu.config import load_methodology, scenario_spec
+    from upm_gpu.config import scenario_spec
     from upm_gpu.domain.reader import load_book
     from upm_gpu.engine import make_plan
+    from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import check_age, load_market
 
     snapshot = load_market(files.market)
@@ -208,10 +209,10 @@ def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, 
 
 def import_deribit(file: Path, out: Path, instruments: Path | None, history: str | None = None) -> dict[str, Any]:
     """`upm import deribit`; `history` is a table of earlier closes, or a market folder (or sample:NAME) that holds one."""
-    from upm_gpu.inputs import sample_folder
     from upm_gpu.market.deribit import import_deribit as convert
+    from upm_gpu.shipped import resolve_sample
 
-    earlier = None if history is None else sample_folder(history, "market")
+    earlier = None if history is None else resolve_sample(history, "market")
     if earlier is not None and earlier.is_dir():
         earlier = next(iter(sorted(earlier.glob("history.*"))), earlier / "history.csv")
     return convert(file, out, instruments, earlier)

@@ -17,13 +17,13 @@ import pandas as pd
 from upm_gpu import exhibits
 from upm_gpu.domain.instrument import Option
 from upm_gpu.engine import Outcome, Plan, surfaces_of
-from upm_gpu.inputs import package_file
 from upm_gpu.margin.result import CALL, LIQUIDATION, option_values
 from upm_gpu.margin.units import build_rows, priced_instruments, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
 from upm_gpu.run.results import Results
+from upm_gpu.shipped import package_file
 
 DETAILED = 25
 """accounts shown in detail: those with the largest margin"""

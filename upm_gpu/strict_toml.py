@@ -9,6 +9,7 @@ import difflib
 import json
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -28,9 +29,14 @@ class Strict(BaseModel):
 
 
 Model = TypeVar("Model", bound=Strict)
+Rule = tuple[str, int, bool, str]
+"""dotted key, number of the code, whether the value is good, what is wrong with it and what to give"""
+MAX_HORIZON_DAYS = 3650.0
+UNITS = {"h": 1.0 / 24.0, "d": 1.0}
 
 
 def stop(number: int, message: str) -> NoReturn:
+    """Raise InputError UPM-CF-`number`."""
     raise InputError(f"UPM-CF-{number:03d}", message)
 
 
@@ -122,9 +128,33 @@ def build(model: type[Model], tables: dict[str, Any], name: str, text: str, numb
     except ValidationError as error:
         found = [_complaint(model, e, numbers) for e in error.errors(include_url=False)]
     found.sort(key=lambda complaint: line_of(text, complaint[1]))
-    places = [(number, f"{place(name, text, key, origin)}: {message}") for number, key, message in found]
-    more = "".join(f"\n  {message}" for _, message in places[1:])
-    stop(places[0][0], places[0][1] + more)
+    _stop_all([(number, f"{place(name, text, key, origin)}: {message}") for number, key, message in found])
+
+
+def check(rules: Iterable[Rule], name: str, text: str, origin: dict[str, str] | None = None) -> None:
+    """Stop where a rule is broken: all such rules are listed, the first gives the code. Other arguments as in `build`."""
+    broken = [(number, f"{place(name, text, key, origin)}: {message}") for key, number, good, message in rules if not good]
+    if broken:
+        _stop_all(broken)
+
+
+def _stop_all(found: list[tuple[int, str]]) -> NoReturn:
+    stop(found[0][0], "\n  ".join(message for _, message in found))
+
+
+def parse_horizon(text: str, where: str) -> float:
+    """Days of a horizon such as "2d", "0.999d" or "12h". Raises InputError UPM-CF-062.
+
+    >>> parse_horizon("12h", "here")
+    0.5
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([hd])\s*", text) if isinstance(text, str) else None
+    if match is None:
+        stop(62, f'{where}: {text!r} is not a horizon. Write hours or days with their unit, such as "12h" or "2d".')
+    days = float(match[1]) * UNITS[match[2]]
+    if not 0.0 < days <= MAX_HORIZON_DAYS:
+        stop(62, f"{where}: the horizon {text!r} is {days:g} days. It must be above 0 and at most {MAX_HORIZON_DAYS:g} days.")
+    return days
 
 
 def place(name: str, text: str, key: str, origin: dict[str, str] | None = None) -> str:

@@ -100,8 +100,8 @@ def test_01_missing_folder_file_as_folder_and_folder_as_file(tmp_path: Path) -> 
     (tmp_path / "positions.csv").unlink()
     (tmp_path / "positions.csv").mkdir()
     refused(tmp_path, "UPM-IN-001", "is a folder")
-    refused(Path("sample:none"), "UPM-IN-001", "sample")
-    refused(Path("sample:../crypto"), "UPM-IN-001", "sample")
+    refused(Path("sample:none"), "UPM-CF-074", "sample")
+    refused(Path("sample:../crypto"), "UPM-CF-074", "sample")
 
 
 def test_01_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from upm_gpu.errors import MarketDataError, StaleDataError
+from upm_gpu.errors import InputError, MarketDataError, StaleDataError
 from upm_gpu.market.reader import check_age, load_market
 
 NOW = datetime(2026, 2, 5, 9, 36, 47, tzinfo=UTC)
@@ -61,7 +61,8 @@ def test_a_good_market(tmp_path: Path) -> None:
 def test_missing_files(tmp_path: Path) -> None:
     refused(tmp_path / "none", "UPM-MD-001", "does not exist")
     refused(write(tmp_path, spots=None), "UPM-MD-001", "spots.csv")
-    refused(Path("sample:none"), "UPM-MD-001", "sample")
+    with pytest.raises(InputError, match=r"UPM-CF-074.*sample:crypto"):
+        load_market("sample:none")
 
 
 def test_rates_and_history_may_be_missing(tmp_path: Path) -> None:

@@ -101,9 +101,9 @@ def read_parameters(path: Path | str) -> CovarianceFit:
 
 def read_history(path: str) -> tuple[Any, datetime]:
     """History (timestamp, asset, close) and valuation time of a market folder, `sample:NAME`, or a history file."""
-    from upm_gpu.domain.reader import resolve_sample
+    from upm_gpu.shipped import resolve_sample
 
-    folder = resolve_sample(path, "market", "MD")
+    folder = resolve_sample(path, "market")
     if folder.is_dir():
         from upm_gpu.market.reader import load_market
 

@@ -94,7 +94,7 @@ def generate_book(
     InputError UPM-IN-101 to 104.
     """
     from upm_gpu.domain.book_kinds import KINDS, Draws, account_counts, draw_account
-    from upm_gpu.domain.reader import resolve_sample
+    from upm_gpu.shipped import resolve_sample
 
     if not 1 <= accounts <= 1_000_000:
         raise InputError("UPM-IN-101", f"accounts {accounts} is outside 1 to 1000000. Choose a number in between.")

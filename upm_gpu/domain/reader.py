@@ -7,13 +7,11 @@ tests/properties/test_book_order.py (row order and splitting change no bit).
 from __future__ import annotations
 
 import math
-import re
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from upm_gpu import errors
 from upm_gpu.domain.blocks import check_folder, fail, file_hash, find_table
 from upm_gpu.domain.book import Account, Book, Collateral, Positions, Reject
 from upm_gpu.domain.cells import identifiers, numbers, require
@@ -21,6 +19,7 @@ from upm_gpu.domain.holdings import Lots, net, rank, read_collateral, read_lots
 from upm_gpu.domain.tables import Schema, Sheet, read_chunks, reject_text
 from upm_gpu.domain.terms import expired, read_terms
 from upm_gpu.errors import InputError
+from upm_gpu.shipped import resolve_sample
 
 ACCOUNTS = Schema("accounts", ("account_id",), ("member_id", "limit"), frozenset({"account_id", "member_id"}), may_be_empty=True)
 
@@ -31,20 +30,6 @@ class TooManyRejects(InputError):
     def __init__(self, code: str, message: str, rejects: tuple[Reject, ...]) -> None:
         super().__init__(code, message)
         self.rejects = rejects
-
-
-def resolve_sample(path: str | Path, part: str, room: str = "IN") -> Path:
-    """A folder: `sample:NAME` is the data set shipped inside the package (part: book or market), anything else is a path."""
-    text = str(path)
-    if not text.startswith("sample:"):
-        return Path(text).expanduser()
-    name = text.removeprefix("sample:")
-    root = Path(errors.__file__).parent / "sample"
-    folder = root / name / part
-    if not re.fullmatch(r"[a-z0-9_]+", name) or not folder.is_dir():
-        known = sorted(p.name for p in root.iterdir() if (p / part).is_dir()) if root.is_dir() else []
-        fail(room, 1, f"there is no sample {name!r}. Known samples: {', '.join(known) or 'none installed'}.")
-    return folder
 
 
 def load_book(path: str | Path, valuation_time: datetime | None = None, max_reject_share: float = 0.01) -> Book:

@@ -1,29 +1,93 @@
-"""A methodology's questions: what the core asks for, which collateral moves with the book."""
+"""The methodology file as a strict model, and its questions: what the core asks for, which collateral moves with the book.
+
+Verified: tests/faults/test_config.py.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from upm_gpu.domain.book import Book
 from upm_gpu.margin.requests import MeasureRequest
+from upm_gpu.shipped import find_file, package_file
+from upm_gpu.strict_toml import Strict, build, check, parse_horizon, place, read_toml
 
 DEFAULT = "configs/methodology/house_v1.toml"
+NUMBERS = {"core.horizon": 62, "core.level": 61, "schema_version": 67}
 
 
-def default_methodology() -> Any:
-    """The house methodology that ships with the package."""
-    from upm_gpu.config import load_methodology
-    from upm_gpu.inputs import package_file
+class Core(Strict):
+    """The measure of the core margin."""
 
-    return load_methodology(package_file(DEFAULT))
+    measure: Literal["expected_shortfall"] = Field(default="expected_shortfall", description="of the P&L over the margin period")
+    level: float = Field(default=0.99, description="confidence")
+    horizon: str = Field(default="2d", description="margin period of risk")
+    multiplier: float = Field(default=1.0, description="core = max(0, ES) x multiplier")
+
+    @property
+    def horizon_days(self) -> float:
+        """The margin period in days."""
+        return parse_horizon(self.horizon, "key core.horizon")
 
 
-def core_request(methodology: Any) -> MeasureRequest:
+class ChargeEntry(BaseModel):
+    """One add-on by name; every other key is a parameter of that charge, which checks it."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
+    name: str
+
+
+class CollateralRules(Strict):
+    """How each asset counts."""
+
+    modes: dict[str, Literal["simulated", "haircut"]] = Field(default={}, description="by asset; simulated: moves in the scenarios, full value in equity")
+    haircuts: dict[str, float] = Field(default={}, description="by asset, for haircut mode: share of the value that does not count")
+    default_haircut: float = Field(default=1.0, description="of assets not listed")
+
+
+class Methodology(Strict):
+    """What the margin is made of; one file a published version, added and never edited."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    effective_date: datetime.date
+    maintenance_ratio: float = 0.8
+    charges: list[ChargeEntry] = Field(default=[])
+    core: Core = Core()
+    collateral: CollateralRules = CollateralRules()
+
+
+def load_methodology(path: str | Path | None = None) -> Methodology:
+    """A methodology file, checked; None: the house methodology that ships with the package. Raises InputError with every complaint."""
+    file = package_file(DEFAULT) if path is None else find_file(path)
+    tables, text = read_toml(file, "methodology")
+    made = build(Methodology, tables, file.name, text, NUMBERS)
+    core, pledged = made.core, made.collateral
+    percent = f" Write {core.level / 100.0:g}." if 50.0 <= core.level < 100.0 else ""
+    check([
+        ("core.level", 61, 0.5 <= core.level < 1.0, f"level {core.level:g}; a confidence lies from 0.5 to below 1, such as 0.99.{percent}"),
+        ("core.multiplier", 56, 0.0 < core.multiplier <= 100.0, f"multiplier {core.multiplier:g}; give above 0 and at most 100."),
+        ("maintenance_ratio", 56, 0.0 < made.maintenance_ratio <= 1.0, f"maintenance_ratio {made.maintenance_ratio:g}; give above 0 and at most 1."),
+        ("collateral.default_haircut", 56, 0.0 <= pledged.default_haircut <= 1.0, f"haircut {pledged.default_haircut:g}; give 0 to 1."),
+        *((f"collateral.haircuts.{a}", 56, 0.0 <= h <= 1.0, f"haircut {h:g} of {a}; give 0 to 1.") for a, h in pledged.haircuts.items()),
+        *((f"collateral.haircuts.{a}", 63, pledged.modes.get(a) != "simulated", f"{a} is simulated and has a haircut; one unit never has both. Remove one.")
+          for a in pledged.haircuts),
+    ], file.name, text)
+    parse_horizon(core.horizon, place(file.name, text, "core.horizon"))
+    return made
+
+
+def core_request(methodology: Methodology) -> MeasureRequest:
     """The measurement behind the core: expected shortfall at the methodology's level over its margin period of risk."""
     return MeasureRequest("base", methodology.core.horizon_days, methodology.core.level)
 
 
-def simulated_assets(methodology: Any, book: Book) -> set[str]:
+def simulated_assets(methodology: Methodology, book: Book) -> set[str]:
     """Collateral assets at full value whose moves enter the scenario P&L: mode `simulated` and also an underlying of the book."""
     underlyings = {i.underlying for i in book.instruments}
     return {a for a in set(book.collateral.asset) if methodology.collateral.modes.get(a, "haircut") == "simulated" and a in underlyings}

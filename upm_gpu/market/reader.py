@@ -28,10 +28,10 @@ from upm_gpu.domain.cells import (
     reject_codes,
     require,
 )
-from upm_gpu.domain.reader import resolve_sample
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks, reject_text
 from upm_gpu.errors import MarketDataError, StaleDataError
 from upm_gpu.market.snapshot import MarketSnapshot, Quotes
+from upm_gpu.shipped import resolve_sample
 
 SPOTS = Schema("spots", ("asset", "price", "currency", "timestamp"), ids=frozenset({"asset", "currency"}), room="MD")
 FORWARDS = Schema("forwards", ("underlying", "expiry", "forward"), ids=frozenset({"underlying"}), room="MD", may_be_empty=True)
@@ -60,7 +60,7 @@ def load_market(path: str | Path, reporting_currency: str = "USD") -> MarketSnap
 
     The valuation time is the latest spot timestamp; all spots must lie within five minutes of it. Raises MarketDataError.
     """
-    folder = check_folder(resolve_sample(path, "market", "MD"), "MD", "market")
+    folder = check_folder(resolve_sample(path, "market"), "MD", "market")
     hashes: dict[str, str] = {}
     sheets: list[Sheet] = []
 
