@@ -50,8 +50,8 @@ class MarketSection(Strict):
 class ModelSection(Strict):
     """How factors move, and on which dates they are read."""
 
-    name: Literal["gbm"] = Field(default="gbm", description="how factors move")
-    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate the covariance from the market's history at the start")
+    name: str = Field(default="gbm", description="how factors move: gbm, or a model of upm_gpu.model with its parameter file")
+    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate the covariance from the market's history at the start (gbm)")
     measure: Literal["margin", "pricing", "historical"] = Field(default="margin", description="margin: E[S_h / S_0] = 1, historical means unused")
     step_days: float = Field(default=1.0, description="base step of the law, days (house choice: histories are daily)")
     horizons: list[str] = Field(default=["2d"], description="dates read off the paths: hours h or days d, such as 0.999d")
@@ -128,6 +128,8 @@ NUMBERS = {
 
 def _rules(c: RunConfig) -> list[Rule]:
     """What values must hold, alone and beside one another."""
+    from upm_gpu.model.registry import CALIBRATED, MODELS
+
     m, s = c.model, c.scenarios
     return [
         ("scenarios.count", 60, 1 <= s.count <= MAX_SCENARIOS, f"{s.count} scenarios; give 1 to {MAX_SCENARIOS}."),
@@ -136,6 +138,8 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("scenarios.sampler", 51, s.sampler == "philox", "the sobol sampler is not offered yet. Use philox."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
         ("market.max_age_minutes", 56, c.market.max_age_minutes >= 0.0, f"{c.market.max_age_minutes:g} is negative; 0 means no limit."),
+        ("model.name", 56, m.name in MODELS, f"model {m.name!r} is not known; use one of {', '.join(MODELS)}."),
+        ("model.parameters", 56, m.name == CALIBRATED or bool(m.parameters), f"model {m.name} reads its parameters from a file and none is named. Give its TOML file."),
         ("model.step_days", 62, 0.0 < m.step_days <= 365.0, f"a base step of {m.step_days:g} days; give above 0 and at most 365."),
         ("model.horizons", 62, bool(m.horizons), 'no horizon is given. Write at least one, such as ["2d"].'),
         ("model.steps", 56, 1 <= m.steps <= 100_000, f"{m.steps} steps; give 1 to 100000."),

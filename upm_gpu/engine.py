@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from types import ModuleType
 from typing import Any
@@ -33,7 +33,7 @@ from upm_gpu.margin.result import (
 from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
 from upm_gpu.market.marks import check_marks
 from upm_gpu.market.snapshot import MarketSnapshot
-from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, path_dates
+from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -121,7 +121,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
-    scenarios = model.scenarios(dates, spec)
+    scenarios = model.scenarios(dates, replace(spec, expiries=option_expiries(instruments, market)))
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)

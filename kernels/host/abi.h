@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 1
+#define UPM_ABI_VERSION 2
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
 #define UPM_GROUP_INTEGERS 11
@@ -44,10 +44,12 @@ struct UpmTable {
   const double* coefficients;  // (cells, 8)
 };
 
-// Walk (kind 1) or Explicit (kind 0).
+// Explicit (kind 0) or a kind of kernels/models.def; a kind that needs more than is here has a struct of its own behind `model`.
 struct UpmScenarios {
   int32_t kind, has_mixing;
   int64_t states, dates, count;
+  int64_t scratch;       // rows of TILE doubles a thread lends to the draw
+  const void* model;
   const double* values;  // kind 0: (dates, states, count)
   uint64_t seed;
   const double* cholesky;      // (states, states)

@@ -11,13 +11,6 @@ namespace upm {
 
 constexpr int TILE = UPM_TILE;
 
-// Scratch of one thread for the walk; sizes in doubles.
-struct WalkScratch {
-  double* normal;   // (states, TILE)
-  double* z;        // (states, TILE)
-  double* running;  // (states, TILE) sum of the whole steps so far
-};
-
 // How unit P&L is written. The tile that rows are summed from is always double: summing float32 would spend more time on
 // widening each entry than on adding it. `mixed` rounds to float32 on the way.
 enum Stored : int32_t { AS_DOUBLE = 0, AS_FLOAT = 1, ROUNDED_DOUBLE = 2 };
@@ -71,7 +64,8 @@ struct RowTask {
 };
 
 struct TileFunctions {
-  void (*walk)(const UpmScenarios* set, uint32_t first_scenario, int live, double* states, WalkScratch scratch, int64_t* clipped);
+  // states (dates, states, TILE), scratch (set->scratch, TILE)
+  void (*draw)(const UpmScenarios* set, uint32_t first_scenario, int live, double* states, double* scratch, int64_t* clipped);
   void (*value0)(const UpmBook* book, double* value0);
   void (*unit)(const UnitTask* task);
   void (*rows)(RowTask* task);

@@ -60,6 +60,20 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
   }
 }
 
+// Steps, parts of steps and dates of a path.
+void check_legs(const UpmScenarios& set) {
+  for (int64_t d = 0; d < set.dates; ++d) {
+    require(inside(set.date_leg[d], -1, set.legs) && inside(set.date_whole[d], d ? set.date_whole[d - 1] : 0, set.legs + 1));
+  }
+  for (int64_t g = 0; g < set.legs; ++g) require(set.leg_first_term[g] >= 0 && set.leg_first_term[g] < set.leg_first_term[g + 1] && set.leg_first_term[g + 1] <= set.terms);
+}
+
+void check_walk(const UpmScenarios& set) {
+  require(set.scratch >= 3 * set.states);
+  for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count));
+  check_legs(set);
+}
+
 }  // namespace
 
 Prepared::Prepared(const UpmBook& source, int isa_, int64_t block_columns) : book(source), isa(isa_) {
@@ -114,27 +128,25 @@ int64_t Prepared::widest_block() const {
 void Prepared::check(const UpmScenarios& set, int64_t first, int64_t last) const {
   require(first >= 0 && first <= last && last <= set.count && set.count <= (int64_t{1} << 32));
   require(set.states >= book.states && set.dates >= book.dates);
-  if (set.kind == 0) return;
-  for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count));
-  for (int64_t d = 0; d < set.dates; ++d) {
-    require(inside(set.date_leg[d], -1, set.legs) && inside(set.date_whole[d], d ? set.date_whole[d - 1] : 0, set.legs + 1));
+  switch (set.kind) {
+    case 0: return;
+#define UPM_MODEL(kind, name) \
+  case kind: return check_##name(set);
+#include "models.def"
+#undef UPM_MODEL
+    default: require(false);
   }
-  for (int64_t g = 0; g < set.legs; ++g) require(set.leg_first_term[g] >= 0 && set.leg_first_term[g] < set.leg_first_term[g + 1] && set.leg_first_term[g + 1] <= set.terms);
 }
 
 Scratch::Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool sums)
     : states(aligned<double>(set.dates * set.states * TILE)),
-      walk(aligned<double>(set.kind ? 3 * set.states * TILE : 0)),
+      model(aligned<double>(set.scratch * TILE)),
       unit(aligned<double>(units ? p.widest_block() * TILE : 0)),
       sum(aligned<double>(sums && p.blocks.size() > 1 ? p.book.rows * TILE : 0)),
       clipped(set.states, 0) {}
 
 void Scratch::draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live) {
-  const int64_t size = set.states * TILE;
-  if (set.kind) {
-    p.tile->walk(&set, static_cast<uint32_t>(first), live, states.get(), WalkScratch{walk.get(), walk.get() + size, walk.get() + 2 * size}, clipped.data());
-    return;
-  }
+  if (set.kind) return p.tile->draw(&set, static_cast<uint32_t>(first), live, states.get(), model.get(), clipped.data());
   for (int64_t i = 0; i < set.dates * set.states; ++i) {
     const double* from = set.values + i * set.count + first;
     double* to = states.get() + i * TILE;

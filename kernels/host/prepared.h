@@ -61,7 +61,7 @@ struct Scratch {
   Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool sums);
 
   Aligned<double> states;  // (dates, states, TILE)
-  Aligned<double> walk;    // 3 x (states, TILE)
+  Aligned<double> model;   // (set.scratch, TILE)
   Aligned<double> unit;    // (widest block, TILE)
   Aligned<double> sum;     // (rows, TILE) where there are several blocks
   std::vector<int64_t> clipped;

@@ -26,109 +26,15 @@ constexpr int T = TILE;
 constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
 typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
 
-// Rows [row, row + ROWS) of z = L n for four vectors of scenarios: k ascending, multiply then add from 0. The rows share the
-// loads of n; the last ones have a term more each.
-template <int ROWS>
-inline __attribute__((always_inline)) void correlate_rows(int64_t states, int64_t row, const double* cholesky, const double* normal, double* z) {
-  Vector a[ROWS][4] = {};
-  const double* l = cholesky + row * states;
-  for (int64_t k = 0; k <= row; ++k) {
-    const Vector* n = (const Vector*)(normal + k * T);
-#pragma GCC unroll 2
-    for (int i = 0; i < ROWS; ++i)
-#pragma GCC unroll 4
-      for (int v = 0; v < 4; ++v) a[i][v] += l[i * states + k] * n[v];
-  }
-  for (int i = 1; i < ROWS; ++i)
-    for (int k = 1; k <= i; ++k)
-      for (int v = 0; v < 4; ++v) a[i][v] += l[i * states + row + k] * ((const Vector*)(normal + (row + k) * T))[v];
-  for (int i = 0; i < ROWS; ++i)
-    for (int v = 0; v < 4; ++v) ((Vector*)(z + (row + i) * T))[v] = a[i][v];
-}
+// A file a kind: draw_<name> writes the states of a tile.
+#include "walk.inc"
 
-void correlate(int64_t states, const double* cholesky, const double* normal, double* z) {
-  for (int part = 0; part < T; part += 4 * W) {
-    int64_t row = 0;
-    for (; row + 2 <= states; row += 2) correlate_rows<2>(states, row, cholesky, normal + part, z + part);
-    if (row < states) correlate_rows<1>(states, row, cholesky, normal + part, z + part);
-  }
-}
-
-void draw_leg(const UpmScenarios* set, uint32_t first, int64_t leg, double* normal) {
-  const int begin = set->leg_first_term[leg], end = set->leg_first_term[leg + 1];
-  for (int64_t k = 0; k < set->states; ++k) {
-    double* out = normal + k * T;
-    for (int term = begin; term < end; ++term) {
-      const uint32_t step = set->term_step[term], stream = set->term_stream[term];
-      const double weight = set->term_weight[term];
-      const uint64_t seed = set->seed;
-      const uint32_t factor = (uint32_t)k;
-      if (term == begin)
-        for (int s = 0; s < T; ++s) out[s] = weight * walk_normal(seed, first + (uint32_t)s, factor, step, stream);  // vectorised
-      else
-        for (int s = 0; s < T; ++s) out[s] += weight * walk_normal(seed, first + (uint32_t)s, factor, step, stream);  // vectorised
-    }
-  }
-}
-
-void stretch_leg(const UpmScenarios* set, uint32_t first, int64_t leg, double* z) {
-  alignas(64) double factor[T];
-  const UpmTable m = set->mixing;
-  const uint32_t step = set->leg_step[leg], stream = (uint32_t)set->mixing_stream;
-  const uint64_t seed = set->seed;
-  const int cells = (int)m.cells;
-  for (int s = 0; s < T; ++s) factor[s] = walk_stretch(walk_normal(seed, first + (uint32_t)s, 0u, step, stream), m.low, m.inverse_width, cells, m.coefficients);  // vectorised
-  for (int64_t k = 0; k < set->states; ++k)
-    for (int s = 0; s < T; ++s) z[k * T + s] *= factor[s];
-}
-
-// z becomes the factor's move over the leg.
-void move_leg(const UpmScenarios* set, int64_t leg, int live, double* z, int64_t* clipped) {
-  const double root = set->leg_root[leg];
-  for (int64_t k = 0; k < set->states; ++k) {
-    double* y = z + k * T;
-    if (set->marginal[k] >= 0) {
-      const UpmTable m = set->tables[set->marginal[k]];
-      const int cells = (int)m.cells;
-#pragma GCC ivdep  // the coefficients are not written
-      for (int s = 0; s < T; ++s) y[s] = odd_smooth_table(y[s], m.low, m.inverse_width, cells, m.coefficients);  // vectorised
-    }
-    const double scale = set->scale[k], cap = set->max_log_move[k];
-    int64_t met = 0;
-    for (int s = 0; s < live; ++s) met += walk_clipped(y[s], scale, cap);
-    clipped[k] += met;
-    for (int s = 0; s < T; ++s) y[s] = walk_move(y[s], scale, cap, root);  // vectorised
-  }
-}
-
-void leg_moves(const UpmScenarios* set, uint32_t first, int live, int64_t leg, WalkScratch w, int64_t* clipped) {
-  draw_leg(set, first, leg, w.normal);
-  correlate(set->states, set->cholesky, w.normal, w.z);
-  if (set->has_mixing) stretch_leg(set, first, leg, w.z);
-  move_leg(set, leg, live, w.z, clipped);
-}
-
-void walk(const UpmScenarios* set, uint32_t first, int live, double* states, WalkScratch w, int64_t* clipped) {
-  const int64_t size = set->states * T;
-  for (int64_t i = 0; i < size; ++i) w.running[i] = 0.0;
-  int64_t date = 0, whole = 0, in_z = -1;  // in_z: the leg whose moves are in z; dates that share one count it once
-  for (;;) {
-    for (; date < set->dates && set->date_whole[date] == whole; ++date) {
-      double* out = states + date * size;
-      const bool part = set->date_leg[date] >= 0;
-      if (part && set->date_leg[date] != in_z) leg_moves(set, first, live, in_z = set->date_leg[date], w, clipped);
-      for (int64_t k = 0; k < set->states; ++k) {
-        const double centre = set->centre[date * set->states + k];
-        for (int s = 0; s < T; ++s) {
-          const double x = w.running[k * T + s];
-          out[k * T + s] = (part ? x + w.z[k * T + s] : x) + centre;
-        }
-      }
-    }
-    if (date == set->dates) break;
-    leg_moves(set, first, live, in_z = whole, w, clipped);
-    for (int64_t i = 0; i < size; ++i) w.running[i] += w.z[i];
-    ++whole;
+void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped) {
+  switch (set->kind) {
+#define UPM_MODEL(kind, name) \
+  case kind: return draw_##name(set, first, live, states, scratch, clipped);
+#include "models.def"
+#undef UPM_MODEL
   }
 }
 
@@ -373,6 +279,6 @@ void europeans(const double* in, double* out, int64_t count, int64_t begin, int6
 }  // namespace
 
 extern const upm::TileFunctions functions;
-const upm::TileFunctions functions = {walk, value0, unit, rows, europeans, EUROPEAN_INPUTS, EUROPEAN_OUTPUTS};
+const upm::TileFunctions functions = {draw, value0, unit, rows, europeans, EUROPEAN_INPUTS, EUROPEAN_OUTPUTS};
 
 }  // namespace UPM_ISA

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from upm_gpu.market.snapshot import MarketSnapshot
     from upm_gpu.market.surface import Surface
     from upm_gpu.model.gbm import GbmParameters
+    from upm_gpu.model.registry import Model
     from upm_gpu.scenario.spec import ScenarioSpec
 
 ESTIMATORS = ("ewma", "equal", "ledoit_wolf")
@@ -160,8 +161,9 @@ def price_series(history: pd.DataFrame) -> tuple[str, ...]:
 
 def calibrate_model(
     market: MarketSnapshot, spec: ScenarioSpec, underlyings: Sequence[str] = (), surfaces: Mapping[str, Surface] | None = None
-) -> tuple[GbmParameters, CovarianceFit]:
+) -> tuple[Model, CovarianceFit | None]:
     """The model of a specification: its parameter file where it names one, else a fit to the market's own history.
+    Only gbm is fitted here and has a fit; the others are read from their file.
 
     Without `underlyings`, every one of the history that is no volatility series, in name order: the factors, and so the
     draws, never depend on a book. Under sticky strike the volatility factors are net of the slide along today's 30-day
@@ -169,6 +171,10 @@ def calibrate_model(
     """
     from upm_gpu.calibrate.parameter_file import read_parameters
     from upm_gpu.market.surface import at_the_money_skew
+    from upm_gpu.model.registry import CALIBRATED, read_model
+
+    if spec.model != CALIBRATED:
+        return read_model(spec), None
 
     if spec.parameters:
         fit = read_parameters(spec.parameters)

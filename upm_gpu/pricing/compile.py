@@ -6,8 +6,9 @@ A new instrument or account never changes a draw: states are looked up by name i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 
 import numpy as np
 
@@ -52,15 +53,27 @@ def path_dates(instruments: Iterable[Instrument], market: MarketSnapshot, horizo
     return np.array(sorted({*horizons, *extra, *(e for e in expiries if 0.0 < e <= longest)}))
 
 
-def required_states(instruments: Iterable[Instrument], reporting_currency: str) -> set[str]:
-    """Names of the states a book reads."""
+def option_expiries(instruments: Iterable[Instrument], market: MarketSnapshot) -> tuple[tuple[str, str, float], ...]:
+    """(underlying, label, days since valuation) of every option expiry to come, ordered: what a model with volatilities by expiry makes states for."""
+    found = {(i.underlying, i.expiry) for i in instruments if isinstance(i, Option) and i.expiry > market.valuation_time}
+    return tuple((u, f"{e.astimezone(UTC):%Y-%m-%dT%H:%MZ}", days_between(market.valuation_time, e)) for u, e in sorted(found))
+
+
+def volatility_states(option: Option) -> tuple[str, str]:
+    """Names of the states an option's volatility may follow: its own expiry's, which acts in full, else the underlying's 30-day one."""
+    return f"volatility_shift[{option.underlying},{option.expiry.astimezone(UTC):%Y-%m-%dT%H:%MZ}]", f"volatility_shift[{option.underlying}]"
+
+
+def required_states(instruments: Iterable[Instrument], reporting_currency: str, made: Container[str] = ()) -> set[str]:
+    """Names of the states a book reads, given those a model makes."""
     names = set()
     for instrument in instruments:
         if isinstance(instrument, Spot) and instrument.underlying == reporting_currency:
             continue
         names.add(f"log_level[{instrument.underlying}]")
         if isinstance(instrument, Option):
-            names.add(f"volatility_shift[{instrument.underlying}]")
+            own, common = volatility_states(instrument)
+            names.add(own if own in made else common)
     return names
 
 
@@ -72,7 +85,7 @@ def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surf
     not make and for what cannot be priced, MarketDataError for a missing level, forward or currency.
     """
     state_index = {n: i for i, n in enumerate(state_names)}
-    missing = sorted(required_states(instruments, market.reporting_currency) - set(state_index))
+    missing = sorted(required_states(instruments, market.reporting_currency, state_index) - set(state_index))
     if missing:
         raise InputError("UPM-PR-001", f"the book reads {missing[0]}, which the model does not make. "
                          f"Add the factor to the model parameters (it makes {', '.join(state_names)}).")
@@ -273,7 +286,12 @@ class _Build:
                 values["expiry_years"] = 1.0
             else:
                 names["family"] = Family.EUROPEAN
-                names["volatility_state"] = self.state_index[f"volatility_shift[{instrument.underlying}]"]
+                own, common = volatility_states(instrument)
+                names["volatility_state"] = self.state_index[own if own in self.state_index else common]
+                if own in self.state_index:
+                    if self.dynamics.additive:
+                        raise InputError("UPM-PR-015", f"{own} is a change of log-volatility and the configuration adds points. Set model.volatility_shift to relative.")
+                    values["volatility_loading"] = 1.0
                 currency, end = instrument.quote_currency, constants["expiry_days"]
                 paid_now = instrument.settlement == "inverse" or instrument.premium == "futures"
                 values["discount0"] = constants["rate"] if not paid_now else 1.0

@@ -12,6 +12,7 @@ Path dates are elapsed days since the valuation time, ascending; horizons are so
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,8 @@ class Walk:
     Brownian bridge, so that adding a date never changes a figure at another date.
     """
 
+    kind: ClassVar[str] = "walk"
+    """under which backends and twins find how to draw it; the kernels' table is `kernels/models.def`"""
     state_names: tuple[str, ...]
     """(K,): state k is factor k"""
     seed: int
@@ -89,6 +92,7 @@ class Walk:
 class Explicit:
     """States given outright: grids, stresses, historical moves."""
 
+    kind: ClassVar[str] = "explicit"
     state_names: tuple[str, ...]
     dates: NDArray[np.float64]
     """(D,)"""

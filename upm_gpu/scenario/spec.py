@@ -42,3 +42,6 @@ class ScenarioSpec:
     volatility_decay_short: float = 0.30
     volatility_decay_long: float = 0.13
     extra: dict[str, float] = field(default_factory=dict)
+    expiries: tuple[tuple[str, str, float], ...] = ()
+    """(underlying, label, days since valuation) of the option expiries that will be priced: a model whose volatility moves by expiry makes a state
+    `volatility_shift[underlying,label]` for each; no draw depends on them"""

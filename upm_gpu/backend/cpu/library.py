@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import CapacityError, DeviceError
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 OK, BAD_ARGUMENT, NO_MEMORY, NO_ISA = 0, 1, 2, 3
 
 _POINTER = ctypes.c_void_p
@@ -51,7 +51,7 @@ class ScenariosStruct(ctypes.Structure):
     """UpmScenarios."""
 
     _fields_ = (
-        ("kind", _I32), ("has_mixing", _I32), ("states", _I64), ("dates", _I64), ("count", _I64), ("values", _POINTER), ("seed", _U64),
+        ("kind", _I32), ("has_mixing", _I32), ("states", _I64), ("dates", _I64), ("count", _I64), ("scratch", _I64), ("model", _POINTER), ("values", _POINTER), ("seed", _U64),
         ("cholesky", _POINTER), ("scale", _POINTER), ("max_log_move", _POINTER), ("marginal", _POINTER), ("tables", ctypes.POINTER(TableStruct)),
         ("table_count", _I64), ("mixing", TableStruct), ("mixing_stream", _I64), ("legs", _I64), ("terms", _I64), ("leg_step", _POINTER),
         ("leg_root", _POINTER), ("leg_first_term", _POINTER), ("term_stream", _POINTER), ("term_step", _POINTER), ("term_weight", _POINTER),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from upm_gpu.backend.cpu.library import BookStruct, Keep, ProgramStruct, ScenariosStruct, TableStruct
@@ -38,17 +41,22 @@ def _table(table: SmoothTable, keep: Keep) -> TableStruct:
 
 
 def scenarios_struct(scenarios: ScenarioSet) -> tuple[ScenariosStruct, Keep]:
-    """UpmScenarios of a walk or an explicit set."""
+    """UpmScenarios of a scenario set, by its kind."""
     keep = Keep()
-    if isinstance(scenarios, Explicit):
-        dates, states, count = scenarios.values.shape
-        return ScenariosStruct(kind=0, states=states, dates=dates, count=count, values=keep(scenarios.values, np.float64, (dates, states, count))), keep
-    walk: Walk = scenarios
+    return STRUCTS[scenarios.kind](scenarios, keep), keep
+
+
+def _explicit(scenarios: Explicit, keep: Keep) -> ScenariosStruct:
+    dates, states, count = scenarios.values.shape
+    return ScenariosStruct(kind=0, states=states, dates=dates, count=count, values=keep(scenarios.values, np.float64, (dates, states, count)))
+
+
+def _walk(walk: Walk, keep: Keep) -> ScenariosStruct:
     size, dates, legs, terms = len(walk.state_names), len(walk.dates), len(walk.leg_step), len(walk.term_step)
     tables = (TableStruct * max(len(walk.tables), 1))(*[_table(t, keep) for t in walk.tables])
     keep.arrays.append(tables)
     struct = ScenariosStruct(
-        kind=1, has_mixing=int(walk.mixing is not None), states=size, dates=dates, count=walk.count, seed=walk.seed,
+        kind=1, has_mixing=int(walk.mixing is not None), states=size, dates=dates, count=walk.count, scratch=3 * size, seed=walk.seed,
         cholesky=keep(walk.cholesky, np.float64, (size, size)), scale=keep(walk.scale, np.float64, (size,)),
         max_log_move=keep(walk.max_log_move, np.float64, (size,)), marginal=keep(walk.marginal, np.int32, (size,)), tables=tables,
         table_count=len(walk.tables), mixing_stream=walk.mixing_stream, legs=legs, terms=terms, leg_step=keep(walk.leg_step, np.uint32, (legs,)),
@@ -59,4 +67,8 @@ def scenarios_struct(scenarios: ScenarioSet) -> tuple[ScenariosStruct, Keep]:
     )
     if walk.mixing is not None:
         struct.mixing = _table(walk.mixing, keep)
-    return struct, keep
+    return struct
+
+
+STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {"explicit": _explicit, "walk": _walk}
+"""by the kind of a scenario set; numbers are those of kernels/models.def"""

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from upm_gpu.backend.cuda.interface import blocks_for
 from upm_gpu.backend.cuda.memory import ALIGNMENT, Prepared, open_wave
-from upm_gpu.backend.cuda.waves import device_walk, draw, price
-from upm_gpu.scenario.sets import ScenarioSet, Walk
+from upm_gpu.backend.cuda.waves import device_source, draw, price
+from upm_gpu.scenario.sets import ScenarioSet
 
 THREADS = 128
 
@@ -27,8 +27,7 @@ def attribution(prepared: Prepared, scenarios: ScenarioSet, horizon: int, tail_f
     row = device.upload(np.repeat(np.arange(rows.count, dtype=np.int32), np.diff(rows.first)))
     weight, total = device.upload(tail_weight.astype(np.float64)), device.upload(np.zeros(entries))
     begin, end, places = device.allocate(rows.count, np.int64), device.allocate(rows.count, np.int64), device.allocate(len(place), np.int32)
-    if isinstance(scenarios, Walk):
-        device_walk(prepared, scenarios)
+    device_source(prepared, scenarios)
     wave = open_wave(prepared, scenarios, len(listed), unit=True, pnl=False, floor=ALIGNMENT)
     for start in range(0, len(listed), wave.length):
         stop = min(start + wave.length, len(listed))

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.cuda.interface import Device, OutOfDeviceMemory, blocks_for
 from upm_gpu.backend.cuda.memory import LARGEST_WAVE, Prepared, open_wave
-from upm_gpu.backend.cuda.waves import device_walk, draw, price, sum_rows, take_clipped
+from upm_gpu.backend.cuda.waves import device_source, draw, price, sum_rows, take_clipped
 from upm_gpu.errors import CapacityError
-from upm_gpu.scenario.sets import BLOCK, ScenarioSet, Walk
+from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 SUM_THREADS = 512
 FILTER_THREADS = 256
@@ -107,8 +107,7 @@ def row_tail(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int, 
     except OutOfDeviceMemory as refusal:
         raise CapacityError("UPM-CP-062", f"{device.name} has no memory for the worst {depth} scenarios of {rows} rows at {horizons} horizons ({refusal}). "
                             "Ask for fewer horizons, higher levels or fewer scenarios, or use --device cpu.") from None
-    if isinstance(scenarios, Walk):
-        device_walk(prepared, scenarios)
+    device_source(prepared, scenarios)
     part = device.allocate((blocks_for(min(LARGEST_WAVE, last - first), BLOCK), rows, 2), np.float64)
     wave = open_wave(prepared, scenarios, last - first, unit=True, pnl=True, floor=BLOCK)
     for start in range(first, last, wave.length):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,6 @@ TILE_SCENARIOS = 8
 class DeviceWalk:
     """A walk in device memory; the marginal tables in one array."""
 
-    walk: Walk
     cholesky: Any
     scale: Any
     max_log_move: Any
@@ -44,19 +44,21 @@ class DeviceWalk:
     """(K,) uint64, counts up"""
 
 
-def device_walk(prepared: Prepared, walk: Walk) -> DeviceWalk:
-    """The walk uploaded, once while it stays the same."""
-    known = prepared.sources.get("walk")
-    if known is None or known.walk is not walk:
-        known = prepared.sources["walk"] = _upload(prepared.device, walk)
-    return known
+def device_source(prepared: Prepared, scenarios: ScenarioSet) -> Any:
+    """The arrays of a scenario set uploaded, once while it stays the same; None for given states."""
+    if scenarios.kind not in UPLOADS:
+        return None
+    known = prepared.sources.get("scenarios")
+    if known is None or known[0] is not scenarios:
+        known = prepared.sources["scenarios"] = scenarios, UPLOADS[scenarios.kind](prepared.device, scenarios)
+    return known[1]
 
 
-def _upload(device: Device, walk: Walk) -> DeviceWalk:
+def _upload_walk(device: Device, walk: Walk) -> DeviceWalk:
     tables = walk.tables or (SmoothTable(0.0, 0.0, np.zeros((1, 8))),)
     cells = np.array([len(t.coefficients) for t in tables], np.int32)
     return DeviceWalk(
-        walk, device.upload(walk.cholesky.astype(np.float64)), device.upload(walk.scale.astype(np.float64)), device.upload(walk.max_log_move.astype(np.float64)),
+        device.upload(walk.cholesky.astype(np.float64)), device.upload(walk.scale.astype(np.float64)), device.upload(walk.max_log_move.astype(np.float64)),
         device.upload(walk.marginal.astype(np.int32)), device.upload(np.array([t.low for t in tables], np.float64)),
         device.upload(np.array([t.inverse_width for t in tables], np.float64)), device.upload(cells),
         device.upload((np.cumsum(cells) - cells).astype(np.int32)), device.upload(np.concatenate([t.coefficients for t in tables]).astype(np.float64)),
@@ -67,13 +69,17 @@ def _upload(device: Device, walk: Walk) -> DeviceWalk:
 
 def draw(prepared: Prepared, scenarios: ScenarioSet, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None = None) -> None:
     """States of `count` scenarios from `first`, or of the `count` scenarios `listed`, into `wave.states`."""
-    device = prepared.device
-    if isinstance(scenarios, Explicit):
-        states = np.zeros((*scenarios.values.shape[:2], wave.stride))
-        states[:, :, :count] = scenarios.values[:, :, first : first + count] if listed is None else scenarios.values[:, :, listed]
-        device.upload(states, wave.states)
-        return
-    source, walk = device_walk(prepared, scenarios), scenarios
+    DRAWS[scenarios.kind](prepared, scenarios, wave, first, count, listed)
+
+
+def _draw_explicit(prepared: Prepared, scenarios: Explicit, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
+    states = np.zeros((*scenarios.values.shape[:2], wave.stride))
+    states[:, :, :count] = scenarios.values[:, :, first : first + count] if listed is None else scenarios.values[:, :, listed]
+    prepared.device.upload(states, wave.states)
+
+
+def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
+    device, source = prepared.device, device_source(prepared, walk)
     factors = len(walk.state_names)
     block, tiles = (WALK_THREADS, 1, 1), blocks_for(count, WALK_THREADS)
     if listed is not None:
@@ -108,11 +114,17 @@ def draw(prepared: Prepared, scenarios: ScenarioSet, wave: Wave, first: int, cou
 
 def take_clipped(prepared: Prepared, scenarios: ScenarioSet) -> NDArray[np.int64]:
     """(K,) draws that met max_log_move since the last call."""
-    source = prepared.sources.get("walk")
-    if isinstance(scenarios, Explicit) or source is None or source.walk is not scenarios:
+    known = prepared.sources.get("scenarios")
+    if known is None or known[0] is not scenarios:
         return np.zeros(len(scenarios.state_names), np.int64)
-    del prepared.sources["walk"]
-    return prepared.device.download(source.clipped).astype(np.int64)
+    del prepared.sources["scenarios"]
+    return prepared.device.download(known[1].clipped).astype(np.int64)
+
+
+UPLOADS: dict[str, Callable[[Device, Any], Any]] = {"walk": _upload_walk}
+"""by kind of set: its arrays on the device, with `clipped` (K,) uint64 among them"""
+DRAWS: dict[str, Callable[..., None]] = {"explicit": _draw_explicit, "walk": _draw_walk}
+"""by kind of set: (prepared, scenarios, wave, first, count, listed) -> None"""
 
 
 def price(prepared: Prepared, wave: Wave, factors: int, horizon: int, count: int) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from upm_gpu.backend.contract import NO_SCENARIO, Precision, TailState, merge
 from upm_gpu.formula import families
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows
-from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
+from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 name = "reference"
 TILE = 64
@@ -101,9 +101,7 @@ def states(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int) ->
 
 
 def _states(scenarios: ScenarioSet, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    if isinstance(scenarios, Explicit):
-        return scenarios.values[:, :, first:last], np.zeros(scenarios.values.shape[1], np.int64)
-    from upm_gpu.model.gbm import reference_states
+    from upm_gpu.model.registry import reference_states
 
     return reference_states(scenarios, first, last)
 

@@ -1,0 +1,51 @@
+"""The models by name and the twins of scenario sets by kind: the one table a new model is entered in.
+
+A model is a module of this room with frozen parameters that have `scenarios(dates, spec)` and, unless it is calibrated at the start of
+a run, `read(path, spec)` that makes them from a parameter file. What it compiles to is a frozen type of
+`scenario/sets.py`; the twin of each kind of set is a function (set, first, last) -> states (D, K, S), clip counts (K,).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.errors import CalibrationError
+from upm_gpu.scenario.sets import ScenarioSet
+from upm_gpu.scenario.spec import ScenarioSpec
+
+MODELS = {"gbm": "upm_gpu.model.gbm"}
+"""module of each model; `gbm` is also what a history is calibrated to"""
+CALIBRATED = "gbm"
+TWINS = {"explicit": "upm_gpu.model.registry:_explicit_states", "walk": "upm_gpu.model.gbm:reference_states"}
+
+
+class Model(Protocol):
+    """Parameters of a model."""
+
+    def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> ScenarioSet: ...
+
+
+def read_model(spec: ScenarioSpec) -> Model:
+    """The model a specification names, from its parameter file. Raises `CalibrationError` UPM-CA-120 without one, UPM-CA-121 for an unknown name."""
+    if spec.model not in MODELS:
+        raise CalibrationError("UPM-CA-121", f"model {spec.model!r} is not known. Use one of {', '.join(MODELS)} in model.name.")
+    if not spec.parameters:
+        raise CalibrationError("UPM-CA-120", f"model {spec.model} has no calibration from a history: name its parameter file in model.parameters.")
+    model: Model = import_module(MODELS[spec.model]).read(spec.parameters, spec)
+    return model
+
+
+def reference_states(scenarios: ScenarioSet, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """States (D, K, S) and clip counts (K,) of scenarios [first, last) by the plain twin of the set's kind."""
+    module, _, name = TWINS[scenarios.kind].partition(":")
+    states: tuple[NDArray[np.float64], NDArray[np.int64]] = getattr(import_module(module), name)(scenarios, first, last)
+    return states
+
+
+def _explicit_states(scenarios: ScenarioSet, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    values = scenarios.values[:, :, first:last]  # type: ignore[union-attr]
+    return values, np.zeros(values.shape[1], np.int64)
