@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.errors import CalibrationError, InputError
-from upm_gpu.model.bridge import Term, bridge_terms
 from upm_gpu.model.centring import gaussian_centring, student_t_centring
+from upm_gpu.model.legs import path_legs
 from upm_gpu.model.psd import correlation_cholesky
 from upm_gpu.model.tables import check_degrees_of_freedom, evaluate_table, marginal_table, mixing_table, unit_scale
 from upm_gpu.rng.normal import normal_quantile, uniform_at
-from upm_gpu.rng.streams import FACTOR, MIXING, key_words, stream_word
+from upm_gpu.rng.streams import MIXING, key_words, stream_word
 from upm_gpu.scenario.sets import SmoothTable, Walk
 from upm_gpu.scenario.spec import Law, Measure, ScenarioSpec
 
@@ -31,9 +31,6 @@ MAX_LOG_MOVE = 1.5
 """house default of the truncation, for log-prices and for log-volatilities: a factor 4.5 in one base step"""
 PRICE_STATES = ("log_level", "log_forward", "log_fx")
 VOLATILITY_STATES = ("volatility_shift",)
-SNAP = 1e-9
-"""a date this close to a whole number of steps is on it"""
-SECONDS_PER_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -102,42 +99,22 @@ def walk(parameters: GbmParameters, dates_days: NDArray[np.float64], seed: int, 
                 tables.append(marginal_table(nu, copula_nu))
             index[k] = known[nu]
 
-    position = dates / parameters.step_days
-    nearest = np.round(position)
-    on_step = np.abs(position - nearest) <= SNAP
-    whole = np.where(on_step, nearest, np.floor(position)).astype(np.int64)
-    part = np.where(on_step, 0.0, position - whole)
-    if whole.max() >= 1 << 24 or dates[-1] * SECONDS_PER_DAY >= 1 << 32:
-        raise InputError("UPM-CF-084", f"the last date is {dates[-1]:g} days or {whole.max()} base steps away: addresses hold 2^24 steps and 2^32 seconds. "
-                         "Use longer base steps or nearer dates.")
-    legs: list[list[Term]] = [[(FACTOR, step, 1.0)] for step in range(int(whole.max()))]
-    leg_step, leg_root = list(range(len(legs))), [1.0] * len(legs)
-    date_leg = np.full(dates.size, -1, np.int32)
-    for d in np.flatnonzero(part > 0.0):
-        date_leg[d] = len(legs)
-        legs.append(bridge_terms(int(whole[d]), float(part[d]), round(float(dates[d]) * SECONDS_PER_DAY)))
-        leg_step.append(int(whole[d]))
-        leg_root.append(float(np.sqrt(part[d])))
-
-    flat = [term for leg in legs for term in leg]
+    legs = path_legs(dates, parameters.step_days, stream)
     return Walk(
         state_names=tuple(parameters.state_names), seed=int(seed), count=int(count),
         cholesky=correlation_cholesky(parameters.correlation, parameters.state_names),
         scale=scale, max_log_move=limit, marginal=index, tables=tuple(tables),
         mixing=mixing_table(copula_nu) if np.isfinite(copula_nu) else None,
         mixing_stream=stream_word(stream, MIXING),
-        leg_step=np.array(leg_step, np.uint32), leg_root=np.array(leg_root, np.float64),
-        leg_first_term=np.concatenate([[0], np.cumsum([len(leg) for leg in legs])]).astype(np.int32),
-        term_stream=np.array([stream_word(stream, internal) for internal, _, _ in flat], np.uint32),
-        term_step=np.array([word for _, word, _ in flat], np.uint32),
-        term_weight=np.array([weight for _, _, weight in flat], np.float64),
-        dates=dates, date_whole=whole.astype(np.int32), date_leg=date_leg,
-        centre=_centre(parameters, volatility, marginal_nu, limit, dates, whole, part),
+        leg_step=legs.step, leg_root=legs.root, leg_first_term=legs.first_term,
+        term_stream=legs.term_stream, term_step=legs.term_step, term_weight=legs.term_weight,
+        dates=dates, date_whole=legs.date_whole, date_leg=legs.date_leg,
+        centre=_centre(parameters, volatility, marginal_nu, limit, dates, legs.date_whole, legs.part),
     )
 
 
 def _centre(parameters: GbmParameters, volatility: NDArray[np.float64], marginal_nu: NDArray[np.float64], limit: NDArray[np.float64],
-            dates: NDArray[np.float64], whole: NDArray[np.int64], part: NDArray[np.float64]) -> NDArray[np.float64]:
+            dates: NDArray[np.float64], whole: NDArray[np.int32], part: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D, K): n c_1 + c_f for log-prices, plus the drift where the measure has one."""
     centre = np.zeros((dates.size, volatility.size))
     for k, name in enumerate(parameters.state_names):
