@@ -44,12 +44,31 @@ struct UpmTable {
   const double* coefficients;  // (cells, 8)
 };
 
+// Jumps.
+struct UpmJumps {
+  int64_t clocks, most, splits, tables, stream;
+  const uint32_t* address;           // (clocks,)
+  const double* mean;                // (clocks,)
+  const double* deviation;           // (clocks,)
+  const double* threshold;           // (clocks, most)
+  const int32_t* leg_first_split;    // (legs + 1,)
+  const uint32_t* split_stream;      // (splits,)
+  const uint32_t* split_step;        // (splits,)
+  const int32_t* split_side;         // (splits,)
+  const int32_t* split_table;        // (splits,)
+  const double* split_threshold;     // (tables, most + 1, most)
+  const int32_t* first_entry;        // (states + 1,)
+  const int32_t* entry_clock;        // (first_entry[states],)
+  const double* entry_loading;       // (first_entry[states],)
+};
+
 // Explicit (kind 0) or a kind of kernels/models.def; a kind that needs more than is here has a struct of its own behind `model`.
 struct UpmScenarios {
   int32_t kind, has_mixing;
   int64_t states, dates, count;
   int64_t scratch;       // rows of TILE doubles a thread lends to the draw
   const void* model;
+  const UpmJumps* jumps; // null: none
   const double* values;  // kind 0: (dates, states, count)
   uint64_t seed;
   const double* cholesky;      // (states, states)
@@ -73,7 +92,7 @@ struct UpmScenarios {
 };
 
 int32_t upm_abi_version();
-int64_t upm_struct_bytes(int32_t which);  // 0 UpmProgram, 1 UpmBook, 2 UpmTable, 3 UpmScenarios
+int64_t upm_struct_bytes(int32_t which);  // in the order of STRUCTS in library.py
 
 // Instruction sets built in, widest first; upm_isa_runs says whether this processor has it.
 int32_t upm_isa_count();

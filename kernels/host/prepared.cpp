@@ -68,8 +68,19 @@ void check_legs(const UpmScenarios& set) {
   for (int64_t g = 0; g < set.legs; ++g) require(set.leg_first_term[g] >= 0 && set.leg_first_term[g] < set.leg_first_term[g + 1] && set.leg_first_term[g + 1] <= set.terms);
 }
 
+int64_t check_jumps(const UpmScenarios& set) {
+  if (!set.jumps) return 0;
+  const UpmJumps& j = *set.jumps;
+  require(j.clocks >= 1 && inside(j.most, 1, 65) && j.tables >= 1 && j.leg_first_split[0] == 0 && j.leg_first_split[set.legs] <= j.splits && j.first_entry[0] == 0);
+  for (int64_t g = 0; g < set.legs; ++g) require(j.leg_first_split[g] <= j.leg_first_split[g + 1]);
+  for (int64_t q = 0; q < j.splits; ++q) require(inside(j.split_side[q], 0, 3) && inside(j.split_table[q], 0, j.tables));
+  for (int64_t k = 0; k < set.states; ++k) require(j.first_entry[k] <= j.first_entry[k + 1]);
+  for (int64_t e = 0; e < j.first_entry[set.states]; ++e) require(inside(j.entry_clock[e], 0, j.clocks));
+  return j.clocks;
+}
+
 void check_walk(const UpmScenarios& set) {
-  require(set.scratch >= 3 * set.states);
+  require(set.scratch >= 3 * set.states + check_jumps(set));
   for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count));
   check_legs(set);
 }

@@ -10,6 +10,7 @@
 
 #include "european.cuh"
 #include "families.cuh"
+#include "jumps.cuh"
 #include "walk.cuh"
 
 // Loops marked `vectorised` are the ones that carry the time; tests/parity/test_vectorised.py reads the compiler's report.
@@ -27,6 +28,7 @@ constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
 typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
 
 // A file a kind: draw_<name> writes the states of a tile.
+#include "jumps.inc"
 #include "walk.inc"
 
 void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped) {

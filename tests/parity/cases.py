@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from upm_gpu.model.gbm import GbmParameters, walk
+from upm_gpu.model.jumps import JumpParameters
+from upm_gpu.model.merton import MertonParameters
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows
 from upm_gpu.scenario.sets import Explicit, Walk
+from upm_gpu.scenario.spec import ScenarioSpec
 
 UNDERLYINGS = 3
 STATE_NAMES = tuple(f"{kind}[U{u}]" for u in range(UNDERLYINGS) for kind in ("log_level", "volatility_shift"))
@@ -87,7 +90,7 @@ def make_rows(compiled: Compiled, rows: int = 37, seed: int = 2) -> Rows:
 
 
 def make_walk(law: str = "gaussian", count: int = 5000, seed: int = 7, dates: np.ndarray = DATES) -> Walk:
-    """`gaussian`, `t_copula` (with Gaussian marginals), `tables` (t marginals under a Gaussian copula) or `t_both`; dates inside base steps included."""
+    """`gaussian`, `t_copula` (with Gaussian marginals), `tables` (t marginals under a Gaussian copula), `t_both` or `jumps`; dates inside base steps included."""
     size = len(STATE_NAMES)
     rng = np.random.default_rng(3)
     loadings = rng.normal(0.0, 1.0, (size, size + 2))
@@ -95,6 +98,11 @@ def make_walk(law: str = "gaussian", count: int = 5000, seed: int = 7, dates: np
     scale = np.sqrt(np.diag(covariance))
     correlation = covariance / np.outer(scale, scale)
     np.fill_diagonal(correlation, 1.0)
+    if law == "jumps":
+        own = np.array([150.0, 0.0, 40.0, 300.0, 0.0, 0.0])  # jumps a year: some clocks silent
+        jumps = JumpParameters(120.0, -0.04, 0.06, np.tile([1.2, -0.5], UNDERLYINGS), own, np.full(size, 0.01), np.linspace(0.0, 0.05, size))
+        given = MertonParameters(STATE_NAMES, np.tile([0.05, 0.08], UNDERLYINGS), (correlation + correlation.T) / 2.0, jumps)
+        return given.scenarios(dates, ScenarioSpec(count=count, seed=seed))
     parameters = GbmParameters(
         state_names=STATE_NAMES, daily_volatility=np.tile([0.05, 0.08], UNDERLYINGS), correlation=(correlation + correlation.T) / 2.0,
         copula="student_t" if law in ("t_copula", "t_both") else "gaussian", copula_degrees_of_freedom=4.0,

@@ -186,16 +186,20 @@ def reference_states(walk: Walk, first: int, last: int) -> tuple[NDArray[np.floa
       n_f = 0; n_f += weight x normal(scenario, f, step, stream) over the leg's terms in order;
       z_k = 0; z_k += L[k, f] x n_f for f = 0..k;
       y_k = z_k x exp(mixing(q)) under a t copula, q the normal score of the uniform at (scenario, 0, leg_step, mixing_stream);
-      g = y, or copysign(table(asinh |y|), y); x_k = root x min(max(scale x g, -M), M), counted where |scale x g| > M.
+      g = y, or copysign(table(asinh |y|), y); x_k = root x min(max(scale x g, -M), M), counted where |scale x g| > M; x += the jumps of its clocks (`model/jumps.py`).
     A date: t = 0; t += x of the whole legs in step order; t += x of its own part; t += centre. Every leg is counted once,
     however many dates read it.
     """
     scenarios = np.arange(first, last, dtype=np.uint32)
     size, legs = len(walk.state_names), len(walk.leg_step)
+    from upm_gpu.model.jumps import add_jumps, reference_jumps
+
     moves = np.empty((legs, size, scenarios.size))
     clipped = np.zeros(size, np.int64)
     for leg in range(legs):
         moves[leg] = _leg(walk, leg, scenarios, clipped)
+        if walk.jumps is not None:
+            add_jumps(walk.jumps, reference_jumps(walk.jumps, walk.seed, scenarios, leg, int(walk.leg_step[leg])), moves[leg])
     states = np.zeros((walk.dates.size, size, scenarios.size))
     for d in range(walk.dates.size):
         for leg in range(int(walk.date_whole[d])):

@@ -17,7 +17,7 @@ from upm_gpu.errors import CalibrationError
 from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
-MODELS = {"gbm": "upm_gpu.model.gbm"}
+MODELS = {"gbm": "upm_gpu.model.gbm", "merton": "upm_gpu.model.merton"}
 """module of each model; `gbm` is also what a history is calibrated to"""
 CALIBRATED = "gbm"
 TWINS = {"explicit": "upm_gpu.model.registry:_explicit_states", "walk": "upm_gpu.model.gbm:reference_states"}
@@ -30,11 +30,11 @@ class Model(Protocol):
 
 
 def read_model(spec: ScenarioSpec) -> Model:
-    """The model a specification names, from its parameter file. Raises `CalibrationError` UPM-CA-120 without one, UPM-CA-121 for an unknown name."""
+    """The model a specification names, from its parameter file. Raises `CalibrationError` UPM-CA-070 without one, UPM-CA-071 for an unknown name."""
     if spec.model not in MODELS:
-        raise CalibrationError("UPM-CA-121", f"model {spec.model!r} is not known. Use one of {', '.join(MODELS)} in model.name.")
+        raise CalibrationError("UPM-CA-071", f"model {spec.model!r} is not known. Use one of {', '.join(MODELS)} in model.name.")
     if not spec.parameters:
-        raise CalibrationError("UPM-CA-120", f"model {spec.model} has no calibration from a history: name its parameter file in model.parameters.")
+        raise CalibrationError("UPM-CA-070", f"model {spec.model} has no calibration from a history: name its parameter file in model.parameters.")
     model: Model = import_module(MODELS[spec.model]).read(spec.parameters, spec)
     return model
 

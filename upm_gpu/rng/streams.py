@@ -19,6 +19,12 @@ BRIDGE_END = 3
 """what a date adds below the bridge's finest level: counter (scenario, factor, seconds since valuation, word)"""
 BOOK = 4
 """uniforms of synthetic books: counter (draw, kind of account, number within the kind, word)"""
+JUMP = 32
+"""jumps of a whole step: counter (scenario, clock, step, word); the first uniform gives the count, the second the sizes"""
+JUMP_SPLIT = 33
+"""how the jumps of an interval fall into its halves: counter (scenario, clock, step * 256 + heap index, word), both uniforms"""
+JUMP_END = 34
+"""the same at a date below the finest halves: counter (scenario, clock, seconds since valuation, word), both uniforms"""
 
 USER_STREAMS = 1 << 24
 

@@ -36,6 +36,41 @@ class SmoothTable:
 
 
 @dataclass(frozen=True)
+class Jumps:
+    """Compound Poisson clocks over the legs of a path: what `model/jumps.py` compiles to.
+
+    Clock c, whole step j: N = number of thresholds below u1, W = sqrt(N) Phi^-1(u2), (u1, u2) the two uniforms at (scenario, address[c], leg_step[j],
+    stream). A part of a step descends a tree: at each split M = number of thresholds of row N below u1 and the left side has
+    the pair (M, (M / N) W + sqrt(M (N - M) / N) Phi^-1(u2)), the right side the rest; side 0 goes left, 1 takes the left and goes right, 2 takes the
+    left and ends. The clock's log jump is N mean + deviation W, and a state moves by loading x jump of each of its clocks.
+    """
+
+    address: NDArray[np.uint32]
+    """(C,) factor word of a clock"""
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    """(C,) of one log jump"""
+    threshold: NDArray[np.float64]
+    """(C, M) Poisson distribution function at 0, 1, ..., padded with 2"""
+    stream: int
+    """stream word of the whole steps' uniforms"""
+    leg_first_split: NDArray[np.int32]
+    """(G + 1,); a whole step has none"""
+    split_stream: NDArray[np.uint32]
+    split_step: NDArray[np.uint32]
+    split_side: NDArray[np.int32]
+    split_table: NDArray[np.int32]
+    """(Q,) which of `split_threshold`"""
+    split_threshold: NDArray[np.float64]
+    """(B, M + 1, M) binomial distribution function of row n at 0, 1, ..., n - 1, padded with 2"""
+    first_entry: NDArray[np.int32]
+    """(K + 1,) entries of state k are [first[k], first[k + 1])"""
+    entry_clock: NDArray[np.int32]
+    entry_loading: NDArray[np.float64]
+    """(E,)"""
+
+
+@dataclass(frozen=True)
 class Walk:
     """A random walk in log factors with a copula inside each base step: what `model/gbm.py` compiles to.
 
@@ -86,6 +121,12 @@ class Walk:
     """(D,) leg of the part of a step that ends at the date, or -1"""
     centre: NDArray[np.float64]
     """(D, K) added to the log-change at each date"""
+    jumps: Jumps | None = None
+    """added to the move of each leg"""
+
+    @property
+    def jump_clocks(self) -> int:
+        return 0 if self.jumps is None else len(self.jumps.address)
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,22 @@ class TableStruct(ctypes.Structure):
     _fields_ = (("low", _F64), ("inverse_width", _F64), ("cells", _I64), ("coefficients", _POINTER))
 
 
+class JumpsStruct(ctypes.Structure):
+    """UpmJumps."""
+
+    _fields_ = (
+        ("clocks", _I64), ("most", _I64), ("splits", _I64), ("tables", _I64), ("stream", _I64), ("address", _POINTER), ("mean", _POINTER),
+        ("deviation", _POINTER), ("threshold", _POINTER), ("leg_first_split", _POINTER), ("split_stream", _POINTER), ("split_step", _POINTER),
+        ("split_side", _POINTER), ("split_table", _POINTER), ("split_threshold", _POINTER), ("first_entry", _POINTER), ("entry_clock", _POINTER),
+        ("entry_loading", _POINTER),
+    )
+
+
 class ScenariosStruct(ctypes.Structure):
     """UpmScenarios."""
 
     _fields_ = (
-        ("kind", _I32), ("has_mixing", _I32), ("states", _I64), ("dates", _I64), ("count", _I64), ("scratch", _I64), ("model", _POINTER), ("values", _POINTER), ("seed", _U64),
+        ("kind", _I32), ("has_mixing", _I32), ("states", _I64), ("dates", _I64), ("count", _I64), ("scratch", _I64), ("model", _POINTER), ("jumps", ctypes.POINTER(JumpsStruct)), ("values", _POINTER), ("seed", _U64),
         ("cholesky", _POINTER), ("scale", _POINTER), ("max_log_move", _POINTER), ("marginal", _POINTER), ("tables", ctypes.POINTER(TableStruct)),
         ("table_count", _I64), ("mixing", TableStruct), ("mixing_stream", _I64), ("legs", _I64), ("terms", _I64), ("leg_step", _POINTER),
         ("leg_root", _POINTER), ("leg_first_term", _POINTER), ("term_stream", _POINTER), ("term_step", _POINTER), ("term_weight", _POINTER),
@@ -59,7 +70,7 @@ class ScenariosStruct(ctypes.Structure):
     )
 
 
-STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct)
+STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct)
 """in the order of upm_struct_bytes"""
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from upm_gpu.backend.cpu.library import BookStruct, Keep, ProgramStruct, ScenariosStruct, TableStruct
+from upm_gpu.backend.cpu.library import BookStruct, JumpsStruct, Keep, ProgramStruct, ScenariosStruct, TableStruct
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
-from upm_gpu.scenario.sets import Explicit, ScenarioSet, SmoothTable, Walk
+from upm_gpu.scenario.sets import Explicit, Jumps, ScenarioSet, SmoothTable, Walk
 
 
 def book_struct(compiled: Compiled, rows: Rows, float32: bool) -> tuple[BookStruct, Keep]:
@@ -56,7 +57,7 @@ def _walk(walk: Walk, keep: Keep) -> ScenariosStruct:
     tables = (TableStruct * max(len(walk.tables), 1))(*[_table(t, keep) for t in walk.tables])
     keep.arrays.append(tables)
     struct = ScenariosStruct(
-        kind=1, has_mixing=int(walk.mixing is not None), states=size, dates=dates, count=walk.count, scratch=3 * size, seed=walk.seed,
+        kind=1, has_mixing=int(walk.mixing is not None), states=size, dates=dates, count=walk.count, scratch=3 * size + walk.jump_clocks, seed=walk.seed,
         cholesky=keep(walk.cholesky, np.float64, (size, size)), scale=keep(walk.scale, np.float64, (size,)),
         max_log_move=keep(walk.max_log_move, np.float64, (size,)), marginal=keep(walk.marginal, np.int32, (size,)), tables=tables,
         table_count=len(walk.tables), mixing_stream=walk.mixing_stream, legs=legs, terms=terms, leg_step=keep(walk.leg_step, np.uint32, (legs,)),
@@ -67,7 +68,25 @@ def _walk(walk: Walk, keep: Keep) -> ScenariosStruct:
     )
     if walk.mixing is not None:
         struct.mixing = _table(walk.mixing, keep)
+    _lend_jumps(struct, walk.jumps, size, legs, keep)
     return struct
+
+
+def _lend_jumps(struct: ScenariosStruct, jumps: Jumps | None, states: int, legs: int, keep: Keep) -> None:
+    """Hang the clocks of a set on its struct."""
+    if jumps is None:
+        return
+    (clocks, most), splits, entries, tables = jumps.threshold.shape, len(jumps.split_side), len(jumps.entry_clock), len(jumps.split_threshold)
+    clock = JumpsStruct(
+        clocks=clocks, most=most, splits=splits, tables=tables, stream=jumps.stream, address=keep(jumps.address, np.uint32, (clocks,)),
+        mean=keep(jumps.mean, np.float64, (clocks,)), deviation=keep(jumps.deviation, np.float64, (clocks,)),
+        threshold=keep(jumps.threshold, np.float64, (clocks, most)), leg_first_split=keep(jumps.leg_first_split, np.int32, (legs + 1,)),
+        split_stream=keep(jumps.split_stream, np.uint32, (splits,)), split_step=keep(jumps.split_step, np.uint32, (splits,)),
+        split_side=keep(jumps.split_side, np.int32, (splits,)), split_table=keep(jumps.split_table, np.int32, (splits,)),
+        split_threshold=keep(jumps.split_threshold, np.float64, (tables, most + 1, most)), first_entry=keep(jumps.first_entry, np.int32, (states + 1,)),
+        entry_clock=keep(jumps.entry_clock, np.int32, (entries,)), entry_loading=keep(jumps.entry_loading, np.float64, (entries,)))
+    keep.arrays.append(clock)
+    struct.jumps = ctypes.pointer(clock)
 
 
 STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {"explicit": _explicit, "walk": _walk}

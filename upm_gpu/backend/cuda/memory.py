@@ -137,6 +137,8 @@ class Wave:
     """(K, stride)"""
     stretch: Any
     """(stride,)"""
+    jump: Any
+    """(jump clocks, stride)"""
     unit: Any
     """(C, stride), stored type; None where not asked for"""
     pnl: Any
@@ -151,12 +153,13 @@ def open_wave(prepared: Prepared, scenarios: ScenarioSet, wanted: int, unit: boo
     """
     assert floor % ALIGNMENT == 0
     shape = (len(scenarios.dates), len(scenarios.state_names), prepared.compiled.columns, prepared.rows.count)
-    each = 8 * shape[0] * shape[1] + 16 * shape[1] + 12 + prepared.stored.itemsize * shape[2] * unit + 8 * shape[3] * pnl
+    clocks = getattr(scenarios, "jump_clocks", 0)
+    each = 8 * shape[0] * shape[1] + 16 * shape[1] + 8 * clocks + 12 + prepared.stored.itemsize * shape[2] * unit + 8 * shape[3] * pnl
     free = prepared.device.free_memory() * SHARE_OF_FREE_MEMORY
     length = min(wanted, LARGEST_WAVE, max(floor, int(free // each) // floor * floor))
     while True:
         try:
-            return _allocate_wave(prepared, shape, length, unit, pnl)
+            return _allocate_wave(prepared, shape, clocks, length, unit, pnl)
         except OutOfDeviceMemory as refusal:
             prepared.refused += 1
             prepared.device.trim()
@@ -166,7 +169,7 @@ def open_wave(prepared: Prepared, scenarios: ScenarioSet, wanted: int, unit: boo
             length = max(floor, blocks_for(length // 2, floor) * floor)
 
 
-def _allocate_wave(prepared: Prepared, shape: tuple[int, int, int, int], length: int, unit: bool, pnl: bool) -> Wave:
+def _allocate_wave(prepared: Prepared, shape: tuple[int, int, int, int], clocks: int, length: int, unit: bool, pnl: bool) -> Wave:
     dates, factors, columns, rows = shape
     stride = blocks_for(length, ALIGNMENT) * ALIGNMENT
     allocate = prepared.device.allocate
@@ -177,5 +180,6 @@ def _allocate_wave(prepared: Prepared, shape: tuple[int, int, int, int], length:
         allocate((factors, stride), np.float64),
         allocate((factors, stride), np.float64),
         allocate(stride, np.float64),
+        allocate((max(clocks, 1), stride), np.float64),
         allocate((max(columns, 1), stride), prepared.stored) if unit else None,
         allocate((max(rows, 1), stride), np.float64) if pnl else None)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.backend.cuda.interface import Device, blocks_for
+from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
 from upm_gpu.scenario.sets import Explicit, ScenarioSet, SmoothTable, Walk
 
@@ -40,6 +41,7 @@ class DeviceWalk:
     term_step: Any
     term_weight: Any
     centre: Any
+    jumps: DeviceJumps | None
     clipped: Any
     """(K,) uint64, counts up"""
 
@@ -64,6 +66,7 @@ def _upload_walk(device: Device, walk: Walk) -> DeviceWalk:
         device.upload((np.cumsum(cells) - cells).astype(np.int32)), device.upload(np.concatenate([t.coefficients for t in tables]).astype(np.float64)),
         device.upload(walk.mixing.coefficients.astype(np.float64) if walk.mixing else np.zeros((1, 8))), device.upload(walk.term_stream.astype(np.uint32)),
         device.upload(walk.term_step.astype(np.uint32)), device.upload(walk.term_weight.astype(np.float64)), device.upload(walk.centre.astype(np.float64)),
+        upload_jumps(device, walk.jumps),
         device.upload(np.zeros(len(walk.state_names), np.uint64)))
 
 
@@ -96,10 +99,11 @@ def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: in
             device.launch("walk", "draw_stretch", (tiles, 1, 1), block,
                           (np.uint64(walk.seed), *which, *size[:1], np.uint32(walk.leg_step[number]), np.uint32(walk.mixing_stream), np.float64(walk.mixing.low),
                            np.float64(walk.mixing.inverse_width), np.int32(len(walk.mixing.coefficients)), source.mixing, wave.stretch))
+        jumps = draw_jumps(device, source.jumps, walk, wave, (np.uint64(walk.seed), *which, *size), number, tiles)
         device.launch("walk", "move_leg", (tiles, blocks_for(factors, FACTORS_A_THREAD), 1), block,
                       (np.int32(factors), *size, source.cholesky, source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
                        source.table_cells, source.table_begin, source.table_coefficients, np.int32(walk.mixing is not None), wave.stretch,
-                       np.float64(walk.leg_root[number]), wave.normal, wave.running, np.int32(date), source.centre, wave.states, source.clipped))
+                       np.float64(walk.leg_root[number]), wave.normal, *jumps, wave.running, np.int32(date), source.centre, wave.states, source.clipped))
 
     whole = 0
     for date in range(len(walk.dates)):
