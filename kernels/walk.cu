@@ -50,9 +50,9 @@ struct Marginals {
 
 // Correlates the normals of a leg, applies copula, marginal and cap, adds the jumps of the state's clocks (jump, (C, stride)). A whole step is added to `running`; the part of a step
 // that ends at a date gives states[date] = (running + move) + centre. Draws that met the cap are counted.
-// Grid (scenario tiles, groups of FACTORS_A_THREAD factors).
+// `dense`: the square root of the correlation is a full matrix. Grid (scenario tiles, groups of FACTORS_A_THREAD factors).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4)
-    move_leg(i32 factors, i32 scenarios, i64 stride, const double* cholesky, const double* scale, const double* cap, const i32* marginal, const double* table_low,
+    move_leg(i32 factors, i32 scenarios, i64 stride, const double* cholesky, i32 dense, const double* scale, const double* cap, const i32* marginal, const double* table_low,
              const double* table_inverse_width, const i32* table_cells, const i32* table_begin, const double* table_coefficients, i32 stretched, const double* stretch,
              double root, const double* normal, i32 jumping, const i32* first_entry, const i32* entry_clock, const double* entry_loading, const double* jump,
              double* running, i32 date, const double* centre, double* states, u64* clipped) {
@@ -64,11 +64,11 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4)
   double y[FACTORS_A_THREAD];
 #pragma unroll
   for (i32 j = 0; j < FACTORS_A_THREAD; ++j) y[j] = 0.0;
-  for (i32 f = 0; f < end; ++f) {
+  for (i32 f = 0; f < (dense ? factors : end); ++f) {
     const double n = normal[f * stride + s];
 #pragma unroll
     for (i32 j = 0; j < FACTORS_A_THREAD; ++j)
-      if (begin + j < end && f <= begin + j) y[j] = y[j] + cholesky[(i64)(begin + j) * factors + f] * n;
+      if (begin + j < end && (dense || f <= begin + j)) y[j] = y[j] + cholesky[(i64)(begin + j) * factors + f] * n;
   }
 #pragma unroll
   for (i32 j = 0; j < FACTORS_A_THREAD; ++j) {

@@ -91,6 +91,17 @@ struct UpmScenarios {
   const double* centre;           // (dates, states)
 };
 
+// SampledWalk, behind `model` of a set of kind sampled_walk whose other fields are those of a walk.
+struct UpmDraws {
+  int32_t sampler, dense;  // sampler: 1 antithetic, 2 moments matched, 3 Sobol (Owen), 4 Sobol (digital shift)
+  int64_t steps, dimensions, blocks;
+  const uint32_t* direction;        // (dimensions, 28)
+  const uint32_t* key;              // (dimensions, 4, 16)
+  const int32_t* factor_dimension;  // (steps, states)
+  const int32_t* mixing_dimension;  // (steps,)
+  const double* moments;            // (blocks, steps, states, 2)
+};
+
 int32_t upm_abi_version();
 int64_t upm_struct_bytes(int32_t which);  // in the order of STRUCTS in library.py
 

@@ -12,6 +12,7 @@
 #include "families.cuh"
 #include "jumps.cuh"
 #include "walk.cuh"
+#include "sampled_walk.cuh"
 
 // Loops marked `vectorised` are the ones that carry the time; tests/parity/test_vectorised.py reads the compiler's report.
 
@@ -30,6 +31,7 @@ typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
 #include "walk.inc"
+#include "sampled_walk.inc"
 
 void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped) {
   switch (set->kind) {

@@ -24,7 +24,7 @@ from upm_gpu.model.psd import correlation_cholesky
 from upm_gpu.model.tables import check_degrees_of_freedom, evaluate_table, marginal_table, mixing_table, unit_scale
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import MIXING, key_words, stream_word
-from upm_gpu.scenario.sets import SmoothTable, Walk
+from upm_gpu.scenario.sets import ScenarioSet, SmoothTable, Walk
 from upm_gpu.scenario.spec import Law, Measure, ScenarioSpec
 
 MAX_LOG_MOVE = 1.5
@@ -56,9 +56,11 @@ class GbmParameters:
     drift: NDArray[np.float64] | None = None
     """(K,) a day. `pricing`: log E[S_h / S_0] = drift h; `historical`: mean log-change = drift h; not read under `margin`"""
 
-    def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> Walk:
-        """The walk of a scenario specification: its seed, stream and count."""
-        return walk(self, dates_days, spec.seed, spec.stream, spec.count)
+    def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> ScenarioSet:
+        """The walk of a scenario specification: its seed, stream, count and sampler."""
+        from upm_gpu.model.sampling import sample
+
+        return sample(walk(self, dates_days, spec.seed, spec.stream, spec.count), spec)
 
 
 def is_price(state: str) -> bool:
@@ -179,7 +181,26 @@ def _check(parameters: GbmParameters, dates: NDArray[np.float64], count: int) ->
     return dates
 
 
-def reference_states(walk: Walk, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+class PlainDraws:
+    """The draws of a walk by address; a sampler replaces them, see `sampling.py`."""
+
+    dense = False
+    """whether `cholesky` is a full square root of the correlation instead of a triangular one"""
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk = walk
+
+    def normal(self, scenarios: NDArray[np.uint32], factor: int, term: int) -> NDArray[np.float64]:
+        """The normals of a factor at the address of a term."""
+        walk = self.walk
+        return normal_quantile(uniform_at(walk.seed, scenarios, factor, int(walk.term_step[term]), int(walk.term_stream[term])))
+
+    def mixing(self, scenarios: NDArray[np.uint32], leg: int) -> NDArray[np.float64]:
+        """The normal scores of a leg's mixing uniform."""
+        return normal_quantile(uniform_at(self.walk.seed, scenarios, 0, int(self.walk.leg_step[leg]), self.walk.mixing_stream))
+
+
+def reference_states(walk: Walk, first: int, last: int, draws: PlainDraws | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """States (D, K, S) of scenarios [first, last) and clip counts (K,): the plain twin of every backend's walk.
 
     Order of operations, all in float64, which a kernel repeats: for each leg
@@ -197,7 +218,7 @@ def reference_states(walk: Walk, first: int, last: int) -> tuple[NDArray[np.floa
     moves = np.empty((legs, size, scenarios.size))
     clipped = np.zeros(size, np.int64)
     for leg in range(legs):
-        moves[leg] = _leg(walk, leg, scenarios, clipped)
+        moves[leg] = _leg(walk, leg, scenarios, clipped, draws or PlainDraws(walk))
         if walk.jumps is not None:
             add_jumps(walk.jumps, reference_jumps(walk.jumps, walk.seed, scenarios, leg, int(walk.leg_step[leg])), moves[leg])
     states = np.zeros((walk.dates.size, size, scenarios.size))
@@ -210,23 +231,21 @@ def reference_states(walk: Walk, first: int, last: int) -> tuple[NDArray[np.floa
     return states, clipped
 
 
-def _leg(walk: Walk, leg: int, scenarios: NDArray[np.uint32], clipped: NDArray[np.int64]) -> NDArray[np.float64]:
+def _leg(walk: Walk, leg: int, scenarios: NDArray[np.uint32], clipped: NDArray[np.int64], draws: PlainDraws) -> NDArray[np.float64]:
     """(K, S) moves of one leg."""
     size = len(walk.state_names)
     terms = range(int(walk.leg_first_term[leg]), int(walk.leg_first_term[leg + 1]))
     independent = np.zeros((size, scenarios.size))
     for f in range(size):
         for m in terms:
-            u = uniform_at(walk.seed, scenarios, f, int(walk.term_step[m]), int(walk.term_stream[m]))
-            independent[f] += walk.term_weight[m] * normal_quantile(u)
+            independent[f] += walk.term_weight[m] * draws.normal(scenarios, f, m)
     stretch = None
     if walk.mixing is not None:
-        q = normal_quantile(uniform_at(walk.seed, scenarios, 0, int(walk.leg_step[leg]), walk.mixing_stream))
-        stretch = np.exp(evaluate_table(walk.mixing, q))
+        stretch = np.exp(evaluate_table(walk.mixing, draws.mixing(scenarios, leg)))
     moves = np.empty((size, scenarios.size))
     for k in range(size):
         y = np.zeros(scenarios.size)
-        for f in range(k + 1):
+        for f in range(size if draws.dense else k + 1):
             y += walk.cholesky[k, f] * independent[f]
         if stretch is not None:
             y = y * stretch

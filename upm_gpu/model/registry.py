@@ -20,7 +20,7 @@ from upm_gpu.scenario.spec import ScenarioSpec
 MODELS = {"gbm": "upm_gpu.model.gbm", "merton": "upm_gpu.model.merton"}
 """module of each model; `gbm` is also what a history is calibrated to"""
 CALIBRATED = "gbm"
-TWINS = {"explicit": "upm_gpu.model.registry:_explicit_states", "walk": "upm_gpu.model.gbm:reference_states"}
+TWINS = {"explicit": "upm_gpu.model.registry:_explicit_states", "walk": "upm_gpu.model.gbm:reference_states", "sampled_walk": "upm_gpu.model.sampling:sampled_states"}
 
 
 class Model(Protocol):

@@ -25,6 +25,8 @@ JUMP_SPLIT = 33
 """how the jumps of an interval fall into its halves: counter (scenario, clock, step * 256 + heap index, word), both uniforms"""
 JUMP_END = 34
 """the same at a date below the finest halves: counter (scenario, clock, seconds since valuation, word), both uniforms"""
+SCRAMBLING = 40
+"""keys of the Sobol scramblings: counter (dimension, scrambling, 0, word)"""
 
 USER_STREAMS = 1 << 24
 

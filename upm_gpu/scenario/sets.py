@@ -12,7 +12,7 @@ Path dates are elapsed days since the valuation time, ascending; horizons are so
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,4 +147,51 @@ class Explicit:
         return self.values.shape[2]
 
 
-ScenarioSet = Walk | Explicit
+@dataclass(frozen=True)
+class SampledWalk:
+    """A walk whose base-step normals are not plain draws: Sobol points, antithetic pairs, or normals matched in blocks.
+
+    A term of the walk with the internal stream FACTOR names a base draw by (factor k, node); the others (dates inside a step) stay
+    Philox. Scenario s draws, by `sampler`:
+
+    * sobol, sobol_shift: the normal of point s div 16 of scrambling s mod 16 (Owen, or digital shift) in dimension `factor_dimension[node, k]`, the
+      mixing uniform in `mixing_dimension[step]`. A node is one of the Brownian bridge or a principal component of the steps, a factor one
+      of the covariance: the walk's `cholesky` is then a full square root of the correlation (`dense`).
+    * antithetic: every normal of s div 2, negated where s is odd; the mixing uniform of s div 2.
+    * moment_matching: (n - mean) x inverse deviation of the block of 4,096 that holds s; node = step.
+    """
+
+    kind: ClassVar[str] = "sampled_walk"
+    walk: Walk
+    sampler: Sampler
+    dense: bool
+    factor_dimension: NDArray[np.int32]
+    """(J, K); zero unless sobol"""
+    mixing_dimension: NDArray[np.int32]
+    """(J,); zero unless sobol"""
+    direction: NDArray[np.uint32]
+    """(dimensions, 28) direction numbers, bits reversed"""
+    key: NDArray[np.uint32]
+    """(dimensions, 4, 16) keys of the scramblings"""
+    moments: NDArray[np.float64]
+    """(B, J, K, 2) mean and inverse deviation; empty unless moment_matching. A block that is not full has (0, 1): it stays plain"""
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return self.walk.state_names
+
+    @property
+    def count(self) -> int:
+        return self.walk.count
+
+    @property
+    def dates(self) -> NDArray[np.float64]:
+        return self.walk.dates
+
+    @property
+    def jump_clocks(self) -> int:
+        return self.walk.jump_clocks
+
+
+Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching"]
+ScenarioSet = Walk | SampledWalk | Explicit

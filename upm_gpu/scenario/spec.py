@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Law = Literal["gaussian", "student_t"]
+Sampler = Literal["philox", "sobol"]
+Scrambling = Literal["owen", "digital_shift"]
+SobolOrder = Literal["brownian_bridge", "principal_components"]
+VarianceReduction = Literal["none", "antithetic", "moment_matching"]
 Measure = Literal["margin", "pricing", "historical"]
 
 
@@ -21,6 +25,14 @@ class ScenarioSpec:
     count: int = 100_000
     seed: int = 20_260_205
     stream: int = 0
+    sampler: Sampler = "philox"
+    scrambling: Scrambling = "owen"
+    """of Sobol points"""
+    sobol_order: SobolOrder = "brownian_bridge"
+    """which change of the steps gives Sobol dimensions their order; factors are always taken by principal components"""
+    variance_reduction: VarianceReduction = "none"
+    target_relative_error: float = 0.0
+    """above 0: stop when every account's standard error is at most this times its expected shortfall (or 1e-5 of its gross notional); `count` is the cap"""
     horizons: tuple[float, ...] = (2.0,)
     steps: int = 1
     measure: Measure = "margin"

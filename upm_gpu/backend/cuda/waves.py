@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
-from upm_gpu.scenario.sets import Explicit, ScenarioSet, SmoothTable, Walk
+from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, upload_sampled
+from upm_gpu.scenario.sets import Explicit, SampledWalk, ScenarioSet, SmoothTable, Walk
 
 WALK_THREADS = 128
 UNIT_THREADS = 128
@@ -82,7 +83,17 @@ def _draw_explicit(prepared: Prepared, scenarios: Explicit, wave: Wave, first: i
 
 
 def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
-    device, source = prepared.device, device_source(prepared, walk)
+    _draw_legs(prepared, walk, device_source(prepared, walk), wave, first, count, listed)
+
+
+def _draw_sampled_walk(prepared: Prepared, sampled: SampledWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
+    source = device_source(prepared, sampled)
+    _draw_legs(prepared, sampled.walk, source.walk, wave, first, count, listed, source, sampled.dense)
+
+
+def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None,
+               sampled: DeviceSampled | None = None, dense: bool = False) -> None:
+    device = prepared.device
     factors = len(walk.state_names)
     block, tiles = (WALK_THREADS, 1, 1), blocks_for(count, WALK_THREADS)
     if listed is not None:
@@ -91,7 +102,7 @@ def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: in
     size = (np.int32(count), np.int64(wave.stride))
     device.launch("walk", "start_walk", (tiles, factors, 1), block, (*size, wave.running))
 
-    def leg(number: int, date: int) -> None:
+    def draw_leg(number: int) -> None:
         terms = (np.int32(walk.leg_first_term[number]), np.int32(walk.leg_first_term[number + 1]))
         device.launch("walk", "draw_normals", (tiles, factors, 1), block,
                       (np.uint64(walk.seed), *which, *size, *terms, source.term_stream, source.term_step, source.term_weight, wave.normal))
@@ -99,9 +110,12 @@ def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: in
             device.launch("walk", "draw_stretch", (tiles, 1, 1), block,
                           (np.uint64(walk.seed), *which, *size[:1], np.uint32(walk.leg_step[number]), np.uint32(walk.mixing_stream), np.float64(walk.mixing.low),
                            np.float64(walk.mixing.inverse_width), np.int32(len(walk.mixing.coefficients)), source.mixing, wave.stretch))
+
+    def leg(number: int, date: int) -> None:
+        draw_leg(number) if sampled is None else draw_sampled_leg(device, sampled, walk, wave, which, size, number, tiles)
         jumps = draw_jumps(device, source.jumps, walk, wave, (np.uint64(walk.seed), *which, *size), number, tiles)
         device.launch("walk", "move_leg", (tiles, blocks_for(factors, FACTORS_A_THREAD), 1), block,
-                      (np.int32(factors), *size, source.cholesky, source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
+                      (np.int32(factors), *size, source.cholesky, np.int32(dense), source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
                        source.table_cells, source.table_begin, source.table_coefficients, np.int32(walk.mixing is not None), wave.stretch,
                        np.float64(walk.leg_root[number]), wave.normal, *jumps, wave.running, np.int32(date), source.centre, wave.states, source.clipped))
 
@@ -125,9 +139,9 @@ def take_clipped(prepared: Prepared, scenarios: ScenarioSet) -> NDArray[np.int64
     return prepared.device.download(known[1].clipped).astype(np.int64)
 
 
-UPLOADS: dict[str, Callable[[Device, Any], Any]] = {"walk": _upload_walk}
+UPLOADS: dict[str, Callable[[Device, Any], Any]] = {"walk": _upload_walk, "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, _upload_walk(device, sampled.walk))}
 """by kind of set: its arrays on the device, with `clipped` (K,) uint64 among them"""
-DRAWS: dict[str, Callable[..., None]] = {"explicit": _draw_explicit, "walk": _draw_walk}
+DRAWS: dict[str, Callable[..., None]] = {"explicit": _draw_explicit, "walk": _draw_walk, "sampled_walk": _draw_sampled_walk}
 """by kind of set: (prepared, scenarios, wave, first, count, listed) -> None"""
 
 

@@ -1,0 +1,26 @@
+// Base draws of a sampled walk that are not Sobol points; those are in sobol.cuh. Twin: upm_gpu/model/sampling.py.
+#ifndef UPM_SAMPLED_WALK_CUH
+#define UPM_SAMPLED_WALK_CUH
+
+#include "platform.cuh"
+#include "sobol.cuh"
+#include "walk.cuh"
+
+namespace upm {
+
+enum Sampler : i32 { SAMPLER_ANTITHETIC = 1, SAMPLER_MATCHED = 2, SAMPLER_SOBOL = 3, SAMPLER_SOBOL_SHIFT = 4 };
+
+// Whether a stream word is that of base-step normals (internal id FACTOR of upm_gpu/rng/streams.py).
+UPM_INLINE bool is_base_stream(u32 stream) { return (stream & 0xffu) == 0u; }
+
+// The normal of a pair, negated for its second scenario.
+UPM_INLINE double antithetic_normal(u64 seed, u32 scenario, u32 factor, u32 step, u32 stream) {
+  const double n = walk_normal(seed, scenario >> 1, factor, step, stream);
+  return from_bits(bits_of(n) ^ ((u64)(scenario & 1u) << 63));
+}
+
+UPM_INLINE double matched_normal(double n, double mean, double inverse_deviation) { return (n - mean) * inverse_deviation; }
+
+}  // namespace upm
+
+#endif

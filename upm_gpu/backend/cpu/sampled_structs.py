@@ -1,0 +1,39 @@
+"""How a sampled walk draws, as the C struct of libupm_host."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from upm_gpu.backend.cpu.library import Keep, ScenariosStruct
+from upm_gpu.scenario.sets import SampledWalk
+
+KIND = 30
+"""of `kernels/models.def`"""
+SAMPLERS = {"antithetic": 1, "moment_matching": 2, "sobol": 3, "sobol_shift": 4}
+"""as in kernels/sampled_walk.cuh"""
+
+
+class DrawsStruct(ctypes.Structure):
+    """UpmDraws of kernels/host/abi.h."""
+
+    _fields_ = (
+        ("sampler", ctypes.c_int32), ("dense", ctypes.c_int32), ("steps", ctypes.c_int64), ("dimensions", ctypes.c_int64), ("blocks", ctypes.c_int64),
+        ("direction", ctypes.c_void_p), ("key", ctypes.c_void_p), ("factor_dimension", ctypes.c_void_p), ("mixing_dimension", ctypes.c_void_p),
+        ("moments", ctypes.c_void_p),
+    )
+
+
+def sampled_walk_struct(sampled: SampledWalk, struct: ScenariosStruct, keep: Keep) -> ScenariosStruct:
+    """`struct` of the walk inside, with how its base normals are drawn behind `model`."""
+    size, steps, dimensions, blocks = len(sampled.state_names), len(sampled.mixing_dimension), len(sampled.direction), len(sampled.moments)
+    draws = DrawsStruct(
+        sampler=SAMPLERS[sampled.sampler], dense=int(sampled.dense), steps=steps, dimensions=dimensions, blocks=blocks,
+        direction=keep(sampled.direction, np.uint32, (dimensions, sampled.direction.shape[1])), key=keep(sampled.key, np.uint32, (dimensions, *sampled.key.shape[1:])),
+        factor_dimension=keep(sampled.factor_dimension, np.int32, (steps, size)), mixing_dimension=keep(sampled.mixing_dimension, np.int32, (steps,)),
+        moments=keep(sampled.moments, np.float64, (blocks, steps, size, 2)),
+    )
+    keep.arrays.append(draws)
+    struct.kind, struct.model = KIND, ctypes.addressof(draws)
+    return struct

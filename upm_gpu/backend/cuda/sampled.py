@@ -1,0 +1,59 @@
+"""The base draws of a sampled walk on a device: Sobol points, antithetic pairs, matched moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from upm_gpu.backend.cuda.interface import Device
+from upm_gpu.backend.cuda.memory import Wave
+from upm_gpu.scenario.sets import SampledWalk, Walk
+
+THREADS = 128
+SAMPLERS = {"antithetic": 1, "moment_matching": 2, "sobol": 3, "sobol_shift": 4}
+"""as in kernels/sampled_walk.cuh"""
+
+
+@dataclass(frozen=True)
+class DeviceSampled:
+    """A sampled walk in device memory."""
+
+    walk: Any
+    """the arrays of the walk inside"""
+    sampler: np.int32
+    steps: np.int32
+    factor_dimension: Any
+    mixing_dimension: Any
+    direction: Any
+    key: Any
+    moments: Any
+
+    @property
+    def clipped(self) -> Any:
+        return self.walk.clipped
+
+
+def upload_sampled(device: Device, sampled: SampledWalk, walk: Any) -> DeviceSampled:
+    """`walk` is the uploaded walk inside."""
+
+    def up(values: Any, dtype: type) -> Any:
+        return device.upload(np.ascontiguousarray(values, dtype) if np.size(values) else np.zeros(1, dtype))
+
+    return DeviceSampled(walk, np.int32(SAMPLERS[sampled.sampler]), np.int32(len(sampled.mixing_dimension)), up(sampled.factor_dimension, np.int32),
+                         up(sampled.mixing_dimension, np.int32), up(sampled.direction, np.uint32), up(sampled.key, np.uint32), up(sampled.moments, np.float64))
+
+
+def draw_sampled_leg(device: Device, source: DeviceSampled, walk: Walk, wave: Wave, which: tuple[Any, ...], size: tuple[Any, ...], leg: int, tiles: int) -> None:
+    """Queue the normals of a leg into `wave.normal` and its stretch into `wave.stretch`."""
+    inside, block = source.walk, (THREADS, 1, 1)
+    terms = (np.int32(walk.leg_first_term[leg]), np.int32(walk.leg_first_term[leg + 1]))
+    device.launch("sampled_walk", "draw_sampled_normals", (tiles, len(walk.state_names), 1), block,
+                  (source.sampler, np.uint64(walk.seed), *which, *size, *terms, inside.term_stream, inside.term_step, inside.term_weight, source.steps,
+                   source.factor_dimension, source.direction, source.key, source.moments, wave.normal))
+    if walk.mixing is not None:
+        device.launch("sampled_walk", "draw_sampled_stretch", (tiles, 1, 1), block,
+                      (source.sampler, np.uint64(walk.seed), *which, size[0], np.uint32(walk.leg_step[leg]), np.uint32(walk.mixing_stream), source.mixing_dimension,
+                       source.direction, source.key, np.float64(walk.mixing.low), np.float64(walk.mixing.inverse_width),
+                       np.int32(len(walk.mixing.coefficients)), inside.mixing, wave.stretch))

@@ -1,0 +1,223 @@
+"""How the base normals of a walk are drawn other than one by one: Sobol points, antithetic pairs, moment matching.
+
+`sample` turns a `Walk` into a `SampledWalk`; the law of every scenario is unchanged (moment matching: but for the matching), only
+scenarios depend on one another. Sobol dimensions are given out by variance: an orthogonal change of the normals of
+the steps (Brownian bridge, or principal components of the path) and of the factors (principal components E, Lambda of the
+covariance of one step: z = D^-1 E sqrt(Lambda) n has the correlation D^-1 E Lambda E' D^-1) makes the first few carry most of what a
+portfolio can lose; the mixing uniform of a step counts as its share of the first component. Draws inside a step (`bridge.py`) stay Philox.
+
+Caflisch, Morokoff and Owen, "Valuation of mortgage-backed securities using Brownian bridges", J. Comp. Finance 1 (1997);
+Acworth, Broadie and Glasserman, "A comparison of some Monte Carlo and quasi Monte Carlo techniques" (1998); Glasserman (2003), 4.2, 4.5, 5.5.
+Verified: orthogonality, the law of the walk, equal bits on all backends, variance ratios (tests/properties, parity, statistics).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.errors import InputError
+from upm_gpu.model.gbm import PlainDraws, reference_states
+from upm_gpu.rng.normal import normal_quantile, uniform_at
+from upm_gpu.rng.scramble import SCRAMBLINGS, reversed_directions, scramble_keys, scrambled_uniform
+from upm_gpu.rng.streams import FACTOR
+from upm_gpu.scenario.sets import BLOCK, SampledWalk, Sampler, ScenarioSet, Walk
+from upm_gpu.scenario.spec import ScenarioSpec
+
+MOST_COMPONENTS = 1000
+"""steps above which principal components of the path are refused: every step would sum that many draws"""
+DROPPED = 1e-14
+"""weights below this are zeros of the construction"""
+
+
+def sample(walk: Walk, spec: ScenarioSpec) -> ScenarioSet:
+    """The walk drawn as the specification asks: itself for plain Philox."""
+    if spec.sampler == "sobol":
+        return sobol_walk(walk, spec.stream, spec.scrambling == "owen", spec.sobol_order == "principal_components")
+    if spec.variance_reduction == "none":
+        return walk
+    steps = _base_steps(walk)
+    empty = _unsampled(walk, "antithetic", steps)
+    return empty if spec.variance_reduction == "antithetic" else replace(empty, sampler="moment_matching", moments=block_moments(walk, steps))
+
+
+def check_sampled(scenarios: ScenarioSet, spec: ScenarioSpec) -> None:
+    """Refuse a sampler that a model did not take up: scenarios would be plain under another name."""
+    if (spec.sampler != "philox" or spec.variance_reduction != "none") and not isinstance(scenarios, SampledWalk):
+        raise InputError("UPM-CF-091", f"model {spec.model} draws plain scenarios only, not sampler {spec.sampler} with variance_reduction "
+                         f"{spec.variance_reduction}. Use sampler philox and variance_reduction none, or model gbm.")
+
+
+def sobol_walk(walk: Walk, stream: int, owen: bool = True, components: bool = False) -> SampledWalk:
+    """The walk over scrambled Sobol points; `components` orders steps by the principal components of the path, else by the Brownian bridge."""
+    steps, factors = _base_steps(walk), len(walk.state_names)
+    mixed = walk.mixing is not None
+    dimensions = steps * (factors + mixed)
+    if components and steps > MOST_COMPONENTS:
+        raise InputError("UPM-CF-092", f"principal components over {steps} base steps: at most {MOST_COMPONENTS}. Use sobol_order brownian_bridge.")
+    root, variance = covariance_root(walk)
+    paths = path_components(steps) if components else bridge_nodes(steps)
+    share = np.array([sum(w * w for w in column) for column in _columns(paths, steps)])
+    share = share / share.sum()
+    weight = np.concatenate([np.outer(share, variance).ravel(), np.full(steps if mixed else 0, variance[0] / steps)])
+    rank = np.empty(dimensions, np.int32)
+    rank[np.argsort(-weight, kind="stable")] = np.arange(dimensions, dtype=np.int32)
+    unsampled = _unsampled(_over_nodes(walk, paths), "sobol" if owen else "sobol_shift", steps)
+    return replace(
+        unsampled, walk=replace(unsampled.walk, cholesky=root), dense=True, factor_dimension=rank[: steps * factors].reshape(steps, factors),
+        mixing_dimension=rank[steps * factors :] if mixed else np.zeros(steps, np.int32), direction=reversed_directions(dimensions),
+        key=scramble_keys(walk.seed, stream, dimensions))
+
+
+def _unsampled(walk: Walk, sampler: Sampler, steps: int) -> SampledWalk:
+    return SampledWalk(walk, sampler, False, np.zeros((steps, len(walk.state_names)), np.int32), np.zeros(steps, np.int32), np.zeros((0, 28), np.uint32),
+                       np.zeros((0, 4, SCRAMBLINGS), np.uint32), np.zeros((0, steps, len(walk.state_names), 2)))
+
+
+def _base_steps(walk: Walk) -> int:
+    """Base steps that any leg reads."""
+    return int(walk.leg_step.max()) + 1
+
+
+def covariance_root(walk: Walk) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(A (K, K) with A A' the walk's correlation, variances (K,) descending): principal components of the covariance of one step.
+
+    A factor that does not move counts with the smallest scale that does. The largest entry of every column is positive.
+    """
+    moving = walk.scale[walk.scale > 0.0]
+    scale = np.maximum(walk.scale, moving.min() if moving.size else 1.0)
+    correlation = walk.cholesky @ walk.cholesky.T
+    values, vectors = np.linalg.eigh(correlation * np.outer(scale, scale))
+    order = np.argsort(-values, kind="stable")
+    values, vectors = np.maximum(values[order], 0.0), vectors[:, order]
+    vectors = vectors * np.sign(vectors[np.argmax(np.abs(vectors), axis=0), np.arange(len(values))])
+    return vectors * np.sqrt(values) / scale[:, None], values
+
+
+Path = list[dict[int, float]]
+"""W at steps 1..J as weighted sums of J independent normals (nodes)"""
+
+
+def bridge_nodes(steps: int) -> Path:
+    """Brownian motion at 1..J by the bridge: node 0 is the end, then the middles of the widest intervals.
+
+    >>> [sorted(w) for w in bridge_nodes(3)]
+    [[0, 1], [0, 1, 2], [0]]
+    """
+    at: list[dict[int, float]] = [{} for _ in range(steps + 1)]
+    at[steps] = {0: float(np.sqrt(steps))}
+    node, intervals = 1, [(0, steps)]
+    while intervals:
+        low, high = intervals.pop(0)
+        middle = (low + high) // 2
+        if middle == low:
+            continue
+        after = (middle - low) / (high - low)
+        value = {n: after * w for n, w in at[high].items()}
+        for n, w in at[low].items():
+            value[n] = value.get(n, 0.0) + (1.0 - after) * w
+        value[node] = float(np.sqrt((middle - low) * (high - middle) / (high - low)))
+        at[middle] = value
+        node += 1
+        intervals += [(low, middle), (middle, high)]
+    return at[1:]
+
+
+def path_components(steps: int) -> Path:
+    """Brownian motion at 1..J by the eigenvectors of min(s, t), largest variance first (closed form, Glasserman 2003, 3.1)."""
+    j = np.arange(1, steps + 1)
+    angle = (2.0 * j - 1.0) / (2.0 * steps + 1.0) * np.pi
+    vectors = np.sin(np.outer(j, angle)) * (2.0 / np.sqrt(2.0 * steps + 1.0))
+    weights = vectors * (0.5 / np.sin(0.5 * angle))
+    return [dict(enumerate(row)) for row in weights.tolist()]
+
+
+def _columns(path: Path, steps: int) -> list[list[float]]:
+    columns: list[list[float]] = [[] for _ in range(steps)]
+    for w in path:
+        for node, weight in w.items():
+            columns[node].append(weight)
+    return columns
+
+
+def _over_nodes(walk: Walk, path: Path) -> Walk:
+    """The walk with every base step replaced by its increment over the nodes."""
+    terms: list[tuple[int, int, float]] = []
+    first = [0]
+    before: Path = [{}, *path]
+    for leg in range(len(walk.leg_step)):
+        for m in range(int(walk.leg_first_term[leg]), int(walk.leg_first_term[leg + 1])):
+            word, step, weight = int(walk.term_stream[m]), int(walk.term_step[m]), float(walk.term_weight[m])
+            if word & 0xFF != FACTOR:
+                terms.append((word, step, weight))
+                continue
+            increment = dict(path[step])
+            for node, w in before[step].items():
+                increment[node] = increment.get(node, 0.0) - w
+            terms += [(word, node, weight * w) for node, w in sorted(increment.items()) if abs(w) > DROPPED]
+        first.append(len(terms))
+    return replace(walk, leg_first_term=np.array(first, np.int32), term_stream=np.array([t for t, _, _ in terms], np.uint32),
+                   term_step=np.array([t for _, t, _ in terms], np.uint32), term_weight=np.array([w for _, _, w in terms], np.float64))
+
+
+def block_moments(walk: Walk, steps: int) -> NDArray[np.float64]:
+    """(B, J, K, 2): mean and inverse deviation of every base normal over each full block of 4,096 scenarios; (0, 1) for the rest.
+
+    Sums run over 64 lanes in ascending scenario order, then over the lanes, so that they do not depend on the machine.
+    """
+    factors = len(walk.state_names)
+    blocks, full = -(-walk.count // BLOCK), walk.count // BLOCK
+    moments = np.tile([0.0, 1.0], (blocks, steps, factors, 1))
+    word = next(int(t) for t in walk.term_stream if int(t) & 0xFF == FACTOR)
+    for block in range(full):
+        ids = np.arange(block * BLOCK, (block + 1) * BLOCK, dtype=np.uint32)
+        for step in range(steps):
+            for factor in range(factors):
+                n = normal_quantile(uniform_at(walk.seed, ids, factor, step, word))
+                mean = _ordered_sum(n) / BLOCK
+                moments[block, step, factor] = mean, 1.0 / np.sqrt(_ordered_sum((n - mean) * (n - mean)) / BLOCK)
+    return moments
+
+
+def _ordered_sum(values: NDArray[np.float64]) -> float:
+    lanes = np.add.accumulate(values.reshape(64, 64), axis=0)[-1]
+    return float(np.add.accumulate(lanes)[-1])
+
+
+class SampledDraws(PlainDraws):
+    """The base draws of a sampled walk; the rest is plain."""
+
+    def __init__(self, sampled: SampledWalk) -> None:
+        super().__init__(sampled.walk)
+        self.sampled = sampled
+        self.dense = sampled.dense
+
+    def normal(self, scenarios: NDArray[np.uint32], factor: int, term: int) -> NDArray[np.float64]:
+        s = self.sampled
+        if s.sampler == "antithetic":
+            n = super().normal(scenarios >> np.uint32(1), factor, term)
+            return np.where(scenarios & np.uint32(1), -n, n)
+        if int(self.walk.term_stream[term]) & 0xFF != FACTOR:
+            return super().normal(scenarios, factor, term)
+        node = int(self.walk.term_step[term])
+        if s.sampler == "moment_matching":
+            mean, inverse = np.moveaxis(s.moments[scenarios // BLOCK, node, factor], -1, 0)
+            return (super().normal(scenarios, factor, term) - mean) * inverse
+        return self._sobol(scenarios, int(s.factor_dimension[node, factor]))
+
+    def mixing(self, scenarios: NDArray[np.uint32], leg: int) -> NDArray[np.float64]:
+        s = self.sampled
+        if s.sampler in ("sobol", "sobol_shift"):
+            return self._sobol(scenarios, int(s.mixing_dimension[self.walk.leg_step[leg]]))
+        return super().mixing(scenarios >> np.uint32(s.sampler == "antithetic"), leg)
+
+    def _sobol(self, scenarios: NDArray[np.uint32], dimension: int) -> NDArray[np.float64]:
+        s = self.sampled
+        return normal_quantile(scrambled_uniform(scenarios, s.direction[dimension], s.key[dimension], s.sampler == "sobol"))
+
+
+def sampled_states(sampled: SampledWalk, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """States (D, K, S) of scenarios [first, last) and clip counts (K,): the twin of the kind sampled_walk."""
+    return reference_states(sampled.walk, first, last, SampledDraws(sampled))
