@@ -102,6 +102,27 @@ struct UpmDraws {
   const double* moments;            // (blocks, steps, states, 2)
 };
 
+// Resample, behind `model` of kind 10; `values` is (dates, states, rows).
+struct UpmResample {
+  int64_t rows;
+  uint32_t stream, reserved;
+  const int32_t* clipped;  // (states, rows)
+};
+
+// GarchWalk, behind `model` of kind 11. Of UpmScenarios it reads cholesky, max_log_move, marginal, tables, mixing_stream, legs, terms, dates and `centre` as drift.
+struct UpmGarch {
+  int64_t rows, common, groups, centrings;
+  const double* residual;         // (states, rows), or null: drawn normals
+  const double* loading;          // (states, common), or null: cholesky
+  const double* specific;         // (states,)
+  const int32_t* group;           // (states,)
+  const UpmTable* mixing;         // (groups,)
+  const int32_t* odd;             // (tables,)
+  const double *omega, *alpha, *falling, *beta, *variance, *top;  // (states,) each; falling: alpha + gamma
+  const UpmTable* centring;       // (centrings,)
+  const int32_t* centring_of;     // (legs, states)
+};
+
 int32_t upm_abi_version();
 int64_t upm_struct_bytes(int32_t which);  // in the order of STRUCTS in library.py
 

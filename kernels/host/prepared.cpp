@@ -96,6 +96,21 @@ void check_sampled_walk(const UpmScenarios& set) {
   for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps) && inside(d.mixing_dimension[set.leg_step[g]], 0, d.dimensions));
 }
 
+void check_resample(const UpmScenarios& set) {
+  const UpmResample* m = static_cast<const UpmResample*>(set.model);
+  require(m && m->rows >= 1 && m->rows <= INT32_MAX && set.values && m->clipped);
+}
+
+void check_garch(const UpmScenarios& set) {
+  const UpmGarch* m = static_cast<const UpmGarch*>(set.model);
+  require(m && m->common >= 0 && m->groups >= 0 && set.scratch >= 5 * set.states + m->common + m->groups);
+  check_legs(set);
+  for (int64_t i = 0; i < set.legs * set.states; ++i) require(inside(m->centring_of[i], -1, m->centrings));
+  if (m->residual) return require(m->rows >= 1 && m->rows <= INT32_MAX);
+  require(m->loading ? m->specific != nullptr : set.cholesky != nullptr);
+  for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count) && (m->groups == 0 || inside(m->group[k], 0, m->groups)));
+}
+
 }  // namespace
 
 Prepared::Prepared(const UpmBook& source, int isa_, int64_t block_columns) : book(source), isa(isa_) {

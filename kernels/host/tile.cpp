@@ -11,6 +11,8 @@
 #include "european.cuh"
 #include "families.cuh"
 #include "jumps.cuh"
+#include "garch.cuh"
+#include "resample.cuh"
 #include "walk.cuh"
 #include "sampled_walk.cuh"
 
@@ -31,6 +33,8 @@ typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
 #include "walk.inc"
+#include "resample.inc"
+#include "garch.inc"
 #include "sampled_walk.inc"
 
 void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped) {

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from reference_cases import FOLDER, group
 
-from upm_gpu.calibrate.garch_fit import Garch, check, ewma, fit, forecast, log_likelihood, variances
+from upm_gpu.calibrate.garch_fit import fit, log_likelihood
 from upm_gpu.errors import CalibrationError
+from upm_gpu.model.recursion import Garch, check, ewma, forecast, variances
 
 TOPIC = "8_garch"
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from upm_gpu.model.filtered_historical import FilteredHistoricalParameters
+from upm_gpu.model.garch import Dynamics, GarchParameters
 from upm_gpu.model.gbm import GbmParameters, walk
+from upm_gpu.model.historical import HistoricalParameters
+from upm_gpu.model.innovations import Innovation
 from upm_gpu.model.jumps import JumpParameters
 from upm_gpu.model.merton import MertonParameters
+from upm_gpu.model.recursion import Garch, ewma
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows
 from upm_gpu.scenario.sets import Explicit, Walk
 from upm_gpu.scenario.spec import ScenarioSpec
+from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
 UNDERLYINGS = 3
 STATE_NAMES = tuple(f"{kind}[U{u}]" for u in range(UNDERLYINGS) for kind in ("log_level", "volatility_shift"))
@@ -118,3 +124,32 @@ def make_explicit(count: int = 300, seed: int = 4) -> Explicit:
     values[:, :, 0] = 0.0
     values[:, :, 5::5] = values[:, :, 4:-1:5][:, :, : values[:, :, 5::5].shape[2]]
     return Explicit(STATE_NAMES, DATES, values)
+
+
+def make_garch(kind: str = "resampled", count: int = 5000, seed: int = 7, dates: np.ndarray = DATES) -> GarchWalk:
+    """`resampled` (residuals of dates), `grouped_t` (full matrix, every law), or `factor_model` (common factors, t copula)."""
+    size = len(STATE_NAMES)
+    rng = np.random.default_rng(11)
+    models = (Garch(2e-4, 0.05, 0.8, 0.1), Garch(3e-4, 0.1, 0.8), ewma(0.94), Garch(0.0, 0.0, 1.0), Garch(4e-4, 0.2, 0.5), Garch(1e-3, 0.0, 0.7, 0.3))
+    dynamics = Dynamics(("gjr", "garch", "ewma", "ewma", "garch", "gjr"), models, np.tile([0.0025, 0.0064], UNDERLYINGS), np.full(size, 0.15))
+    spec = ScenarioSpec(count=count, seed=seed)
+    if kind == "resampled":
+        residuals = rng.standard_t(4, (150, size))
+        residuals -= residuals.mean(axis=0)
+        return FilteredHistoricalParameters(STATE_NAMES, dynamics, residuals / residuals.std(axis=0)).scenarios(dates, spec)
+    laws = (Innovation("skewed_t", 5.0, -0.4), Innovation("student_t", 4.0), Innovation("gaussian"), Innovation("skewed_t", 3.0, 0.2), Innovation("student_t", 3.0),
+            Innovation("gaussian"))
+    loading = rng.uniform(-0.65, 0.65, (size, 2))
+    if kind == "factor_model":
+        return GarchParameters(STATE_NAMES, dynamics, laws, loading=loading, copula_degrees_of_freedom=(4.0,)).scenarios(dates, spec)
+    correlation = loading @ loading.T
+    np.fill_diagonal(correlation, 1.0)
+    return GarchParameters(STATE_NAMES, dynamics, laws, correlation=correlation, group=np.array([0, 1, 0, 1, 0, 1], np.int32),
+                           copula_degrees_of_freedom=(4.0, 7.0)).scenarios(dates, spec)
+
+
+def make_resample(count: int = 5000, seed: int = 7, dates: np.ndarray = DATES) -> Resample:
+    """Windows of a random history with a gap and moves beyond the cap."""
+    changes = np.random.default_rng(12).standard_t(3, (200, len(STATE_NAMES))) * 0.05
+    segment = (np.arange(200) >= 60).astype(np.int64)
+    return HistoricalParameters(STATE_NAMES, changes, segment, np.full(len(STATE_NAMES), 0.2)).scenarios(dates, ScenarioSpec(count=count, seed=seed))

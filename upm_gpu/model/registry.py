@@ -20,7 +20,8 @@ from upm_gpu.scenario.spec import ScenarioSpec
 MODELS = {"gbm": "upm_gpu.model.gbm", "merton": "upm_gpu.model.merton"}
 """module of each model; `gbm` is also what a history is calibrated to"""
 CALIBRATED = "gbm"
-TWINS = {"explicit": "upm_gpu.model.registry:_explicit_states", "walk": "upm_gpu.model.gbm:reference_states", "sampled_walk": "upm_gpu.model.sampling:sampled_states"}
+TWINS = {"explicit": "upm_gpu.model.registry:_explicit_states", "walk": "upm_gpu.model.gbm:reference_states",
+         "resample": "upm_gpu.model.garch_twin:resample_states", "garch": "upm_gpu.model.garch_twin:garch_states", "sampled_walk": "upm_gpu.model.sampling:sampled_states"}
 
 
 class Model(Protocol):

@@ -97,7 +97,7 @@ def smooth_table(function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     """Interpolate on [low, high] with as few cells as keep the error below TOLERANCE x max(1, |value|)."""
     cells = 128
     while True:
-        table = _interpolate(function, low, high, cells)
+        table = interpolate(function, low, high, cells)
         between = low + (np.arange(4 * cells) + 0.37) / 4.0 * (high - low) / cells
         exact = function(between)
         if np.all(np.abs(evaluate_table(table, between) - exact) <= TOLERANCE * np.maximum(1.0, np.abs(exact))):
@@ -108,7 +108,7 @@ def smooth_table(function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
                                    "The degrees of freedom are too extreme; move them away from 2.")
 
 
-def _interpolate(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], low: float, high: float, cells: int) -> SmoothTable:
+def interpolate(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], low: float, high: float, cells: int) -> SmoothTable:
     """Chebyshev interpolation per cell, turned into monomials in u = p - c - 1/2."""
     order = DEGREE + 1
     angle = np.pi * (np.arange(order) + 0.5) / order

@@ -27,6 +27,19 @@ JUMP_END = 34
 """the same at a date below the finest halves: counter (scenario, clock, seconds since valuation, word), both uniforms"""
 SCRAMBLING = 40
 """keys of the Sobol scramblings: counter (dimension, scrambling, 0, word)"""
+RESIDUAL = 16
+"""the uniform that picks the date whose residuals a whole base step takes: counter (scenario, 0, step, word)"""
+RESIDUAL_BRIDGE = 17
+"""the same for a node of the bridge inside a step: counter (scenario, 0, step * 256 + heap index, word)"""
+RESIDUAL_BRIDGE_END = 18
+"""the same below the bridge's finest level: counter (scenario, 0, seconds since valuation, word)"""
+WINDOW = 19
+"""the uniform that picks the window of a historical simulation: counter (scenario, 0, 0, word)"""
+FILL = 20
+"""the residuals drawn once for dates that lack a factor: counter (number of the date, factor, 0, word)"""
+
+COMMON = 1 << 31
+"""factor word of the first common factor of a factor model, in the streams of the normals"""
 
 USER_STREAMS = 1 << 24
 

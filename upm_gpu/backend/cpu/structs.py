@@ -10,6 +10,7 @@ import numpy as np
 
 from upm_gpu.backend.cpu.library import BookStruct, JumpsStruct, Keep, ProgramStruct, ScenariosStruct, TableStruct
 from upm_gpu.backend.cpu.sampled_structs import sampled_walk_struct
+from upm_gpu.backend.cpu.volatility_structs import garch_struct, resample_struct
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
 from upm_gpu.scenario.sets import Explicit, Jumps, ScenarioSet, SmoothTable, Walk
 
@@ -90,5 +91,5 @@ def _lend_jumps(struct: ScenariosStruct, jumps: Jumps | None, states: int, legs:
     struct.jumps = ctypes.pointer(clock)
 
 
-STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {"explicit": _explicit, "walk": _walk, "sampled_walk": lambda sampled, keep: sampled_walk_struct(sampled, _walk(sampled.walk, keep), keep)}
+STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {"explicit": _explicit, "walk": _walk, "resample": resample_struct, "garch": garch_struct, "sampled_walk": lambda sampled, keep: sampled_walk_struct(sampled, _walk(sampled.walk, keep), keep)}
 """by the kind of a scenario set; numbers are those of kernels/models.def"""

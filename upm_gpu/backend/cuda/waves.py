@@ -13,6 +13,7 @@ from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
 from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, upload_sampled
+from upm_gpu.backend.cuda.volatility_waves import draw_garch, draw_resample, upload_garch, upload_resample
 from upm_gpu.scenario.sets import Explicit, SampledWalk, ScenarioSet, SmoothTable, Walk
 
 WALK_THREADS = 128
@@ -139,9 +140,9 @@ def take_clipped(prepared: Prepared, scenarios: ScenarioSet) -> NDArray[np.int64
     return prepared.device.download(known[1].clipped).astype(np.int64)
 
 
-UPLOADS: dict[str, Callable[[Device, Any], Any]] = {"walk": _upload_walk, "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, _upload_walk(device, sampled.walk))}
+UPLOADS: dict[str, Callable[[Device, Any], Any]] = {"walk": _upload_walk, "resample": upload_resample, "garch": upload_garch, "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, _upload_walk(device, sampled.walk))}
 """by kind of set: its arrays on the device, with `clipped` (K,) uint64 among them"""
-DRAWS: dict[str, Callable[..., None]] = {"explicit": _draw_explicit, "walk": _draw_walk, "sampled_walk": _draw_sampled_walk}
+DRAWS: dict[str, Callable[..., None]] = {"explicit": _draw_explicit, "walk": _draw_walk, "resample": draw_resample, "garch": draw_garch, "sampled_walk": _draw_sampled_walk}
 """by kind of set: (prepared, scenarios, wave, first, count, listed) -> None"""
 
 

@@ -1,0 +1,123 @@
+"""The NumPy twins of `scenario/volatility_sets.py`: what every backend repeats, operation by operation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.model.tables import evaluate_table
+from upm_gpu.rng.normal import normal_quantile, uniform_at
+from upm_gpu.rng.streams import COMMON
+from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
+
+
+def date_rows(seed: int, scenarios: NDArray[np.uint32], step: int, word: int, rows: int) -> NDArray[np.int64]:
+    """(S,) min(floor(u N), N - 1)."""
+    u = uniform_at(seed, scenarios, 0, step, word)
+    return np.minimum(np.floor(u * float(rows)), rows - 1.0).astype(np.int64)
+
+
+def resample_states(scenarios: Resample, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """States (D, K, S) and clip counts (K,)."""
+    ids = np.arange(first, last, dtype=np.uint32)
+    rows = date_rows(scenarios.seed, ids, 0, scenarios.stream_word, scenarios.values.shape[2])
+    return np.ascontiguousarray(scenarios.values[:, :, rows]), scenarios.clipped[:, rows].sum(axis=1, dtype=np.int64)
+
+
+def garch_states(walk: GarchWalk, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """States (D, K, S) and clip counts (K,); a leg is counted once however many dates read it."""
+    states, clipped, _ = garch_paths(walk, first, last)
+    return states, clipped
+
+
+def garch_paths(walk: GarchWalk, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """States, clip counts, and the variance (J + 1, K, S) of every whole step and the one after."""
+    ids = np.arange(first, last, dtype=np.uint32)
+    size, whole = len(walk.state_names), int(walk.date_whole.max())
+    clipped = np.zeros(size, np.int64)
+    running = np.zeros((size, ids.size))
+    variance = np.repeat(walk.variance[:, None], ids.size, axis=1)
+    states = np.empty((walk.dates.size, size, ids.size))
+    path = [variance]
+    parts: dict[int, NDArray[np.float64]] = {}
+    for step in range(whole + 1):
+        for d in np.flatnonzero(walk.date_whole == step):
+            leg = int(walk.date_leg[d])
+            if leg >= 0 and leg not in parts:
+                parts[leg] = _moves(walk, leg, ids, variance, clipped)[1]
+            states[d] = running if leg < 0 else running + parts[leg]
+            states[d] += walk.drift[d][:, None]
+        if step == whole:
+            break
+        y, moved = _moves(walk, step, ids, variance, clipped)
+        running = running + moved
+        slope = np.where(y < 0.0, (walk.alpha + walk.gamma)[:, None], walk.alpha[:, None])
+        variance = np.minimum((walk.omega[:, None] + slope * (y * y)) + walk.beta[:, None] * variance, walk.top[:, None])
+        path.append(variance)
+    return states, clipped, np.stack(path)
+
+
+def _moves(walk: GarchWalk, leg: int, ids: NDArray[np.uint32], variance: NDArray[np.float64], clipped: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(K, S) y of a leg, and root y + c(sigma)."""
+    sigma = np.sqrt(variance)
+    y = _resampled(walk, leg, ids, sigma, clipped) if walk.residuals is not None else _drawn(walk, leg, ids, sigma, clipped)
+    moved = walk.leg_root[leg] * y
+    for k, table in enumerate(walk.centring_of[leg]):
+        if table >= 0:
+            moved[k] += evaluate_table(walk.centring[table], sigma[k])
+    return y, moved
+
+
+def _clip(raw: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
+    return np.minimum(np.maximum(raw, -limit), limit)
+
+
+def _resampled(walk: GarchWalk, leg: int, ids: NDArray[np.uint32], sigma: NDArray[np.float64], clipped: NDArray[np.int64]) -> NDArray[np.float64]:
+    assert walk.residuals is not None
+    y = np.zeros_like(sigma)
+    for m in range(int(walk.leg_first_term[leg]), int(walk.leg_first_term[leg + 1])):
+        rows = date_rows(walk.seed, ids, int(walk.term_step[m]), int(walk.term_stream[m]), walk.residuals.shape[1])
+        for k in range(len(y)):
+            raw = sigma[k] * walk.residuals[k, rows]
+            clipped[k] += int(np.count_nonzero(np.abs(raw) > walk.max_log_move[k]))
+            y[k] += walk.term_weight[m] * _clip(raw, walk.max_log_move[k])
+    return y
+
+
+def _drawn(walk: GarchWalk, leg: int, ids: NDArray[np.uint32], sigma: NDArray[np.float64], clipped: NDArray[np.int64]) -> NDArray[np.float64]:
+    size = len(sigma)
+    stretch = []
+    for group, table in enumerate(walk.mixing):
+        q = normal_quantile(uniform_at(walk.seed, ids, group, int(walk.leg_step[leg]), walk.mixing_stream))
+        stretch.append(np.exp(evaluate_table(table, q)))
+    own = [_normal(walk, leg, ids, k) for k in range(size)]
+    common = [] if walk.loading is None else [_normal(walk, leg, ids, COMMON + j) for j in range(walk.loading.shape[1])]
+    y = np.empty_like(sigma)
+    for k in range(size):
+        z = np.zeros(ids.size)
+        if walk.loading is not None:
+            assert walk.specific is not None
+            for j, f in enumerate(common):
+                z += walk.loading[k, j] * f
+            z += walk.specific[k] * own[k]
+        else:
+            assert walk.cholesky is not None
+            for f in range(k + 1):
+                z += walk.cholesky[k, f] * own[f]
+        if stretch:
+            z = z * stretch[walk.group[k]]
+        table = int(walk.marginal[k])
+        if table >= 0:
+            w = np.arcsinh(np.abs(z))
+            z = np.copysign(evaluate_table(walk.tables[table], w), z) if walk.odd[table] else evaluate_table(walk.tables[table], np.copysign(w, z))
+        raw = sigma[k] * z
+        clipped[k] += int(np.count_nonzero(np.abs(raw) > walk.max_log_move[k]))
+        y[k] = _clip(raw, walk.max_log_move[k])
+    return y
+
+
+def _normal(walk: GarchWalk, leg: int, ids: NDArray[np.uint32], factor: int) -> NDArray[np.float64]:
+    total = np.zeros(ids.size)
+    for m in range(int(walk.leg_first_term[leg]), int(walk.leg_first_term[leg + 1])):
+        total += walk.term_weight[m] * normal_quantile(uniform_at(walk.seed, ids, factor, int(walk.term_step[m]), int(walk.term_stream[m])))
+    return total
