@@ -62,6 +62,18 @@ struct UpmJumps {
   const double* entry_loading;       // (first_entry[states],)
 };
 
+// Heston, behind `model`; UpmScenarios has seed, cholesky (underlyings, underlyings), legs, terms, dates, centre (dates, underlyings), jumps.
+struct UpmHeston {
+  int64_t underlyings, classes, shifts;
+  const double* variance0;          // (underlyings,)
+  const double* rho;                // (underlyings,)
+  const double* constants;          // (classes, underlyings, 7)
+  const int32_t* leg_class;         // (legs,)
+  const int32_t* shift_underlying;  // (shifts,)
+  const double* shift_base;         // (shifts,)
+  const double* shift_slope;        // (shifts,)
+};
+
 // Explicit (kind 0) or a kind of kernels/models.def; a kind that needs more than is here has a struct of its own behind `model`.
 struct UpmScenarios {
   int32_t kind, has_mixing;

@@ -79,6 +79,16 @@ int64_t check_jumps(const UpmScenarios& set) {
   return j.clocks;
 }
 
+void check_heston(const UpmScenarios& set) {
+  require(set.model != nullptr);
+  const UpmHeston& h = *static_cast<const UpmHeston*>(set.model);
+  require(h.underlyings >= 1 && h.classes >= 1 && h.shifts >= 0 && set.states == 2 * h.underlyings + h.shifts);
+  require(set.scratch >= 3 * h.underlyings + 2 * set.states + check_jumps(set));
+  check_legs(set);
+  for (int64_t g = 0; g < set.legs; ++g) require(inside(h.leg_class[g], 0, h.classes));
+  for (int64_t e = 0; e < h.shifts; ++e) require(inside(h.shift_underlying[e], 0, h.underlyings));
+}
+
 void check_walk(const UpmScenarios& set) {
   require(set.scratch >= 3 * set.states + check_jumps(set));
   for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count));

@@ -10,6 +10,7 @@
 
 #include "european.cuh"
 #include "families.cuh"
+#include "heston.cuh"
 #include "jumps.cuh"
 #include "garch.cuh"
 #include "resample.cuh"
@@ -36,6 +37,7 @@ typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
 #include "resample.inc"
 #include "garch.inc"
 #include "sampled_walk.inc"
+#include "heston.inc"
 
 void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped) {
   switch (set->kind) {

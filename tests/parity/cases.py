@@ -7,13 +7,14 @@ import numpy as np
 from upm_gpu.model.filtered_historical import FilteredHistoricalParameters
 from upm_gpu.model.garch import Dynamics, GarchParameters
 from upm_gpu.model.gbm import GbmParameters, walk
+from upm_gpu.model.heston import HestonParameters
 from upm_gpu.model.historical import HistoricalParameters
 from upm_gpu.model.innovations import Innovation
 from upm_gpu.model.jumps import JumpParameters
 from upm_gpu.model.merton import MertonParameters
 from upm_gpu.model.recursion import Garch, ewma
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows
-from upm_gpu.scenario.sets import Explicit, Walk
+from upm_gpu.scenario.sets import Explicit, Heston, Walk
 from upm_gpu.scenario.spec import ScenarioSpec
 from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
@@ -116,6 +117,15 @@ def make_walk(law: str = "gaussian", count: int = 5000, seed: int = 7, dates: np
         marginal_degrees_of_freedom=np.full(size, 3.0) if law in ("tables", "t_both") else None, max_log_move=np.full(size, 0.3),
     )
     return walk(parameters, dates, seed, 0, count)
+
+
+def make_heston(law: str = "heston", count: int = 5000, seed: int = 7, dates: np.ndarray = DATES) -> Heston:
+    """`heston` or `bates`, three underlyings of which one meets zero variance, two expiries; dates inside substeps included."""
+    correlation = np.array([[1.0, 0.7, 0.2], [0.7, 1.0, -0.1], [0.2, -0.1, 1.0]])
+    jumps = None if law == "heston" else JumpParameters(120.0, -0.04, 0.06, np.array([1.0, 1.3, 0.0]), np.array([0.0, 200.0, 90.0]), np.full(3, 0.01), np.full(3, 0.03))
+    given = HestonParameters(tuple(f"U{u}" for u in range(UNDERLYINGS)), np.array([0.4, 0.6, 0.001]), np.array([3.0, 1.0, 0.5]), np.array([0.5, 0.4, 0.05]),
+                             np.array([1.2, 2.5, 3.0]), np.array([-0.7, 0.3, 0.0]), correlation, jumps, substeps=3)
+    return given.scenarios(dates, ScenarioSpec(count=count, seed=seed, expiries=(("U0", "E30", 30.0), ("U2", "E7", 7.0))))
 
 
 def make_explicit(count: int = 300, seed: int = 4) -> Explicit:

@@ -172,8 +172,13 @@ def _check(parameters: GbmParameters, dates: NDArray[np.float64], count: int) ->
         raise CalibrationError("UPM-CA-058", f"copula {parameters.copula!r}: known are gaussian and student_t.")
     if parameters.measure not in ("margin", "pricing", "historical"):
         raise InputError("UPM-CA-061", f"measure {parameters.measure!r}: known are margin, pricing and historical.")
-    if not 0.0 < parameters.step_days < np.inf:
-        raise InputError("UPM-CF-085", f"a base step of {parameters.step_days} days. Use a positive number of days, such as 1.")
+    return check_dates(dates, parameters.step_days, count)
+
+
+def check_dates(dates: NDArray[np.float64], step_days: float, count: int) -> NDArray[np.float64]:
+    """Path dates as given, or `InputError` for dates, a base step or a count outside their range."""
+    if not 0.0 < step_days < np.inf:
+        raise InputError("UPM-CF-085", f"a base step of {step_days} days. Use a positive number of days, such as 1.")
     if dates.ndim != 1 or not dates.size or not np.all(np.isfinite(dates)) or dates[0] <= 0.0 or np.any(np.diff(dates) <= 0.0):
         raise InputError("UPM-CF-086", f"path dates {dates.tolist()} are not ascending numbers of days above 0. Give each horizon once, at least one, above 0 days.")
     if not 0 < count <= 0xFFFFFFFF:

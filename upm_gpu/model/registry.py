@@ -17,11 +17,22 @@ from upm_gpu.errors import CalibrationError
 from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
-MODELS = {"gbm": "upm_gpu.model.gbm", "merton": "upm_gpu.model.merton"}
+MODELS = {
+    "gbm": "upm_gpu.model.gbm",
+    "merton": "upm_gpu.model.merton",
+    "heston": "upm_gpu.model.heston",
+    "bates": "upm_gpu.model.bates",
+}
 """module of each model; `gbm` is also what a history is calibrated to"""
 CALIBRATED = "gbm"
-TWINS = {"explicit": "upm_gpu.model.registry:_explicit_states", "walk": "upm_gpu.model.gbm:reference_states",
-         "resample": "upm_gpu.model.garch_twin:resample_states", "garch": "upm_gpu.model.garch_twin:garch_states", "sampled_walk": "upm_gpu.model.sampling:sampled_states"}
+TWINS = {
+    "explicit": "upm_gpu.model.registry:_explicit_states",
+    "walk": "upm_gpu.model.gbm:reference_states",
+    "heston": "upm_gpu.model.heston:reference_states",
+    "resample": "upm_gpu.model.garch_twin:resample_states",
+    "garch": "upm_gpu.model.garch_twin:garch_states",
+    "sampled_walk": "upm_gpu.model.sampling:sampled_states",
+}
 
 
 class Model(Protocol):

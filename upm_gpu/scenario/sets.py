@@ -130,6 +130,51 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class Heston:
+    """Prices under stochastic variance by the QE scheme, with or without jumps: what `model/heston.py` compiles to.
+
+    State 2u is the log-price of underlying u, 2u + 1 its variance, then come volatility shifts by expiry. A leg is a substep or a part of one, its normals drawn as
+    those of a `Walk` (factor words are the states'). Per leg: g = L n of the prices' normals, e the normal of the variance; then `kernels/heston.cuh`.
+    """
+
+    kind: ClassVar[str] = "heston"
+    state_names: tuple[str, ...]
+    seed: int
+    count: int
+    cholesky: NDArray[np.float64]
+    """(U, U) of the Brownian motions that drive the prices"""
+    variance0: NDArray[np.float64]
+    """(U,) a year"""
+    rho: NDArray[np.float64]
+    """(U,) of an underlying's price and its variance"""
+    constants: NDArray[np.float64]
+    """(L, U, 7): c0, c1, d0, d1, k2, k3, a of a leg of some length, see `model/heston.py`"""
+    leg_class: NDArray[np.int32]
+    """(G,) which of the L lengths"""
+    shift_underlying: NDArray[np.int32]
+    shift_base: NDArray[np.float64]
+    shift_slope: NDArray[np.float64]
+    """(E,) x = 1/2 ln(base + slope variance) of underlying shift_underlying is state 2 U + e"""
+    leg_step: NDArray[np.uint32]
+    leg_first_term: NDArray[np.int32]
+    term_stream: NDArray[np.uint32]
+    term_step: NDArray[np.uint32]
+    term_weight: NDArray[np.float64]
+    dates: NDArray[np.float64]
+    date_whole: NDArray[np.int32]
+    date_leg: NDArray[np.int32]
+    """as in `Walk`, a step being a substep"""
+    centre: NDArray[np.float64]
+    """(D, U) added to the log-price at each date"""
+    jumps: Jumps | None = None
+    """over all states; only log-prices have entries"""
+
+    @property
+    def jump_clocks(self) -> int:
+        return 0 if self.jumps is None else len(self.jumps.address)
+
+
+@dataclass(frozen=True)
 class Explicit:
     """States given outright: grids, stresses, historical moves."""
 
@@ -194,4 +239,4 @@ class SampledWalk:
 
 
 Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching"]
-ScenarioSet = Walk | SampledWalk | Explicit
+ScenarioSet = Walk | SampledWalk | Heston | Explicit

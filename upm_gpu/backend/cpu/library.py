@@ -58,6 +58,15 @@ class JumpsStruct(ctypes.Structure):
     )
 
 
+class HestonStruct(ctypes.Structure):
+    """UpmHeston."""
+
+    _fields_ = (
+        ("underlyings", _I64), ("classes", _I64), ("shifts", _I64), ("variance0", _POINTER), ("rho", _POINTER), ("constants", _POINTER),
+        ("leg_class", _POINTER), ("shift_underlying", _POINTER), ("shift_base", _POINTER), ("shift_slope", _POINTER),
+    )
+
+
 class ScenariosStruct(ctypes.Structure):
     """UpmScenarios."""
 
@@ -70,7 +79,7 @@ class ScenariosStruct(ctypes.Structure):
     )
 
 
-STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct)
+STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct, HestonStruct)
 """in the order of upm_struct_bytes"""
 
 

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from upm_gpu.backend.cpu.library import BookStruct, JumpsStruct, Keep, ProgramStruct, ScenariosStruct, TableStruct
+from upm_gpu.backend.cpu.library import (
+    BookStruct,
+    HestonStruct,
+    JumpsStruct,
+    Keep,
+    ProgramStruct,
+    ScenariosStruct,
+    TableStruct,
+)
 from upm_gpu.backend.cpu.sampled_structs import sampled_walk_struct
 from upm_gpu.backend.cpu.volatility_structs import garch_struct, resample_struct
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
-from upm_gpu.scenario.sets import Explicit, Jumps, ScenarioSet, SmoothTable, Walk
+from upm_gpu.scenario.sets import Explicit, Heston, Jumps, ScenarioSet, SmoothTable, Walk
 
 
 def book_struct(compiled: Compiled, rows: Rows, float32: bool) -> tuple[BookStruct, Keep]:
@@ -74,6 +82,26 @@ def _walk(walk: Walk, keep: Keep) -> ScenariosStruct:
     return struct
 
 
+def _heston(heston: Heston, keep: Keep) -> ScenariosStruct:
+    size, states, dates = len(heston.variance0), len(heston.state_names), len(heston.dates)
+    legs, terms, shifts, classes = len(heston.leg_step), len(heston.term_step), len(heston.shift_underlying), len(heston.constants)
+    model = HestonStruct(
+        underlyings=size, classes=classes, shifts=shifts, variance0=keep(heston.variance0, np.float64, (size,)), rho=keep(heston.rho, np.float64, (size,)),
+        constants=keep(heston.constants, np.float64, (classes, size, 7)), leg_class=keep(heston.leg_class, np.int32, (legs,)),
+        shift_underlying=keep(heston.shift_underlying, np.int32, (shifts,)), shift_base=keep(heston.shift_base, np.float64, (shifts,)),
+        shift_slope=keep(heston.shift_slope, np.float64, (shifts,)))
+    keep.arrays.append(model)
+    struct = ScenariosStruct(
+        kind=2, states=states, dates=dates, count=heston.count, scratch=3 * size + 2 * states + heston.jump_clocks, seed=heston.seed,
+        model=ctypes.addressof(model), cholesky=keep(heston.cholesky, np.float64, (size, size)), legs=legs, terms=terms,
+        leg_step=keep(heston.leg_step, np.uint32, (legs,)), leg_first_term=keep(heston.leg_first_term, np.int32, (legs + 1,)),
+        term_stream=keep(heston.term_stream, np.uint32, (terms,)), term_step=keep(heston.term_step, np.uint32, (terms,)),
+        term_weight=keep(heston.term_weight, np.float64, (terms,)), date_whole=keep(heston.date_whole, np.int32, (dates,)),
+        date_leg=keep(heston.date_leg, np.int32, (dates,)), centre=keep(heston.centre, np.float64, (dates, size)))
+    _lend_jumps(struct, heston.jumps, states, legs, keep)
+    return struct
+
+
 def _lend_jumps(struct: ScenariosStruct, jumps: Jumps | None, states: int, legs: int, keep: Keep) -> None:
     """Hang the clocks of a set on its struct."""
     if jumps is None:
@@ -91,5 +119,12 @@ def _lend_jumps(struct: ScenariosStruct, jumps: Jumps | None, states: int, legs:
     struct.jumps = ctypes.pointer(clock)
 
 
-STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {"explicit": _explicit, "walk": _walk, "resample": resample_struct, "garch": garch_struct, "sampled_walk": lambda sampled, keep: sampled_walk_struct(sampled, _walk(sampled.walk, keep), keep)}
+STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {
+    "explicit": _explicit,
+    "walk": _walk,
+    "heston": _heston,
+    "resample": resample_struct,
+    "garch": garch_struct,
+    "sampled_walk": lambda sampled, keep: sampled_walk_struct(sampled, _walk(sampled.walk, keep), keep),
+}
 """by the kind of a scenario set; numbers are those of kernels/models.def"""

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.backend.cuda.heston import draw_heston, upload_heston
 from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
 from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, upload_sampled
 from upm_gpu.backend.cuda.volatility_waves import draw_garch, draw_resample, upload_garch, upload_resample
-from upm_gpu.scenario.sets import Explicit, SampledWalk, ScenarioSet, SmoothTable, Walk
+from upm_gpu.scenario.sets import Explicit, Heston, SampledWalk, ScenarioSet, SmoothTable, Walk
 
 WALK_THREADS = 128
 UNIT_THREADS = 128
@@ -83,6 +84,10 @@ def _draw_explicit(prepared: Prepared, scenarios: Explicit, wave: Wave, first: i
     prepared.device.upload(states, wave.states)
 
 
+def _draw_heston(prepared: Prepared, heston: Heston, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
+    draw_heston(prepared.device, device_source(prepared, heston), heston, wave, first, count, listed)
+
+
 def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
     _draw_legs(prepared, walk, device_source(prepared, walk), wave, first, count, listed)
 
@@ -140,9 +145,22 @@ def take_clipped(prepared: Prepared, scenarios: ScenarioSet) -> NDArray[np.int64
     return prepared.device.download(known[1].clipped).astype(np.int64)
 
 
-UPLOADS: dict[str, Callable[[Device, Any], Any]] = {"walk": _upload_walk, "resample": upload_resample, "garch": upload_garch, "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, _upload_walk(device, sampled.walk))}
+UPLOADS: dict[str, Callable[[Device, Any], Any]] = {
+    "walk": _upload_walk,
+    "heston": upload_heston,
+    "resample": upload_resample,
+    "garch": upload_garch,
+    "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, _upload_walk(device, sampled.walk)),
+}
 """by kind of set: its arrays on the device, with `clipped` (K,) uint64 among them"""
-DRAWS: dict[str, Callable[..., None]] = {"explicit": _draw_explicit, "walk": _draw_walk, "resample": draw_resample, "garch": draw_garch, "sampled_walk": _draw_sampled_walk}
+DRAWS: dict[str, Callable[..., None]] = {
+    "explicit": _draw_explicit,
+    "walk": _draw_walk,
+    "heston": _draw_heston,
+    "resample": draw_resample,
+    "garch": draw_garch,
+    "sampled_walk": _draw_sampled_walk,
+}
 """by kind of set: (prepared, scenarios, wave, first, count, listed) -> None"""
 
 
