@@ -77,7 +77,11 @@ class ScenariosSection(Strict):
     count: int = Field(default=100_000, description="scenarios")
     seed: int = Field(default=20_260_205, description="64-bit key of the generator")
     stream: int = Field(default=0, description="independent repetition: another stream draws other numbers")
-    sampler: Literal["philox", "sobol"] = Field(default="philox", description="philox (sobol is not offered yet)")
+    sampler: Literal["philox", "sobol"] = Field(default="philox", description="philox, or sobol: 16 scramblings of a low-discrepancy sequence (gbm)")
+    scrambling: Literal["owen", "digital_shift"] = Field(default="owen", description="of sobol points; owen converges faster")
+    sobol_order: Literal["brownian_bridge", "principal_components"] = Field(default="brownian_bridge", description="which steps get the first dimensions; factors go by principal components")
+    variance_reduction: Literal["none", "antithetic", "moment_matching"] = Field(default="none", description="with philox: mirrored pairs, or normals matched in blocks of 4096 (gbm)")
+    target_relative_error: float = Field(default=0.0, description="above 0: stop when every account's error is at most this share of its expected shortfall; count is the cap")
 
 
 class MethodologySection(Strict):
@@ -135,7 +139,11 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("scenarios.count", 60, 1 <= s.count <= MAX_SCENARIOS, f"{s.count} scenarios; give 1 to {MAX_SCENARIOS}."),
         ("scenarios.seed", 64, 0 <= s.seed <= MAX_SEED, f"seed {s.seed}; give 0 to {MAX_SEED} (64 bits, not negative)."),
         ("scenarios.stream", 64, 0 <= s.stream <= 4095, f"stream {s.stream}; give 0 to 4095."),
-        ("scenarios.sampler", 51, s.sampler == "philox", "the sobol sampler is not offered yet. Use philox."),
+        ("scenarios.target_relative_error", 56, 0.0 <= s.target_relative_error < 1.0, f"{s.target_relative_error:g}; give a share below 1, such as 0.01, or 0 for a fixed count."),
+        ("scenarios.variance_reduction", 63, s.sampler == "philox" or s.variance_reduction == "none",
+         f"{s.variance_reduction} is made of philox draws and the sampler is sobol. Use variance_reduction none, or sampler philox."),
+        ("scenarios.sampler", 51, m.name == "gbm" or (s.sampler == "philox" and s.variance_reduction == "none"),
+         f"model {m.name} draws plain scenarios only. Use sampler philox and variance_reduction none, or model gbm."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
         ("market.max_age_minutes", 56, c.market.max_age_minutes >= 0.0, f"{c.market.max_age_minutes:g} is negative; 0 means no limit."),
         ("model.name", 56, m.name in MODELS, f"model {m.name!r} is not known; use one of {', '.join(MODELS)}."),
@@ -197,7 +205,8 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
 
     m, s = config.model, config.scenarios
     return ScenarioSpec(
-        count=s.count, seed=s.seed, stream=s.stream, horizons=config.horizon_days, steps=m.steps, measure=m.measure, model=m.name,
+        count=s.count, seed=s.seed, stream=s.stream, sampler=s.sampler, scrambling=s.scrambling, sobol_order=s.sobol_order,
+        variance_reduction=s.variance_reduction, target_relative_error=s.target_relative_error, horizons=config.horizon_days, steps=m.steps, measure=m.measure, model=m.name,
         parameters=m.parameters, base_step_days=m.step_days, copula=m.copula, copula_degrees_of_freedom=m.copula_degrees_of_freedom,
         marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, correlation=m.correlation,

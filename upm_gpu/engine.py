@@ -20,6 +20,7 @@ from upm_gpu.backend.select import Choice, choose
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Instrument, Option
 from upm_gpu.errors import InputError
+from upm_gpu.margin.adaptive import batch_ends, precise_enough
 from upm_gpu.margin.charges import load as load_charge
 from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest
 from upm_gpu.margin.result import (
@@ -102,6 +103,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     """
     from upm_gpu.calibrate.covariance import calibrate_model
     from upm_gpu.margin.methodology import core_request, simulated_assets
+    from upm_gpu.model.sampling import check_sampled
     from upm_gpu.risk.tail import tail_depth
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
@@ -122,6 +124,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
     scenarios = model.scenarios(dates, replace(spec, expiries=option_expiries(instruments, market)))
+    check_sampled(scenarios, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
@@ -137,13 +140,14 @@ def surfaces_of(instruments: Sequence[Instrument], market: MarketSnapshot) -> di
     return {u: fit_surface(market, u, keep) for u in sorted({i.underlying for i in instruments if isinstance(i, Option)})}
 
 
-def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared) -> list[tuple[int, int]]:
-    """Half-open ranges of whole blocks that cover the scenarios; `chunk` 0 lets the backend size them so that a call stays short."""
+def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+    """Half-open ranges of whole blocks that cover the scenarios (from `start` to `end`); `chunk` 0 lets the backend size them so that a call stays short."""
     if chunk <= 0:
         size = getattr(backend, "call_scenarios", lambda *_: BLOCK)
         chunk = size(prepared, plan.scenarios)
     size = -(-chunk // BLOCK) * BLOCK
-    return [(first, min(first + size, plan.scenarios.count)) for first in range(0, plan.scenarios.count, size)]
+    end = plan.scenarios.count if end is None else end
+    return [(first, min(first + size, end)) for first in range(start, end, size)]
 
 
 Loop = Callable[[Sequence[tuple[int, int]], Callable[[int, int, TailState | None], TailState], Callable[[TailState, TailState], TailState]], TailState]
@@ -158,12 +162,13 @@ def in_memory(progress: Callable[[int, int], None] | None = None) -> Loop:
 
 
 def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[tuple[int, int]], loop: Loop,
-          executor: Callable | None = None) -> TailState:
-    """The merged tail of all ranges. `executor` is a `map` over ranges (processes, machines); None walks them in order,
+          executor: Callable | None = None, known: TailState | None = None) -> TailState:
+    """The merged tail of all ranges; `known` is that of ranges before them, for its threshold. `executor` is a `map` over ranges (processes, machines); None walks them in order,
     each knowing the threshold of those before it."""
     join = getattr(backend, "merge_tails", merge)
 
     def compute(first: int, last: int, carry: TailState | None) -> TailState:
+        carry = known if carry is None else carry
         threshold = None if carry is None or carry.count < plan.depth else carry.pnl[:, :, -1]
         return backend.row_tail(prepared, plan.scenarios, first, last, plan.depth, threshold)
 
@@ -172,11 +177,46 @@ def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[
     return loop(ranges, compute, join)
 
 
+def adaptive_tails(plan: Plan, backend: ModuleType, prepared: Prepared, chunk: int, loop: Loop,
+                   executor: Callable | None = None) -> tuple[Plan, TailState, list[tuple[int, int]]]:
+    """Batch after batch until every unit is precise enough or the cap is reached: the plan of the final size and its tail, cut to its depth."""
+    join = getattr(backend, "merge_tails", merge)
+    gross = gross_notional(plan.units, plan.instruments, plan.market)
+    state: TailState | None = None
+    ranges: list[tuple[int, int]] = []
+    for end in batch_ends(plan.spec.count, plan.core.level, plan.spec.sampler == "sobol"):
+        more = chunk_ranges(plan, chunk, backend, prepared, ranges[-1][1] if ranges else 0, end)
+        ranges += more
+        part = tails(plan, backend, prepared, more, loop, executor, state)
+        # a loop with a ledger hands back all that was ever computed, one in memory what was asked for now
+        state = part if state is None or part.count >= end else join(state, part)
+        if state.count > end:
+            continue  # an interrupted run went past this batch already
+        final = with_count(plan, end)
+        cut = replace(state, pnl=np.ascontiguousarray(state.pnl[:, :, : final.depth]), scenario=np.ascontiguousarray(state.scenario[:, :, : final.depth]))
+        core = measure(final, cut)[plan.core]
+        if precise_enough(core.expected_shortfall, core.expected_shortfall_standard_error, gross, plan.spec.target_relative_error):
+            break
+    return final, cut, ranges
+
+
+def with_count(plan: Plan, count: int) -> Plan:
+    """The plan of the first `count` scenarios."""
+    from upm_gpu.risk.tail import tail_depth
+
+    if count == plan.spec.count:
+        return plan
+    scenarios: Any = plan.scenarios
+    shorter = scenarios.shortened(count) if hasattr(scenarios, "shortened") else replace(scenarios, count=count)
+    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shorter, depth=tail_depth(count, min(r.level for r in plan.requests)))
+
+
 def measure(plan: Plan, tail: TailState) -> dict[MeasureRequest, Measure]:
     """Measures asked for, per unit."""
+    from upm_gpu.risk.dependence import dependence_of
     from upm_gpu.risk.tail import finish
 
-    estimates = finish(tail, sorted({r.level for r in plan.requests}))
+    estimates = finish(tail, sorted({r.level for r in plan.requests}), dependence_of(plan.scenarios))
     found = {}
     for request in plan.requests:
         h, e = plan.horizon(request.horizon), estimates[request.level]
@@ -210,6 +250,8 @@ class Outcome:
     choice: Choice
     timings: dict[str, float]
     ranges: tuple[tuple[int, int], ...]
+    cap: int
+    """scenarios asked for: an adaptive run may have stopped before"""
 
 
 def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = None, methodology: Any = None, backend: str = "auto", *,
@@ -228,14 +270,17 @@ def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = N
 
 
 def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None) -> Outcome:
-    """Run a plan on a backend: tails, measures, contributions, charges, margin."""
-    timings = Timings()
+    """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios."""
+    timings, cap = Timings(), plan.spec.count
     backend = choice.module
     with timings.measure("engine"):
         with backend.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
-            ranges = chunk_ranges(plan, chunk, backend, prepared)
             with timings.measure("tail_pass"):
-                tail = tails(plan, backend, prepared, ranges, loop, executor)
+                if plan.spec.target_relative_error > 0.0:
+                    plan, tail, ranges = adaptive_tails(plan, backend, prepared, chunk, loop, executor)
+                else:
+                    ranges = chunk_ranges(plan, chunk, backend, prepared)
+                    tail = tails(plan, backend, prepared, ranges, loop, executor)
             value0 = np.array(prepared.value0)
             phases = dict(getattr(prepared, "timings", {}))
         if tail.not_finite:
@@ -245,7 +290,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
         with timings.measure("attribution"):
             contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
         result = assemble(plan, measures, contribution, value0)
-    return Outcome(plan, result, tail, contribution, value0, choice, {**phases, **timings.phases}, tuple(ranges))
+    return Outcome(plan, result, tail, contribution, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap)
 
 
 def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray) -> MarginResult:

@@ -31,6 +31,7 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
     from upm_gpu.backend.select import choose
     from upm_gpu.exhibits import histograms, select_rows
     from upm_gpu.report.explain import explain
+    from upm_gpu.risk.dependence import dependence_of
     from upm_gpu.risk.tail import finish
     from upm_gpu.run.verify import read_manifest
 
@@ -48,7 +49,7 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
     for unit in _units_of(plan, account_id):
         table, tail = histograms(choice.module, plan.compiled, select_rows(plan.rows, [unit]), [plan.units.names[unit]], plan.scenarios,
                                  choice.precision, choice.threads, [h], plan.depth)
-        estimate = finish(tail, [level])[level]
+        estimate = finish(tail, [level], dependence_of(plan.scenarios))[level]
         units.append({
             "unit": plan.units.names[unit], "lines": int(np.count_nonzero(plan.units.lines.unit == unit)),
             "value_at_risk": float(estimate.value_at_risk[0, 0]), "expected_shortfall": float(estimate.expected_shortfall[0, 0]),
@@ -82,7 +83,7 @@ def _plan(path: Path, manifest: dict[str, Any]) -> Any:
     """The plan of the run from `inputs/`, each file compared with its hash in the manifest."""
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.domain.reader import load_book
-    from upm_gpu.engine import make_plan
+    from upm_gpu.engine import make_plan, with_count
     from upm_gpu.inputs import kept_inputs
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
@@ -98,7 +99,7 @@ def _plan(path: Path, manifest: dict[str, Any]) -> Any:
         config = config.model_copy(update={"model": config.model.model_copy(update={"parameters": str(files.parameters)})})
     market = load_market(files.market)
     book = load_book(files.book, market.valuation_time, config.book.max_reject_share)
-    return make_plan(book, market, scenario_spec(config), load_methodology(files.methodology))
+    return with_count(make_plan(book, market, scenario_spec(config), load_methodology(files.methodology)), int(manifest["scenarios"]))
 
 
 def _units_of(plan: Any, account_id: str) -> list[int]:

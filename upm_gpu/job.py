@@ -138,7 +138,7 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
     lines = (f"{summary['accounts']} accounts, initial margin {summary['initial_margin']:,.0f} {plan.market.reporting_currency} "
              f"(standard error {summary['initial_margin_standard_error']:,.0f}); {summary['calls']} margin calls, {summary['liquidations']} liquidations; "
              f"{summary['rejects']} rejected row{'s' * (summary['rejects'] != 1)}",
-             f"{plan.spec.count:,} scenarios on {choice.name} in {timings['engine']:.2f} s; {summary['seconds']:.1f} s in all",
+             f"{outcome.plan.spec.count:,} scenarios on {choice.name} in {timings['engine']:.2f} s; {summary['seconds']:.1f} s in all",
              f"{folder.shown}/report.html" if config.output.report else f"{folder.shown}/margin.csv")
     code = 4 if summary["rejects"] or summary["quarantined"] else 0
     if fail_on == "breach" and summary["calls"] + summary["liquidations"]:

@@ -20,6 +20,7 @@ from upm_gpu.engine import Outcome, Plan, surfaces_of
 from upm_gpu.margin.result import CALL, LIQUIDATION, option_values
 from upm_gpu.margin.units import build_rows, priced_instruments, sum_by
 from upm_gpu.market.snapshot import days_between
+from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
 from upm_gpu.run.results import Results
@@ -56,7 +57,7 @@ def collect(outcome: Outcome, folder: Any, next_market: Path | None, timings: di
 def total_standard_error(outcome: Outcome) -> float:
     """Standard error of the sum of all accounts' expected shortfalls: the scenarios are common, so the excesses are added first.
 
-    Variance over scenarios of sum over units of max(L - VaR, 0), over S (1 - level)^2; times the multiplier.
+    Variance of the mean over scenarios of the sum over units of max(L - VaR, 0), over (1 - level)^2; times the multiplier.
     """
     plan, tail = outcome.plan, outcome.tail
     h = plan.horizon(plan.core.horizon)
@@ -65,7 +66,8 @@ def total_standard_error(outcome: Outcome) -> float:
     excess[measure.expected_shortfall <= 0.0] = 0.0
     inside = excess > 0.0
     total = sum_by(tail.scenario[h][inside], excess[inside], plan.scenarios.count)
-    return float(np.sqrt(np.var(total, ddof=1) / plan.scenarios.count) / (1.0 - plan.core.level) * plan.methodology.core.multiplier)
+    variance = variance_of_mean(total, np.arange(plan.scenarios.count, dtype=np.uint32), plan.scenarios.count, dependence_of(plan.scenarios))
+    return float(np.sqrt(variance) / (1.0 - plan.core.level) * plan.methodology.core.multiplier)
 
 
 def worst_scenarios(outcome: Outcome) -> pd.DataFrame:
@@ -155,7 +157,7 @@ def tail_table(plan: Plan, tail: Any, house: Any) -> pd.DataFrame:
     levels = sorted({*(r.level for r in plan.requests), max(EXTRA_LEVEL, max(r.level for r in plan.requests))})
     parts = []
     for names, state in ((plan.units.names, tail), ((exhibits.HOUSE,), house)):
-        for level, estimate in finish(state, levels).items():
+        for level, estimate in finish(state, levels, dependence_of(plan.scenarios)).items():
             for h, days in enumerate(plan.horizons):
                 parts.append(pd.DataFrame({
                     "account_id": list(names), "horizon_days": days, "level": level, "value_at_risk": estimate.value_at_risk[h],
@@ -178,7 +180,7 @@ def realised(outcome: Outcome, next_market: Path) -> tuple[pd.DataFrame, str]:
     lines = plan.units.lines
     loss = -sum_by(lines.unit, lines.quantity * pnl[lines.instrument], len(plan.units.names))
     sound = -sum_by(lines.unit, lines.quantity * np.where(proxy, 0.0, pnl)[lines.instrument], len(plan.units.names))
-    estimate = finish(outcome.tail, [plan.core.level])[plan.core.level]
+    estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios))[plan.core.level]
     table = pd.DataFrame({"account_id": list(plan.units.names), "horizon_days": plan.horizons[h], "value_at_risk": estimate.value_at_risk[h],
                           "expected_shortfall": estimate.expected_shortfall[h], "realised_loss": loss, "realised_loss_without_proxy": sound})
     beyond_var, beyond_es = int((loss > estimate.value_at_risk[h]).sum()), int((loss > estimate.expected_shortfall[h]).sum())
@@ -224,7 +226,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
     inputs = {name: kept["sha256"] for name, kept in folder.plan["inputs"].items()}
     market = {k: v for k, v in inputs.items() if k.startswith("market/")}
     isa = choice.module.isas()[0] if hasattr(choice.module, "isas") else ""
-    estimate = finish(outcome.tail, [plan.core.level])[plan.core.level]
+    estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios))[plan.core.level]
     counts = {k: int(summary[k]) for k in ("accounts", "calls", "liquidations", "rejects", "quarantined")}
     counts |= {"instruments": len(plan.instruments), "positions": len(plan.book.positions.instrument), "rows_read": plan.book.rows_read,
                "columns": plan.compiled.columns, "units": len(plan.units.names), "draws_clipped": int(outcome.tail.clipped.sum()), "chunks": len(outcome.ranges)}
@@ -237,7 +239,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         command=tuple(folder.settings.get("command", ())), valuation_time=plan.market.valuation_time.isoformat().replace("+00:00", "Z"),
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *notes),
-        extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law),
+        extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift})
 
 

@@ -22,6 +22,7 @@ from upm_gpu.errors import InputError
 from upm_gpu.model.gbm import PlainDraws, reference_states
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.scramble import SCRAMBLINGS, reversed_directions, scramble_keys, scrambled_uniform
+from upm_gpu.rng.sobol import MAXIMUM_DIMENSION
 from upm_gpu.rng.streams import FACTOR
 from upm_gpu.scenario.sets import BLOCK, SampledWalk, Sampler, ScenarioSet, Walk
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -55,6 +56,9 @@ def sobol_walk(walk: Walk, stream: int, owen: bool = True, components: bool = Fa
     steps, factors = _base_steps(walk), len(walk.state_names)
     mixed = walk.mixing is not None
     dimensions = steps * (factors + mixed)
+    if dimensions > MAXIMUM_DIMENSION:
+        raise InputError("UPM-CF-082", f"{dimensions} Sobol dimensions ({steps} base steps x {factors + mixed} draws): direction numbers exist for 1 to "
+                         f"{MAXIMUM_DIMENSION}. Use fewer factors or longer base steps, or the philox sampler.")
     if components and steps > MOST_COMPONENTS:
         raise InputError("UPM-CF-092", f"principal components over {steps} base steps: at most {MOST_COMPONENTS}. Use sobol_order brownian_bridge.")
     root, variance = covariance_root(walk)

@@ -1,6 +1,6 @@
 """From the worst scenarios of every row to its tail measures, their standard errors and their Euler weights.
 
-Definitions as in `measures.py`. Standard errors of plain sampling:
+Definitions as in `measures.py`. Standard errors of plain sampling (of pairs, scramblings and blocks: `dependence.py`):
 
   SE(ES)^2  = sample variance of max(L - VaR, 0) over all S scenarios / (S (1 - level)^2)
   SE(VaR)   = half the 95 % order-statistic interval of the binomial count of losses beyond the quantile / 1.96
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.errors import CapacityError
+from upm_gpu.risk.dependence import FORMULAS, Dependence, usable, variance_of_mean
 from upm_gpu.risk.measures import check_level, tail_size
 from upm_gpu.risk.tail_state import TailState
 
@@ -50,7 +51,7 @@ class TailEstimate:
     hill_index: NDArray[np.float64]
     """NaN where the boundary loss is not positive"""
     reliable: NDArray[np.bool_]
-    error_formula: str = ERROR_FORMULA
+    error_formula: str = FORMULAS["independent"]
 
 
 def tail_depth(count: int, lowest_level: float) -> int:
@@ -65,8 +66,8 @@ def tail_depth(count: int, lowest_level: float) -> int:
     return min(count, max(2, int(np.ceil(k + 4.0 * np.sqrt(k)))))
 
 
-def finish(tail: TailState, levels: Sequence[float]) -> dict[float, TailEstimate]:
-    """Measures of every row at every level. Raises `CapacityError` when the state is too shallow for a level."""
+def finish(tail: TailState, levels: Sequence[float], dependence: Dependence = "independent") -> dict[float, TailEstimate]:
+    """Measures of every row at every level; `dependence` says between which scenarios errors are taken. Raises `CapacityError` when the state is too shallow for a level."""
     total = np.zeros(tail.block_sums.shape[1:])
     for block in tail.block_sums:
         total = total + block
@@ -74,10 +75,12 @@ def finish(tail: TailState, levels: Sequence[float]) -> dict[float, TailEstimate
     spread = np.maximum(total[..., 1] - tail.count * mean * mean, 0.0)
     deviation = np.sqrt(spread / (tail.count - 1.0)) if tail.count > 1 else np.full(mean.shape, np.nan)
     loss = np.ascontiguousarray(0.0 - tail.pnl)  # and not -pnl: a row without P&L has loss 0, not -0
-    return {float(level): _estimate(loss, tail.count, float(level), mean, deviation) for level in levels}
+    return {float(level): _estimate(loss, tail, float(level), mean, deviation, usable(dependence, tail.count)) for level in levels}
 
 
-def _estimate(loss: NDArray[np.float64], count: int, level: float, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> TailEstimate:
+def _estimate(loss: NDArray[np.float64], tail: TailState, level: float, mean: NDArray[np.float64], deviation: NDArray[np.float64],
+              dependence: Dependence) -> TailEstimate:
+    count = tail.count
     k = tail_size(count, level)
     whole = int(np.floor(k))
     depth = min(loss.shape[-1], count)
@@ -88,16 +91,20 @@ def _estimate(loss: NDArray[np.float64], count: int, level: float, mean: NDArray
     shortfall = (np.sum(loss[..., :whole], axis=-1) + (k - whole) * value_at_risk) / k
 
     excess = loss[..., :whole] - value_at_risk[..., None]
-    first, second = np.sum(excess, axis=-1), np.sum(excess * excess, axis=-1)
-    variance = (second - first * first / count) / (count - 1.0) if count > 1 else np.full(first.shape, np.nan)
-    shortfall_error = np.sqrt(np.maximum(variance, 0.0) / count) / (1.0 - level)
+    scenario = tail.scenario[..., :whole]
+    shortfall_error = np.sqrt(variance_of_mean(excess, scenario, count, dependence)) / (1.0 - level)
 
     upper, lower, held = _order_statistics(count, level, depth)
     quantile_error = 0.5 * (loss[..., upper] - loss[..., lower]) / 1.96
+    if dependence != "independent":
+        # the share of losses beyond VaR spreads by this much more or less than a binomial one
+        beyond = np.ones(excess.shape)
+        plain = variance_of_mean(beyond, scenario, count)
+        quantile_error = quantile_error * np.sqrt(variance_of_mean(beyond, scenario, count, dependence) / np.where(plain > 0.0, plain, 1.0))
 
     hill = hill_index(loss, min(whole, max(1, int(HILL_SHARE * count))))
     reliable = ~(hill >= HEAVY_TAIL) & (k >= RELIABLE_TAIL) & held
-    return TailEstimate(level, count, k, value_at_risk, quantile_error, shortfall, shortfall_error, mean, deviation, hill, reliable)
+    return TailEstimate(level, count, k, value_at_risk, quantile_error, shortfall, shortfall_error, mean, deviation, hill, reliable, FORMULAS[dependence])
 
 
 def _order_statistics(count: int, level: float, depth: int) -> tuple[int, int, bool]:

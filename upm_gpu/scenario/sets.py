@@ -11,7 +11,7 @@ Path dates are elapsed days since the valuation time, ascending; horizons are so
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -236,6 +236,10 @@ class SampledWalk:
     @property
     def jump_clocks(self) -> int:
         return self.walk.jump_clocks
+
+    def shortened(self, count: int) -> SampledWalk:
+        """The first `count` scenarios; where moments are matched, whole blocks."""
+        return replace(self, walk=replace(self.walk, count=count), moments=self.moments[: -(-count // BLOCK)])
 
 
 Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching"]
