@@ -215,10 +215,10 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
 
 def _factors(plan: Plan) -> list[dict[str, Any]]:
     """What the model moves and how it was estimated."""
-    model, fit = plan.model, plan.fit
-    return [{"factor": name, "daily_volatility": float(model.daily_volatility[k]), "returns_used": int(fit.observations[k, k]) if fit is not None and np.ndim(fit.observations) == 2 else None,
+    fit, volatility = plan.fit, dict(zip(getattr(plan.model, "state_names", ()), getattr(plan.model, "daily_volatility", ()), strict=False))
+    return [{"factor": name, "daily_volatility": float(volatility[name]) if name in volatility else None, "returns_used": int(fit.observations[k, k]) if fit is not None and np.ndim(fit.observations) == 2 else None,
              "first": fit.first[k] if fit is not None and len(fit.first) > k else None, "proxy": bool(fit is not None and name in fit.proxies),
-             "correlation_repair_distance": float(fit.repair_distance) if fit is not None else None} for k, name in enumerate(model.state_names)]
+             "correlation_repair_distance": float(fit.repair_distance) if fit is not None else None} for k, name in enumerate(plan.scenarios.state_names)]
 
 
 def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str], now: datetime) -> Provenance:

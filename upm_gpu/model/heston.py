@@ -71,6 +71,16 @@ class HestonParameters:
     drift: NDArray[np.float64] | None = None
     """(U,) a day. `pricing`: log E[S_h / S_0] = drift h; `historical`: mean log-change = drift h; not read under `margin`"""
 
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the log-prices."""
+        return tuple(f"log_level[{u}]" for u in self.underlyings)
+
+    @property
+    def daily_volatility(self) -> NDArray[np.float64]:
+        """(U,) standard deviation of the log-price over one day from today, jumps included."""
+        return np.asarray(np.sqrt((mean_variance(self, 1.0 / YEAR_DAYS) + jump_variance(self.jumps, len(self.underlyings))) / YEAR_DAYS))
+
     def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> Heston:
         """Compile to arrays that every backend reads, with a volatility shift for every expiry of the specification."""
         _check(self)
@@ -179,11 +189,14 @@ def parameters_of(table: ParameterTable, spec: ScenarioSpec, jumps: JumpParamete
     """The diffusion part of a file."""
     names = table.text("underlyings")
     shape = (len(names),)
+    substeps = table.number("substeps", 1, MOST_SUBSTEPS, default=8.0)
+    if substeps != int(substeps):
+        raise InputError("UPM-CA-074", f"{table.name} key substeps: {substeps:g} is not a whole number. Write digits only, such as 8.")
     return HestonParameters(
         names, table.numbers("initial_variance", shape, 0.0), table.numbers("mean_reversion", shape, 0.0, above=True),
         table.numbers("long_variance", shape, 0.0, above=True), table.numbers("volatility_of_variance", shape, 0.0, above=True),
         table.numbers("rho", shape, -1.0, 1.0), table.numbers("correlation", (*shape, *shape), -1.0, 1.0), jumps,
-        int(table.number("substeps", 1, MOST_SUBSTEPS, default=8.0)), spec.base_step_days, spec.measure, table.numbers("drift", shape) if table.has("drift") else None)
+        int(substeps), spec.base_step_days, spec.measure, table.numbers("drift", shape) if table.has("drift") else None)
 
 
 def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

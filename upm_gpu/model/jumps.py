@@ -74,7 +74,8 @@ def growth(p: JumpParameters, price: NDArray[np.bool_], logarithmic: bool = Fals
     """(K,) a day: log E[exp X] / t of the jump part for prices, E[X] / t for the others; with `logarithmic` E[X] / t for all."""
     systemic, deviation = p.systemic_loading * p.systemic_mean, p.systemic_loading * p.systemic_deviation
     plain = p.systemic_intensity * systemic + p.own_intensity * p.own_mean
-    exponential = p.systemic_intensity * np.expm1(systemic + 0.5 * deviation**2) + p.own_intensity * np.expm1(p.own_mean + 0.5 * p.own_deviation**2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        exponential = p.systemic_intensity * np.expm1(systemic + 0.5 * deviation**2) + p.own_intensity * np.expm1(p.own_mean + 0.5 * p.own_deviation**2)
     rate = plain if logarithmic else np.where(price, exponential, plain)
     if not np.all(np.isfinite(rate)):
         raise CalibrationError("UPM-CA-075", "the expected price under the jumps overflows. Give smaller means, deviations or loadings.")
