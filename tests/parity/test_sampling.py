@@ -37,7 +37,7 @@ def states(backend: Any, walk: Any, first: int, last: int) -> np.ndarray:
         return np.array(backend.states(prepared, walk, first, last))
 
 
-@pytest.mark.parametrize("law", ["gaussian", "t_both"])
+@pytest.mark.parametrize("law", ["gaussian", "t_both", "jumps"])
 @pytest.mark.parametrize("kind", SPECS)
 def test_states_are_those_of_the_reference(backend: Any, kind: str, law: str) -> None:
     walk = sampled(kind, law)

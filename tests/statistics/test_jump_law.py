@@ -109,6 +109,16 @@ def test_variance_covariance_and_skewness_are_those_of_the_law(days: float) -> N
     assert abs(score(centred**3, 0.8 * 1.4**3 * third)) > 4.0
 
 
+@pytest.mark.parametrize("sampler", [{"sampler": "sobol"}, {"variance_reduction": "antithetic"}])
+def test_a_sampler_drives_the_diffusion_and_leaves_the_jumps(sampler: dict[str, str]) -> None:
+    plain, other = simulate(merton(), DATES, 65_536, seed=3), simulate(merton(), DATES, 65_536, seed=3, **sampler)
+    assert not np.array_equal(plain, other)
+    for d in range(len(DATES)):
+        assert abs(score(np.exp(other[d, 0]), 1.0)) < 4.0
+    still = replace(merton(), daily_volatility=np.full(3, 1e-9))
+    np.testing.assert_allclose(simulate(still, DATES, 1000, **sampler), simulate(still, DATES, 1000), atol=1e-7)
+
+
 def test_a_silent_clock_is_the_plain_walk() -> None:
     model = merton()
     still = replace(model, jumps=no_jumps(3))

@@ -18,7 +18,7 @@ from upm_gpu.model.gbm import GbmParameters, is_price, walk
 from upm_gpu.model.jumps import JumpParameters, check_jumps, compile_jumps, growth, no_jumps
 from upm_gpu.model.legs import path_legs
 from upm_gpu.model.parameter_table import ParameterTable, read_table
-from upm_gpu.scenario.sets import Walk
+from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import Measure, ScenarioSpec
 
 JUMP_KEYS = ("systemic.intensity", "systemic.mean", "systemic.deviation", "systemic.loading", "own.intensity", "own.mean", "own.deviation")
@@ -40,15 +40,17 @@ class MertonParameters:
     drift: NDArray[np.float64] | None = None
     """(K,) a day, as in `GbmParameters`"""
 
-    def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> Walk:
-        """A walk with jump clocks."""
+    def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> ScenarioSet:
+        """A walk with jump clocks. A sampler acts on the diffusion; jumps are plain draws."""
+        from upm_gpu.model.sampling import sample
+
         check_jumps(self.jumps, self.state_names)
         diffusion = GbmParameters(self.state_names, self.daily_volatility, self.correlation, step_days=self.step_days, measure=self.measure, drift=self.drift)
         path = walk(diffusion, dates_days, spec.seed, spec.stream, spec.count)
         legs = path_legs(path.dates, self.step_days, spec.stream)
         price = np.array([is_price(s) for s in self.state_names])
         centre = path.centre - path.dates[:, None] * growth(self.jumps, price, logarithmic=self.measure == "historical")
-        return replace(path, centre=centre, jumps=compile_jumps(self.jumps, legs, path.dates, self.step_days, spec.stream))
+        return sample(replace(path, centre=centre, jumps=compile_jumps(self.jumps, legs, path.dates, self.step_days, spec.stream)), spec)
 
 
 def read(path: str, spec: ScenarioSpec) -> MertonParameters:
