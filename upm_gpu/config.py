@@ -56,15 +56,17 @@ class ModelSection(Strict):
     step_days: float = Field(default=1.0, description="base step of the law, days (house choice: histories are daily)")
     horizons: list[str] = Field(default=["2d"], description="dates read off the paths: hours h or days d, such as 0.999d")
     steps: int = Field(default=1, description="equally spaced path dates to the longest horizon, for simulate; changes no figure")
-    copula: Literal["student_t", "gaussian"] = Field(default="student_t", description="dependence of the driving normals")
+    copula: Literal["student_t", "gaussian", "grouped_t"] = Field(default="student_t", description="dependence of the driving normals; grouped_t (garch): one mixing variable an underlying")
     copula_degrees_of_freedom: float = Field(default=4.0, description="above 2 (house choice: crypto returns estimate 3 to 5)")
-    marginal: Literal["student_t", "gaussian"] = Field(default="student_t", description="law of one base step, unit variance")
+    marginal: Literal["student_t", "gaussian", "skewed_t", "empirical"] = Field(default="student_t", description="law of one base step, unit variance; the last two: garch")
     degrees_of_freedom: float = Field(default=4.0, description="of the marginals, above 2 (house choice)")
     max_log_move_price: float = Field(default=1.5, description="truncation of a step's log-return (house choice: a factor 4.5; makes E[exp X] finite)")
     max_log_move_volatility: float = Field(default=1.5, description="truncation of a step's log-volatility move (house choice)")
     estimator: Literal["ewma", "ledoit_wolf"] = Field(default="ewma", description="ewma, or equal weights with Ledoit-Wolf shrinkage")
     ewma_lambda: float = Field(default=0.97, description="daily decay (house choice; RiskMetrics uses 0.94 for one day, 0.97 for a month)")
     correlation: Literal["sample", "kendall"] = Field(default="sample", description="pairwise sample correlation, or sin(pi tau / 2)")
+    filter: Literal["gjr", "garch", "ewma"] = Field(default="gjr", description="volatility recursion of the models garch and filtered_historical")
+    common_factors: int = Field(default=0, description="common factors of the model garch; 0: the full correlation matrix")
     volatility_dynamics: Literal["sticky_moneyness", "sticky_strike"] = Field(default="sticky_moneyness", description="how the surface follows the price")
     volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
     volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
@@ -132,7 +134,7 @@ NUMBERS = {
 
 def _rules(c: RunConfig) -> list[Rule]:
     """What values must hold, alone and beside one another."""
-    from upm_gpu.model.registry import CALIBRATED, MODELS
+    from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, MODELS
 
     m, s = c.model, c.scenarios
     return [
@@ -147,7 +149,7 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
         ("market.max_age_minutes", 56, c.market.max_age_minutes >= 0.0, f"{c.market.max_age_minutes:g} is negative; 0 means no limit."),
         ("model.name", 56, m.name in MODELS, f"model {m.name!r} is not known; use one of {', '.join(MODELS)}."),
-        ("model.parameters", 56, m.name == CALIBRATED or bool(m.parameters), f"model {m.name} reads its parameters from a file and none is named. Give its TOML file."),
+        ("model.parameters", 56, m.name == CALIBRATED or m.name in FROM_HISTORY or bool(m.parameters), f"model {m.name} reads its parameters from a file and none is named. Give its TOML file."),
         ("model.step_days", 62, 0.0 < m.step_days <= 365.0, f"a base step of {m.step_days:g} days; give above 0 and at most 365."),
         ("model.horizons", 62, bool(m.horizons), 'no horizon is given. Write at least one, such as ["2d"].'),
         ("model.steps", 56, 1 <= m.steps <= 100_000, f"{m.steps} steps; give 1 to 100000."),
@@ -155,6 +157,10 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.degrees_of_freedom", 56, m.marginal == "gaussian" or m.degrees_of_freedom > 2.0, f"{m.degrees_of_freedom:g} degrees of freedom; the variance is infinite at 2 or below."),
         ("model.max_log_move_price", 56, 0.0 < m.max_log_move_price <= 50.0, f"{m.max_log_move_price:g}; give above 0 and at most 50."),
         ("model.max_log_move_volatility", 56, 0.0 < m.max_log_move_volatility <= 50.0, f"{m.max_log_move_volatility:g}; give above 0 and at most 50."),
+        ("model.marginal", 63, m.name == "garch" or m.marginal in ("student_t", "gaussian"), f"marginal {m.marginal} is a law of the model garch. Use student_t or gaussian, or name garch."),
+        ("model.copula", 63, m.name == "garch" or m.copula != "grouped_t", "copula grouped_t belongs to the model garch. Use student_t, or name garch."),
+        ("model.common_factors", 56, m.common_factors >= 0, f"{m.common_factors} common factors; give 0 (the full matrix) or more."),
+        ("model.common_factors", 63, m.name == "garch" or m.common_factors == 0, "common factors belong to the model garch. Use 0, or name garch."),
         ("model.ewma_lambda", 56, 0.0 < m.ewma_lambda < 1.0, f"{m.ewma_lambda:g}; a decay lies between 0 and 1, such as 0.97."),
         ("model.volatility_decay_short", 56, 0.0 <= m.volatility_decay_short <= 2.0, f"{m.volatility_decay_short:g}; give 0 to 2."),
         ("model.volatility_decay_long", 56, 0.0 <= m.volatility_decay_long <= 2.0, f"{m.volatility_decay_long:g}; give 0 to 2."),
@@ -210,7 +216,7 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         parameters=m.parameters, base_step_days=m.step_days, copula=m.copula, copula_degrees_of_freedom=m.copula_degrees_of_freedom,
         marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, correlation=m.correlation,
-        volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
+        filter=m.filter, common_factors=m.common_factors, volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
         volatility_decay_long=m.volatility_decay_long,
     )
 

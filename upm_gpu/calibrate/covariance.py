@@ -163,7 +163,7 @@ def calibrate_model(
     market: MarketSnapshot, spec: ScenarioSpec, underlyings: Sequence[str] = (), surfaces: Mapping[str, Surface] | None = None
 ) -> tuple[Model, CovarianceFit | None]:
     """The model of a specification: its parameter file where it names one, else a fit to the market's own history.
-    Only gbm is fitted here and has a fit; the others are read from their file.
+    gbm and the models of `registry.FROM_HISTORY` are fitted here; the others are read from their file and have no fit.
 
     Without `underlyings`, every one of the history that is no volatility series, in name order: the factors, and so the
     draws, never depend on a book. Under sticky strike the volatility factors are net of the slide along today's 30-day
@@ -171,12 +171,12 @@ def calibrate_model(
     """
     from upm_gpu.calibrate.parameter_file import read_parameters
     from upm_gpu.market.surface import at_the_money_skew
-    from upm_gpu.model.registry import CALIBRATED, read_model
+    from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, read_model
 
-    if spec.model != CALIBRATED:
+    if spec.model != CALIBRATED and spec.model not in FROM_HISTORY:
         return read_model(spec), None
 
-    if spec.parameters:
+    if spec.parameters and spec.model == CALIBRATED:
         fit = read_parameters(spec.parameters)
         if fit.valuation_time > market.valuation_time:
             late = f"UPM-CA-110 {spec.parameters} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
@@ -188,6 +188,10 @@ def calibrate_model(
     slide = None
     if spec.volatility_dynamics == "sticky_strike" and surfaces:
         slide = {u: at_the_money_skew(surfaces[u]) for u in underlyings if u in surfaces}
+    if spec.model in FROM_HISTORY:
+        from upm_gpu.calibrate.from_history import model_from_history
+
+        return model_from_history(market.history, factor_names(underlyings), market.valuation_time, spec, slide)
     fit = calibrate_covariance(market.history, factor_names(underlyings), market.valuation_time, spec.estimator, spec.ewma_lambda,
                                dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive")
     return gbm_parameters(fit, spec), fit

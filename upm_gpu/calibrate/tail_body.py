@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from upm_gpu.errors import CalibrationError
-from upm_gpu.model.innovations import PANELS, Innovation, joins_of, quantile, scores
-from upm_gpu.model.semi_parametric import Body, kernel
+from upm_gpu.model.innovations import PANELS, Innovation, joined_table, joins_of, quantile, scores
+from upm_gpu.model.semi_parametric import Body, invert, kernel
 from upm_gpu.model.tables import SCORE_LIMIT
+from upm_gpu.rng.normal import normal_quantile
 
 LARGEST_TAIL_INDEX = 0.45
 """a generalised-Pareto tail of index 1/2 or more has no variance to standardise to"""
@@ -48,9 +51,11 @@ def fit_body(residuals: NDArray[np.float64], name: str, share: float = 0.1) -> t
         if index[-1] > LARGEST_TAIL_INDEX - 0.01:
             warnings.append(f"UPM-CA-130 {'upper' if side else 'lower'} tail of {name}: its index is held at {LARGEST_TAIL_INDEX}, above which there is no variance")
     raw = Body(x, body.bandwidth, share, threshold, (scale[0], scale[1]), (index[0], index[1]))
+    edge = float(normal_quantile(share))
+    raw = replace(raw, table=joined_table(lambda q: invert(raw, special.ndtr(q).ravel()).reshape(q.shape), edge, -edge, [], 1e-7, 64, 128))
     # Mean and variance of kernel body and tails in closed form are awkward; the normal score is integrated instead.
     q, w = scores(np.array([-SCORE_LIMIT]), np.array([SCORE_LIMIT]), joins_of(Innovation("empirical", body=raw)), PANELS)
     g = quantile(Innovation("empirical", body=raw), special.ndtr(-np.abs(q)), q > 0.0)[0]
     mean = float(np.sum(w * g))
     deviation = float(np.sqrt(np.sum(w * (g - mean) ** 2)))
-    return Innovation("empirical", body=Body(x, body.bandwidth, share, threshold, (scale[0], scale[1]), (index[0], index[1]), mean, deviation)), tuple(warnings)
+    return Innovation("empirical", body=replace(raw, mean=mean, deviation=deviation)), tuple(warnings)

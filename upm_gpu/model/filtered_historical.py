@@ -81,7 +81,7 @@ class FilteredHistoricalParameters:
                     key = (k, tuple(weights))
                     if key not in done:
                         done[key] = len(centring)
-                        centring.append(discrete_centring_table(rows[k], weights, float(self.dynamics.max_log_move[k]), is_price(name))[0])
+                        centring.append(discrete_centring_table(rows[k], weights, float(self.dynamics.max_log_move[k]), is_price(name)))
                     index[g, k] = done[key]
         return GarchWalk(
             state_names=tuple(self.state_names), seed=int(spec.seed), count=int(spec.count), residuals=rows, cholesky=None, loading=None, specific=None,

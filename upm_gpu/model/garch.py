@@ -179,7 +179,7 @@ def check_request(dates: NDArray[np.float64], spec: ScenarioSpec, step_days: flo
     if not 0.0 < step_days < np.inf:
         raise InputError("UPM-CF-085", f"a base step of {step_days} days. Use a positive number of days, such as 1.")
     if spec.base_step_days != step_days:
-        raise InputError("UPM-CF-090", f"model.step_days {spec.base_step_days:g}: the volatility recursion was fitted in steps of {step_days:g} days and has no exact law in others. "
+        raise InputError("UPM-CF-095", f"model.step_days {spec.base_step_days:g}: the volatility recursion was fitted in steps of {step_days:g} days and has no exact law in others. "
                          f"Use step_days {step_days:g}; dates inside a step need no shorter one.")
     if dates.ndim != 1 or not dates.size or not np.all(np.isfinite(dates)) or dates[0] <= 0.0 or np.any(np.diff(dates) <= 0.0):
         raise InputError("UPM-CF-086", f"path dates {dates.tolist()} are not ascending numbers of days above 0. Give each horizon once, at least one, above 0 days.")

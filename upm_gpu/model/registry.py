@@ -22,9 +22,15 @@ MODELS = {
     "merton": "upm_gpu.model.merton",
     "heston": "upm_gpu.model.heston",
     "bates": "upm_gpu.model.bates",
+    "historical": "upm_gpu.model.historical",
+    "scaled_historical": "upm_gpu.model.historical",
+    "filtered_historical": "upm_gpu.model.filtered_historical",
+    "garch": "upm_gpu.model.garch",
 }
 """module of each model; `gbm` is also what a history is calibrated to"""
 CALIBRATED = "gbm"
+FROM_HISTORY = ("historical", "scaled_historical", "filtered_historical", "garch")
+"""models made from the market's history at the start of a run, see `calibrate/from_history.py`; they have no parameter file"""
 TWINS = {
     "explicit": "upm_gpu.model.registry:_explicit_states",
     "walk": "upm_gpu.model.gbm:reference_states",

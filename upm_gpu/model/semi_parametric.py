@@ -12,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from upm_gpu.model.tables import evaluate_table
+from upm_gpu.rng.normal import normal_quantile
+from upm_gpu.scenario.sets import SmoothTable
+
 
 @dataclass(frozen=True)
 class Body:
@@ -27,6 +31,8 @@ class Body:
     """xi of the lower and the upper tail"""
     mean: float = 0.0
     deviation: float = 1.0
+    table: SmoothTable | None = None
+    """the body, before standardising, over the normal score; None while it is being fitted"""
 
 
 def body_quantile(body: Body, tail: NDArray[np.float64], upper: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -40,7 +46,13 @@ def body_quantile(body: Body, tail: NDArray[np.float64], upper: NDArray[np.bool_
         out[far] = body.threshold[side] + (excess if side else -excess)
     inside = p >= body.share
     target = np.where(up, 1.0 - p, p)[inside]
-    # Newton inside a shrinking bracket
+    x = invert(body, target) if body.table is None else evaluate_table(body.table, normal_quantile(target))
+    out[inside] = np.clip(x, body.threshold[0], body.threshold[1])
+    return ((out - body.mean) / body.deviation).reshape(shape)
+
+
+def invert(body: Body, target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the kernel estimate reaches `target`: Newton inside a shrinking bracket."""
     low, high = np.full(target.size, body.threshold[0]), np.full(target.size, body.threshold[1])
     x = np.interp(target, np.linspace(0.0, 1.0, len(body.sample)), body.sample)
     for _ in range(20):
@@ -51,8 +63,7 @@ def body_quantile(body: Body, tail: NDArray[np.float64], upper: NDArray[np.bool_
         x = x - step
         if np.max(np.abs(step), initial=0.0) < 1e-11:
             break
-    out[inside] = np.clip(x, body.threshold[0], body.threshold[1])
-    return ((out - body.mean) / body.deviation).reshape(shape)
+    return x
 
 
 def kernel(body: Body, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

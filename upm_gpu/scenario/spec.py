@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Law = Literal["gaussian", "student_t"]
+CopulaLaw = Literal["gaussian", "student_t", "grouped_t"]
+MarginalLaw = Literal["gaussian", "student_t", "skewed_t", "empirical"]
+Filter = Literal["ewma", "garch", "gjr"]
 Sampler = Literal["philox", "sobol"]
 Scrambling = Literal["owen", "digital_shift"]
 SobolOrder = Literal["brownian_bridge", "principal_components"]
@@ -40,15 +43,19 @@ class ScenarioSpec:
     parameters: str = ""
     """path of a calibrated parameter file; "" calibrates from the market's history"""
     base_step_days: float = 1.0
-    copula: Law = "student_t"
+    copula: CopulaLaw = "student_t"
     copula_degrees_of_freedom: float = 4.0
-    marginal: Law = "student_t"
+    marginal: MarginalLaw = "student_t"
     degrees_of_freedom: float = 4.0
     max_log_move_price: float = 1.5
     max_log_move_volatility: float = 1.5
     estimator: str = "ewma"
     ewma_lambda: float = 0.97
     correlation: str = "sample"
+    filter: Filter = "gjr"
+    """volatility recursion of the models garch and filtered_historical"""
+    common_factors: int = 0
+    """of the model garch; 0: the full correlation matrix"""
     volatility_dynamics: str = "sticky_moneyness"
     volatility_shift: str = "relative"
     volatility_decay_short: float = 0.30

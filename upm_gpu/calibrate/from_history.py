@@ -1,0 +1,149 @@
+"""Models that are made from the market's own history at the start of a run: windows, filtered residuals, GARCH under a copula."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.calibrate.covariance import CovarianceFit
+from upm_gpu.calibrate.panel import Filtered, Panel, fill, filter_panel, history_panel, standardised
+from upm_gpu.calibrate.series import kendall
+from upm_gpu.calibrate.tail_body import fit_body
+from upm_gpu.calibrate.tail_fit import copula_degrees_of_freedom, marginal_degrees_of_freedom
+from upm_gpu.errors import CalibrationError
+from upm_gpu.model.filtered_historical import FilteredHistoricalParameters, refuse_correlation
+from upm_gpu.model.garch import Dynamics, GarchParameters, factor_model
+from upm_gpu.model.gbm import is_price
+from upm_gpu.model.historical import HistoricalParameters
+from upm_gpu.model.innovations import Innovation, hansen
+from upm_gpu.model.psd import nearest_correlation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from upm_gpu.scenario.spec import ScenarioSpec
+
+
+def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, spec: ScenarioSpec,
+                       slide: Mapping[str, float] | None = None) -> tuple[Any, CovarianceFit]:
+    """historical, scaled_historical, filtered_historical or garch, and what its calibration has to say. Raises `CalibrationError`."""
+    if spec.parameters:
+        raise CalibrationError("UPM-CA-141", f"model {spec.model} is made from the market's history, and model.parameters names {spec.parameters}. Leave model.parameters blank.")
+    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive")
+    cap = np.array([spec.max_log_move_price if is_price(f) else spec.max_log_move_volatility for f in factors])
+    if spec.model in ("historical", "scaled_historical"):
+        refuse_correlation(spec, spec.model)
+        return _windows(panel, spec, cap)
+    filtered = filter_panel(panel, spec.filter, spec.ewma_lambda)
+    if spec.model == "filtered_historical":
+        refuse_correlation(spec, spec.model)
+        residuals, panel = fill(filtered.residuals, panel)
+        mean = np.array([np.nanmean(panel.changes[:, k]) for k in range(len(factors))])
+        dynamics = Dynamics(filtered.kind, filtered.model, filtered.next_variance, cap)
+        return (FilteredHistoricalParameters(tuple(factors), dynamics, standardised(residuals), measure=spec.measure, drift=mean, labels=panel.labels),
+                _report(panel, filtered.next_variance, valuation_time, spec))
+    return _garch(panel, filtered, spec, cap, valuation_time)
+
+
+def _windows(panel: Panel, spec: ScenarioSpec, cap: NDArray[np.float64]) -> tuple[HistoricalParameters, CovarianceFit]:
+    if spec.model == "historical":
+        changes, panel = fill(panel.changes, panel)
+    else:
+        filtered = filter_panel(panel, "ewma", spec.ewma_lambda)
+        residuals, panel = fill(filtered.residuals, panel)
+        changes = residuals * np.sqrt(filtered.next_variance)
+    made = HistoricalParameters(panel.factors, changes, panel.segment, cap, measure=spec.measure, labels=panel.labels)
+    return made, _report(panel, made.daily_volatility**2, None, spec)
+
+
+def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np.float64], valuation_time: datetime) -> tuple[GarchParameters, CovarianceFit]:
+    size, residuals, warnings = len(panel.factors), standardised(filtered.residuals), list(panel.warnings)
+    laws = []
+    for k, name in enumerate(panel.factors):
+        e = residuals[np.isfinite(residuals[:, k]), k]
+        law, more = innovation(e, name, spec.marginal, spec.degrees_of_freedom)
+        laws.append(law)
+        warnings += more
+    correlation, counts = np.eye(size), np.zeros((size, size), np.int64)
+    for i in range(size):
+        for j in range(i + 1):
+            both = np.isfinite(residuals[:, i]) & np.isfinite(residuals[:, j])
+            counts[i, j] = counts[j, i] = np.count_nonzero(both)
+            if i == j:
+                continue
+            if counts[i, j] < 30:
+                raise CalibrationError("UPM-CA-107", f"history of {panel.factors[i]} and {panel.factors[j]} together: {counts[i, j]} residuals, at least 30 are needed.")
+            a, b = residuals[both, i], residuals[both, j]
+            correlation[i, j] = correlation[j, i] = kendall(a, b) if spec.correlation == "kendall" else float(np.mean(a * b) / np.sqrt(np.mean(a * a) * np.mean(b * b)))
+    repair = nearest_correlation(correlation, panel.factors)
+    group = None
+    degrees: tuple[float, ...] = ()
+    if spec.copula != "gaussian":
+        names = [f.partition("[")[2] for f in panel.factors] if spec.copula == "grouped_t" else ["all"] * size
+        order = list(dict.fromkeys(names))
+        group = np.array([order.index(n) for n in names], np.int32)
+        degrees = tuple(_copula_degrees(residuals[:, group == g], repair.correlation[np.ix_(group == g, group == g)], spec.copula_degrees_of_freedom) for g in range(len(order)))
+    dynamics = Dynamics(filtered.kind, filtered.model, filtered.next_variance, cap)
+    loading = factor_model(repair.correlation, spec.common_factors) if spec.common_factors else None
+    made = GarchParameters(panel.factors, dynamics, tuple(laws), None if loading is not None else repair.correlation, loading, group, degrees, measure=spec.measure,
+                           drift=np.array([np.nanmean(panel.changes[:, k]) for k in range(size)]))
+    fit = CovarianceFit(panel.factors, valuation_time, made.daily_volatility, repair.correlation, spec.filter, spec.ewma_lambda, dependence=spec.correlation,
+                        repair_distance=repair.distance, observations=counts, first=panel.first, degrees_of_freedom=np.array([law.degrees_of_freedom for law in laws]),
+                        copula_degrees_of_freedom=degrees[0] if degrees else float("nan"), proxies=panel.proxies, warnings=tuple(warnings))
+    return made, fit
+
+
+def innovation(residuals: NDArray[np.float64], name: str, law: str, degrees_of_freedom: float) -> tuple[Innovation, tuple[str, ...]]:
+    """The law of standardised residuals (T,): `degrees_of_freedom` 0 asks for the likeliest; skewness and tails are always fitted."""
+    if law == "gaussian":
+        return Innovation(), ()
+    if law == "empirical":
+        return fit_body(residuals, name)
+    if law == "student_t":
+        nu = degrees_of_freedom or marginal_degrees_of_freedom(residuals)
+        if not np.isfinite(nu):
+            raise CalibrationError("UPM-CA-142", f"{name}: too few residuals for degrees of freedom. Give degrees_of_freedom, or lengthen the history.")
+        return Innovation("student_t", float(nu)), ()
+    if law == "skewed_t":
+        return skewed_t(residuals, degrees_of_freedom), ()
+    raise CalibrationError("UPM-CA-126", f"marginal {law!r} of {name}: known are gaussian, student_t, skewed_t and empirical.")
+
+
+def skewed_t(residuals: NDArray[np.float64], degrees_of_freedom: float = 0.0) -> Innovation:
+    """Hansen's law by maximum likelihood; `degrees_of_freedom` above 0 is held."""
+    from scipy.optimize import minimize
+
+    def laws(v: NDArray[np.float64]) -> tuple[float, float]:
+        return degrees_of_freedom or 2.1 + float(np.exp(np.clip(v[1], -5.0, 5.0))), float(0.95 * np.tanh(v[0]))
+
+    def loss(v: NDArray[np.float64]) -> float:
+        eta, skewness = laws(v)
+        a, b, c = hansen(eta, skewness)
+        s = (b * residuals + a) / np.where(residuals < -a / b, 1.0 - skewness, 1.0 + skewness)
+        return float(-np.log(b * c) + 0.5 * (eta + 1.0) * np.mean(np.log1p(s * s / (eta - 2.0))))
+
+    found = minimize(loss, np.array([0.0, 1.0][: 1 if degrees_of_freedom else 2]), method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10})
+    eta, skewness = laws(found.x)
+    return Innovation("skewed_t", round(eta, 4), round(skewness, 6))
+
+
+def _copula_degrees(residuals: NDArray[np.float64], correlation: NDArray[np.float64], given: float) -> float:
+    """The value given, or the likeliest on the ranks of the dates that have all factors of the group."""
+    if given > 0.0:
+        return float(given)
+    complete = residuals[np.all(np.isfinite(residuals), axis=1)]
+    if complete.shape[1] < 2:
+        return 30.0  # one factor has no dependence to estimate
+    rank = np.argsort(np.argsort(complete, axis=0), axis=0) + 0.5
+    return copula_degrees_of_freedom(rank / len(complete), correlation)
+
+
+def _report(panel: Panel, variance: NDArray[np.float64], valuation_time: datetime | None, spec: ScenarioSpec) -> CovarianceFit:
+    seen = np.isfinite(panel.changes)
+    count = (seen.T.astype(np.int64)) @ seen.astype(np.int64)
+    return CovarianceFit(panel.factors, valuation_time, np.sqrt(variance), np.eye(len(panel.factors)), spec.model, spec.ewma_lambda, dependence="dates",  # type: ignore[arg-type]
+                         observations=count, first=panel.first, proxies=panel.proxies, warnings=panel.warnings)
