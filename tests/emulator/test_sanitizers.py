@@ -52,7 +52,7 @@ def record_run(case: Path) -> None:
     compiled = cases.make_compiled(per_group=1)
     rows, scenarios = cases.make_rows(compiled, 3), 100
     walk = cases.make_walk("t_both", scenarios)
-    for precision, given in (("mixed", walk), ("double", cases.make_explicit(scenarios))):
+    for precision, given in (("mixed", walk), ("mixed", cases.make_heston("bates", scenarios)), ("double", cases.make_explicit(scenarios))):
         with cuda.prepare(compiled, rows, precision, device=device) as prepared:
             tail = cuda.row_tail(prepared, given, 0, scenarios, 6)
             listed = np.sort(tail.scenario[2], axis=1).ravel()
