@@ -9,7 +9,7 @@ from command_line import upm
 
 CASES = {
     "historical": "", "scaled_historical": "", "filtered_historical": 'filter = "ewma"\n',
-    "garch": 'filter = "garch"\nmarginal = "skewed_t"\ncopula = "grouped_t"\ncommon_factors = 1\n',
+    "garch": 'filter = "garch"\nmarginal = "skewed_t"\ncopula = "grouped_t"\ncommon_factors = 1\ndegrees_of_freedom = 0.0\ncopula_degrees_of_freedom = 0.0\n',
 }
 
 

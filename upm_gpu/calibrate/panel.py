@@ -67,7 +67,7 @@ def history_panel(history: pd.DataFrame, factors: Sequence[str], valuation_time:
             raise CalibrationError("UPM-CA-107", f"history of {f}: {len(seen)} returns without a gap over {MAX_GAP_DAYS:g} days, at least {MIN_RETURNS} are needed. Add earlier closes.")
         if not np.any(seen != 0.0):
             raise CalibrationError("UPM-CA-104", f"history of {f}: {len(seen)} returns without any change. A constant series says nothing about risk; correct it or leave the factor out.")
-    return Panel(tuple(factors), changes, np.cumsum(~keep)[keep], tuple(_text(t) for t in time[:-1][keep]), tuple(_text(s.time[0]) for s in series),
+    return Panel(tuple(factors), changes, np.cumsum(~keep, dtype=np.int64)[keep], tuple(_text(t) for t in time[:-1][keep]), tuple(_text(s.time[0]) for s in series),
                  tuple(proxies), tuple(warnings))
 
 

@@ -117,27 +117,29 @@ class GarchParameters:
                         done[key] = -1 if table is None else len(centring)
                         centring += [] if table is None else [table]
                     index[g, k] = done[key]
+        cholesky, loading, specific = self._dependence()
         return GarchWalk(
-            state_names=tuple(self.state_names), seed=int(spec.seed), count=int(spec.count), residuals=None, **self._dependence(), group=group,
+            state_names=tuple(self.state_names), seed=int(spec.seed), count=int(spec.count), residuals=None, cholesky=cholesky, loading=loading, specific=specific, group=group,
             mixing=tuple(mixing_table(nu) for nu in nus), mixing_stream=stream_word(spec.stream, MIXING), marginal=marginal, tables=tuple(tables),
             odd=np.array(odd, np.int32), max_log_move=self.dynamics.max_log_move, **self.dynamics.coefficients(), variance=self.dynamics.variance,
             top=self.dynamics.top, centring=tuple(centring), centring_of=index, leg_step=legs.step, leg_root=legs.root, leg_first_term=legs.first_term,
             term_stream=legs.term_stream, term_step=legs.term_step, term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole,
             date_leg=legs.date_leg, drift=drift_of(self.drift, self.measure, dates, size))
 
-    def _dependence(self) -> dict[str, NDArray[np.float64] | None]:
+    def _dependence(self) -> tuple[NDArray[np.float64] | None, ...]:
+        """Cholesky factor, loadings, specific parts; None where not used."""
         size = len(self.state_names)
         if self.loading is None:
             if self.correlation is None or self.correlation.shape != (size, size):
                 raise CalibrationError("UPM-CA-133", f"a correlation matrix of {size} factors, or loadings on common factors, is needed.")
-            return {"cholesky": correlation_cholesky(self.correlation, self.state_names), "loading": None, "specific": None}
+            return correlation_cholesky(self.correlation, self.state_names), None, None
         loading = np.asarray(self.loading, np.float64)
         if loading.ndim != 2 or len(loading) != size or not loading.shape[1] or not np.all(np.isfinite(loading)):
             raise CalibrationError("UPM-CA-133", f"loadings of shape {loading.shape} for {size} factors. Give one row a factor, one column a common factor.")
         rest = 1.0 - np.sum(loading * loading, axis=1)
         for k in np.flatnonzero(rest < -1e-12):
             raise CalibrationError("UPM-CA-134", f"loadings of {self.state_names[k]} explain {1.0 - rest[k]:.6g} of its variance. Squares of a row must sum to at most 1.")
-        return {"cholesky": None, "loading": loading, "specific": np.sqrt(np.maximum(rest, 0.0))}
+        return None, loading, np.sqrt(np.maximum(rest, 0.0))
 
 
 def factor_model(correlation: NDArray[np.float64], factors: int) -> NDArray[np.float64]:

@@ -102,14 +102,14 @@ def _drawn(walk: GarchWalk, leg: int, ids: NDArray[np.uint32], sigma: NDArray[np
             z += walk.specific[k] * own[k]
         else:
             assert walk.cholesky is not None
-            for f in range(k + 1):
-                z += walk.cholesky[k, f] * own[f]
+            for i in range(k + 1):
+                z += walk.cholesky[k, i] * own[i]
         if stretch:
             z = z * stretch[walk.group[k]]
-        table = int(walk.marginal[k])
-        if table >= 0:
+        law = int(walk.marginal[k])
+        if law >= 0:
             w = np.arcsinh(np.abs(z))
-            z = np.copysign(evaluate_table(walk.tables[table], w), z) if walk.odd[table] else evaluate_table(walk.tables[table], np.copysign(w, z))
+            z = np.copysign(evaluate_table(walk.tables[law], w), z) if walk.odd[law] else evaluate_table(walk.tables[law], np.copysign(w, z))
         raw = sigma[k] * z
         clipped[k] += int(np.count_nonzero(np.abs(raw) > walk.max_log_move[k]))
         y[k] = _clip(raw, walk.max_log_move[k])

@@ -25,7 +25,7 @@ from upm_gpu.model.tables import check_degrees_of_freedom, evaluate_table, margi
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import MIXING, key_words, stream_word
 from upm_gpu.scenario.sets import ScenarioSet, SmoothTable, Walk
-from upm_gpu.scenario.spec import Law, Measure, ScenarioSpec
+from upm_gpu.scenario.spec import CopulaLaw, MarginalLaw, Measure, ScenarioSpec
 
 MAX_LOG_MOVE = 1.5
 """house default of the truncation, for log-prices and for log-volatilities: a factor 4.5 in one base step"""
@@ -43,9 +43,9 @@ class GbmParameters:
     """(K,) standard deviation of the log-change over one day"""
     correlation: NDArray[np.float64]
     """(K, K) positive semidefinite, see `psd.nearest_correlation`"""
-    copula: Law = "gaussian"
+    copula: CopulaLaw = "gaussian"
     copula_degrees_of_freedom: float = float("inf")
-    marginal: tuple[Law, ...] = ()
+    marginal: tuple[MarginalLaw, ...] = ()
     """(K,); empty: all gaussian"""
     marginal_degrees_of_freedom: NDArray[np.float64] | None = None
     """(K,); read where the marginal is student_t"""

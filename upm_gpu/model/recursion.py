@@ -80,12 +80,13 @@ def variances(returns: NDArray[np.float64], model: Garch, first: float | None = 
     right = np.concatenate([[start], news])
     bands = np.ones((2, len(right)))
     bands[1] = -model.beta
-    return solve_banded((1, 0), bands, right)
+    path: NDArray[np.float64] = solve_banded((1, 0), bands, right)
+    return path
 
 
 def forecast(model: Garch, next_variance: float, steps: int) -> NDArray[np.float64]:
     """(steps,) expected variance of step 1 (known today), 2, ..."""
-    k = np.arange(steps)
+    k = np.arange(steps, dtype=np.float64)
     if model.persistence >= 1.0:
         return np.full(steps, next_variance) + model.omega * k
     return model.long_run_variance + model.persistence**k * (next_variance - model.long_run_variance)

@@ -12,10 +12,13 @@ Path dates are elapsed days since the valuation time, ascending; horizons are so
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
 BLOCK = 4096
 """Scenarios a block: every floating sum across scenarios is taken inside aligned blocks and merged in block order."""
@@ -243,4 +246,4 @@ class SampledWalk:
 
 
 Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching"]
-ScenarioSet = Walk | SampledWalk | Heston | Explicit
+ScenarioSet: TypeAlias = "Walk | SampledWalk | Heston | GarchWalk | Resample | Explicit"
