@@ -130,9 +130,12 @@ def load(path: Path | None = None) -> ctypes.CDLL:
 
 def _cut_short(path: Path) -> bool:
     """Whether an ELF file ends before its section table, which is its last part: to map such a file ends the process with a bus error."""
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":  # 64 bits, little endian; the loader has a message for anything else
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError:  # the loader has a message for it
+        return False
+    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":  # 64 bits, little endian; and for anything else
         return False
     table, size, number = int.from_bytes(head[40:48], "little"), int.from_bytes(head[58:60], "little"), int.from_bytes(head[60:62], "little")
     return path.stat().st_size < table + size * number
