@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Future, Instrument, Perpetual, Spot, expiry_of
+from upm_gpu.domain.instrument import Future, Instrument, Perpetual, Spot
 from upm_gpu.errors import MarketDataError
 from upm_gpu.margin.requests import Charge, Measured, MeasureRequest
 from upm_gpu.margin.units import Units, sum_by
+from upm_gpu.market.levels import exchange_rate, quote_price
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compiled import Compiled
 
@@ -76,9 +77,8 @@ def _gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tup
 
     Linear: q (F_0 - entry) = q F_0 - cost. Inverse: q (1/entry - 1/F_0) S_0 = cost S_0 - q S_0 / F_0.
     """
-    rate = market.spots.get(instrument.quote_currency, 1.0)
+    rate, price = exchange_rate(market, instrument), quote_price(market, instrument)
     spot = market.spots[instrument.underlying]
-    price = market.forwards.get((instrument.underlying, expiry_of(instrument)), spot / rate)
     if instrument.settlement == "linear":
         return price * rate, -rate
     return -spot / price, spot
