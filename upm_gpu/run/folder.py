@@ -137,7 +137,10 @@ def check_target(path: str | Path) -> None:
     elif os.path.lexists(path):
         raise UsageError("UPM-RN-005", f"{path} is a file, not a folder. Give another place with --out.")
     else:
-        parent = path.absolute().parent
+        try:
+            parent = path.absolute().parent
+        except OSError as error:  # the working folder is gone
+            raise _cannot_create(path, error) from None
         while not parent.exists() and parent != parent.parent:
             parent = parent.parent
         writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)
