@@ -228,7 +228,9 @@ def _elsewhere(model: type[BaseModel], name: str) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML text."""
+    """A value as TOML text; NumPy arrays and numbers as their Python values."""
+    if hasattr(value, "tolist"):
+        return toml_value(value.tolist())
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

@@ -17,7 +17,8 @@ from upm_gpu.domain import blocks
 from upm_gpu.domain.blocks import Limits, Notes, read_blocks
 from upm_gpu.domain.book import Book, Reject
 from upm_gpu.domain.reader import TooManyRejects, load_book
-from upm_gpu.domain.tables import escape_cell, reject_text
+from upm_gpu.domain.tables import reject_text
+from upm_gpu.domain.text import escape_cell
 from upm_gpu.errors import InputError
 
 NOW = datetime(2026, 2, 5, 9, 36, 47, tzinfo=UTC)

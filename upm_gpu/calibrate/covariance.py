@@ -32,6 +32,7 @@ from upm_gpu.calibrate.series import (
     pair_returns,
     returns,
 )
+from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def calibrate_file(
     Without `assets`, every underlying of the history that is no volatility series, in name order. A history file is taken
     as known up to its last time.
     """
-    from upm_gpu.calibrate.parameter_file import read_history, time_text, write_parameters
+    from upm_gpu.calibrate.parameter_file import read_history, write_parameters
 
     frame, valuation_time = read_history(str(history))
     names = list(assets) or price_series(frame)
@@ -219,7 +220,7 @@ def calibrate_file(
     write_parameters(fit, Path(out))
     return {
         "out": str(out),
-        "valuation_time": time_text(valuation_time),
+        "valuation_time": instant_text(valuation_time),
         "factors": list(fit.factors),
         "daily_volatility": [round(float(v), 6) for v in fit.daily_volatility],
         "degrees_of_freedom": [float(v) for v in fit.degrees_of_freedom],

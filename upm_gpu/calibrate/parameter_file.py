@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import tomllib
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from upm_gpu.calibrate.covariance import CovarianceFit
+from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError, InputError
+from upm_gpu.strict_toml import toml_value
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "kind", "valuation_time", "states", "daily_volatility", "correlation", "degrees_of_freedom",
@@ -23,31 +25,31 @@ def write_parameters(fit: CovarianceFit, path: Path) -> None:
     rows = [
         f"schema_version = {SCHEMA_VERSION}",
         'kind = "covariance"',
-        f'valuation_time = "{time_text(fit.valuation_time)}"',
-        f"states = {_list(fit.factors)}",
+        f'valuation_time = "{instant_text(fit.valuation_time)}"',
+        f"states = {toml_value(fit.factors)}",
         "# standard deviation of the log-change over one day",
-        f"daily_volatility = {_list(fit.daily_volatility)}",
+        f"daily_volatility = {toml_value(fit.daily_volatility)}",
         "correlation = [",
-        *(f"  {_list(row)}," for row in fit.correlation),
+        *(f"  {toml_value(row)}," for row in fit.correlation),
         "]",
         "# maximum likelihood estimates; the laws in force are those of the run's configuration",
-        f"degrees_of_freedom = {_list(fit.degrees_of_freedom)}",
-        f"copula_degrees_of_freedom = {_value(fit.copula_degrees_of_freedom)}",
+        f"degrees_of_freedom = {toml_value(fit.degrees_of_freedom)}",
+        f"copula_degrees_of_freedom = {toml_value(fit.copula_degrees_of_freedom)}",
         "",
         "[provenance]",
         f'estimator = "{fit.estimator}"',
-        f"ewma_lambda = {_value(fit.ewma_lambda)}",
+        f"ewma_lambda = {toml_value(fit.ewma_lambda)}",
         f'shrinkage = "{fit.shrinkage}"',
-        f"shrinkage_intensity = {_value(fit.shrinkage_intensity)}",
+        f"shrinkage_intensity = {toml_value(fit.shrinkage_intensity)}",
         f'dependence = "{fit.dependence}"',
-        f"repair_distance = {_value(fit.repair_distance)}",
-        f"first_close = {_list(fit.first)}",
+        f"repair_distance = {toml_value(fit.repair_distance)}",
+        f"first_close = {toml_value(fit.first)}",
         "# returns used: of each factor on the diagonal, common to a pair beside it",
         "observations = [",
-        *(f"  {_list(row.tolist())}," for row in fit.observations),
+        *(f"  {toml_value(row)}," for row in fit.observations),
         "]",
-        f"proxies = {_list(fit.proxies)}",
-        f"warnings = {_list(fit.warnings)}",
+        f"proxies = {toml_value(fit.proxies)}",
+        f"warnings = {toml_value(fit.warnings)}",
     ]
     try:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")
@@ -119,21 +121,3 @@ def read_history(path: str) -> tuple[Any, datetime]:
     if frame.empty:
         raise CalibrationError("UPM-CA-103", f"{path}: the history holds no row. Add closes.")
     return frame, frame["timestamp"].max().to_pydatetime()
-
-
-def time_text(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    if isinstance(value, int | np.integer):
-        return str(int(value))
-    number = float(value)  # type: ignore[arg-type]
-    return "nan" if math.isnan(number) else "inf" if math.isinf(number) else repr(number)
-
-
-def _list(values: Any) -> str:
-    return "[" + ", ".join(_value(v) for v in values) + "]"

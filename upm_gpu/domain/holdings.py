@@ -20,10 +20,11 @@ from upm_gpu.domain.cells import (
     require,
     shown,
 )
-from upm_gpu.domain.instrument import Instrument
+from upm_gpu.domain.instrument import Instrument, expiry_of
 from upm_gpu.domain.netting import group_starts, sum_groups
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, nearest, read_chunks
 from upm_gpu.domain.terms import Terms, expired
+from upm_gpu.domain.text import instant_text
 
 POSITIONS = Schema(
     "positions", ("account_id", "instrument_id", "quantity"), ("netting_set", "entry_price", "trade_id"),
@@ -79,9 +80,9 @@ def _instrument_fault(name: str, terms: Terms, valuation_time: datetime | None, 
         near = nearest(name, list(terms.instruments)) if suggest else ""
         hint = f" Did you mean {near}?" if near else " Add it to instruments or correct the id."
         return CellFault(27, f"instrument {shown(name)} is not in the instruments file.{hint}")
-    if expired(instrument, valuation_time):
-        when = instrument.expiry.strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[union-attr]
-        return CellFault(29, f"instrument {shown(name)} expired at {when}, not after the valuation time. Remove the settled position.")
+    expiry = expiry_of(instrument)
+    if expiry is not None and expired(instrument, valuation_time):
+        return CellFault(29, f"instrument {shown(name)} expired at {instant_text(expiry)}, not after the valuation time. Remove the settled position.")
     return None
 
 

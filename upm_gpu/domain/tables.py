@@ -37,7 +37,6 @@ from upm_gpu.domain.book import Reject
 
 MAX_LISTED = 200_000
 """rejects of one file after which reading stops: the file is not what its name says"""
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -105,15 +104,6 @@ def reject_text(reject: Reject, kept: int | None = None) -> str:
     place = f"{reject.file} line {reject.line}" + (f" column {reject.column}" if reject.column else "")
     tail = "" if kept is None else f" (row rejected, {kept} rows kept)"
     return f"{reject.code} {place}: {reject.message}{tail}"
-
-
-def escape_cell(text: str) -> str:
-    """A text cell that no spreadsheet runs as a formula: a leading = + - @ tab or CR gets an apostrophe before it.
-
-    >>> escape_cell("=1+1"), escape_cell("A-1")
-    ("'=1+1", 'A-1')
-    """
-    return "'" + text if text.startswith(FORMULA_STARTS) else text
 
 
 def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
@@ -329,4 +319,4 @@ def _as_text(array: pa.Array) -> pa.Array:
     return pc.fill_null(text, "")
 
 
-__all__ = ["Chunk", "LineFault", "Reject", "Schema", "Sheet", "check_header", "escape_cell", "nearest", "read_chunks", "reject_text"]
+__all__ = ["Chunk", "LineFault", "Reject", "Schema", "Sheet", "check_header", "nearest", "read_chunks", "reject_text"]

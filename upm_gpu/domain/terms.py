@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from upm_gpu.domain.cells import CellFault, check_id, choice, currency, identifiers, instants, numbers, shown
-from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
+from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
 
 INSTRUMENTS = Schema(
@@ -158,5 +158,5 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
 
 def expired(instrument: Instrument, valuation_time: datetime | None) -> bool:
     """True once the expiry hour is reached; an expiry later on the same day is alive."""
-    expiry = getattr(instrument, "expiry", None)
+    expiry = expiry_of(instrument)
     return valuation_time is not None and expiry is not None and expiry - valuation_time <= timedelta(0)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.domain.cells import CellFault, parse_number, shown
-from upm_gpu.domain.tables import escape_cell
+from upm_gpu.domain.text import cell_text, escape_cell
 from upm_gpu.errors import InputError
 from upm_gpu.formula.black import EUROPEAN_INPUTS
 from upm_gpu.formula.implied_volatility import ABOVE_BOUND, BELOW_PAYOFF, FOUND, NO_TIME_VALUE
@@ -199,10 +199,6 @@ def value_cases(table: CaseTable, values: Values) -> tuple[list[dict[str, Any]],
     return results, sorted(faults, key=lambda fault: fault.line)
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
-
-
 def _safe(text: str) -> str:
     """A cell of the input as it was; text that a spreadsheet would run is escaped, numbers are not."""
     try:
@@ -220,5 +216,5 @@ def case_text(table: CaseTable, results: list[dict[str, Any]]) -> str:
     writer.writerow([*(escape_cell(table.header[i]) for i in kept), *RESULTS])
     for row, result in zip(table.rows, results, strict=True):
         padded = (*row, *[""] * (len(table.header) - len(row)))
-        writer.writerow([*(_safe(padded[i]) for i in kept), *(_cell(result.get(name)) for name in RESULTS)])
+        writer.writerow([*(_safe(padded[i]) for i in kept), *(cell_text(result.get(name)) for name in RESULTS)])
     return buffer.getvalue()
