@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from types import ModuleType
 from typing import Any
 
@@ -161,7 +161,8 @@ def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[
           executor: Callable | None = None) -> TailState:
     """The merged tail of all ranges. `executor` is a `map` over ranges (processes, machines); None walks them in order,
     each knowing the threshold of those before it."""
-    join = getattr(backend, "merge_tails", merge)
+    native = getattr(backend, "merge_tails", None)
+    join = partial(native, reuse=True) if native else merge  # the state merged so far is never looked at again
 
     def compute(first: int, last: int, carry: TailState | None) -> TailState:
         threshold = None if carry is None or carry.count < plan.depth else carry.pnl[:, :, -1]
