@@ -173,6 +173,8 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     from upm_gpu.run.durable import write_file
     from upm_gpu.run.results import parquet_bytes
 
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise UsageError("UPM-CF-072", f"{out}: not a file that can be written. Give a file name in a folder that exists with --out.")
     config = load_config(path, {})
     choice = choose(device)
     if choice.warning:
@@ -194,8 +196,6 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
             columns |= {name: np.ascontiguousarray(drawn[:, k, :].T).ravel() for k, name in enumerate(scenarios.state_names)}
             parts.append(pa.table(columns))
             progress(last, spec.count)
-    if out.is_dir() or not out.resolve().parent.is_dir():
-        raise UsageError("UPM-CF-072", f"{out}: not a file that can be written. Give a file name in a folder that exists with --out.")
     write_file(out.resolve(), parquet_bytes(pa.concat_tables(parts)))
     _say(f"{out}: {spec.count} scenarios x {len(dates)} dates x {len(scenarios.state_names)} factors on {choice.name}", quiet)
 
