@@ -150,7 +150,7 @@ def test_3_a_flag_that_cannot_be_used(command: Command, small: Path, tmp_path: P
 def test_3_other_commands_given_nonsense(command: Command, small: Path, finished: Path, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(bytes(range(256)) * 20)
     history = small / "market" / "history.csv"
-    command("explain", "nowhere", "--account", "A").refused(3, "UPM-RN-040", "nowhere", "--out")
+    command("explain", "nowhere", "--account", "A").refused(2, "UPM-RN-001", "nowhere", "upm run")
     command("explain", finished, "--account", "AA").refused(3, "UPM-RN-048", "'AA'", "Nearest: A")
     command("explain", finished, "--account", "\x1b[31m", "--histogram").refused(3, "UPM-RN-048", "\\x1b[31m", "margin.csv")
     command("price", "nope.csv").refused(3, "UPM-PR-003", "nope.csv", "CSV")

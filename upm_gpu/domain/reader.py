@@ -91,7 +91,7 @@ def load_book(path: str | Path, valuation_time: datetime | None = None, max_reje
     if listed:
         unlisted = len(accounts) - len(listed)
         if unlisted:
-            warnings.append(f"UPM-IN-043 {listed_file[0].name}: {unlisted} accounts with positions or collateral are not listed and stand alone.")  # type: ignore[index]
+            warnings.append(f"UPM-IN-045 {listed_file[0].name}: {unlisted} accounts with positions or collateral are not listed and stand alone.")  # type: ignore[index]
     if rejects:
         warnings.append(f"UPM-IN-040 {len(rejects)} rows rejected; the margin of their accounts leaves them out. First: {reject_text(rejects[0])}")
     return Book(

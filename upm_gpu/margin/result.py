@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Future, Instrument, Perpetual, Spot
-from upm_gpu.errors import MarketDataError
 from upm_gpu.margin.requests import Charge, Measured, MeasureRequest
 from upm_gpu.margin.units import Units, sum_by
-from upm_gpu.market.levels import exchange_rate, quote_price
+from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compiled import Compiled
 
@@ -39,10 +38,10 @@ def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], hair
     """Collateral (simulated at market, others after haircut), unrealised futures P&L since entry, net option value.
 
     `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
-    Spot positions are assets at market and stand with the collateral. Raises MarketDataError UPM-MD-024 for an unpriced asset.
+    Spot positions are assets at market and stand with the collateral. Raises MarketDataError UPM-MD-051 for an unpriced asset.
     """
     count = len(book.accounts)
-    price = {a: _price(a, market) for a in sorted(set(book.collateral.asset))}
+    price = {a: spot_price(market, a, f"collateral {a}") for a in sorted(set(book.collateral.asset))}
     kept = np.array([1.0 if a in simulated or a == market.reporting_currency else 1.0 - haircut.get(a, default_haircut) for a in book.collateral.asset])
     worth = np.array([price[a] for a in book.collateral.asset])
     collateral = sum_by(book.collateral.account, book.collateral.quantity * worth * kept, count)
@@ -52,7 +51,7 @@ def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], hair
     for n in np.unique(positions.instrument):
         instrument = book.instruments[n]
         if isinstance(instrument, Spot):
-            spot[n] = _price(instrument.underlying, market)
+            spot[n] = spot_price(market, instrument.underlying, instrument.instrument_id)
         elif isinstance(instrument, Future | Perpetual):
             gain_now[n], gain_entry[n] = _gain_factors(instrument, market)
         else:
@@ -61,15 +60,6 @@ def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], hair
     unrealised = positions.entry_quantity * gain_now[i] + positions.entry_cost * gain_entry[i]
     collateral = collateral + sum_by(positions.account, positions.quantity * spot[i], count)
     return Equity(collateral, sum_by(positions.account, unrealised, count), sum_by(positions.account, positions.quantity * value[i], count))
-
-
-def _price(asset: str, market: MarketSnapshot) -> float:
-    if asset == market.reporting_currency:
-        return 1.0
-    price = market.spots.get(asset)
-    if price is None:
-        raise MarketDataError("UPM-MD-024", f"collateral asset {asset} has no price. Add it to spots.")
-    return price
 
 
 def _gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:

@@ -15,20 +15,20 @@ from upm_gpu.market.snapshot import MarketSnapshot, years_between
 
 
 def spot_price(market: MarketSnapshot, asset: str, who: str) -> float:
-    """One unit of an asset in the reporting currency; MarketDataError UPM-MD-021 names `who` needs it."""
-    price = market.spots.get(asset)
+    """One unit of an asset in the reporting currency; MarketDataError UPM-MD-051 names `who` needs it."""
+    price = 1.0 if asset == market.reporting_currency else market.spots.get(asset)
     if price is None:
-        raise MarketDataError("UPM-MD-021", f"{who}: no spot price of {asset}. Add it to spots.")
+        raise MarketDataError("UPM-MD-051", f"{who}: no spot price of {asset}. Add it to spots.")
     return price
 
 
 def exchange_rate(market: MarketSnapshot, instrument: Future | Option | Perpetual) -> float:
-    """One unit of the quote currency in the reporting currency; MarketDataError UPM-MD-022 where there is none."""
+    """One unit of the quote currency in the reporting currency; MarketDataError UPM-MD-052 where there is none."""
     if instrument.quote_currency == market.reporting_currency:
         return 1.0
     rate = market.spots.get(instrument.quote_currency)
     if rate is None:
-        raise MarketDataError("UPM-MD-022", f"{instrument.instrument_id}: no exchange rate of {instrument.quote_currency} to "
+        raise MarketDataError("UPM-MD-052", f"{instrument.instrument_id}: no exchange rate of {instrument.quote_currency} to "
                               f"{market.reporting_currency}. Add {instrument.quote_currency} to spots.")
     return rate
 

@@ -81,7 +81,7 @@ def load_market(path: str | Path, reporting_currency: str = "USD") -> MarketSnap
     history = read_history(source(HISTORY, False), valuation_time)
     warnings = [w for s in sheets for w in s.warnings]
     if not rates:
-        warnings.append("UPM-MD-050 no rates are given: zero rates are used in every currency.")
+        warnings.append("UPM-MD-054 no rates are given: zero rates are used in every currency.")
     return MarketSnapshot(valuation_time, reporting_currency, spots, forwards, quotes, rates, history, tuple(warnings), hashes)
 
 
@@ -145,7 +145,7 @@ def read_spots(source: _Source, reporting_currency: str) -> tuple[dict[str, floa
     latest = max(rows, key=lambda r: r[3])
     oldest = min(rows, key=lambda r: r[3])
     if latest[3] - oldest[3] > SPOT_SPREAD:
-        fail("MD", 41, f"{sheet.file} line {oldest[4]} column timestamp: {oldest[0]} is of {instant_text(oldest[3])} and {latest[0]} of {instant_text(latest[3])}, "
+        fail("MD", 44, f"{sheet.file} line {oldest[4]} column timestamp: {oldest[0]} is of {instant_text(oldest[3])} and {latest[0]} of {instant_text(latest[3])}, "
                        f"more than {SPOT_SPREAD.seconds // 60} minutes apart. Take all spots at one time.")
     by_asset = {name: (value, code, line) for name, value, code, _, line in rows}
     spots = {reporting_currency: 1.0}

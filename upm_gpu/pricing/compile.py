@@ -114,8 +114,8 @@ class _Build:
         if isinstance(instrument, Option):
             if instrument.exercise != "european":
                 raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise is not priced. Remove the instrument or its positions.")
-            key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
-            self.groups.setdefault(key, []).append((n, instrument))
+            terms = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
+            self.groups.setdefault(terms, []).append((n, instrument))
             if instrument.premium == "futures":
                 self.equity[n] = 0.0
             return
@@ -187,8 +187,7 @@ class _Build:
         # from here in the reporting currency: Black's price is homogeneous in forward and strike, and a payoff needs one currency
         if not options:
             days = days_between(self.market.valuation_time, members[0].expiry)
-            strike = FREE_STRIKE * forward * rate
-            for i, value in enumerate((strike, math.log(FREE_STRIKE), 1.0, 0.0, 1.0)):
+            for i, value in enumerate((FREE_STRIKE * forward * rate, math.log(FREE_STRIKE), 1.0, 0.0, 1.0)):
                 terms[i] = value
             return {"spot0": spot, "forward0": forward * rate, "expiry_years": days / 365.0, "expiry_days": days}
         first = options[0]
@@ -197,7 +196,7 @@ class _Build:
             self.expiry_date(first)
         surface = self.surfaces.get(first.underlying)
         if surface is None:
-            raise MarketDataError("UPM-MD-023", f"{first.instrument_id}: no implied volatility of {first.underlying} at all. Add quotes to implied_vols.")
+            raise MarketDataError("UPM-MD-053", f"{first.instrument_id}: no implied volatility of {first.underlying} at all. Add quotes to implied_vols.")
         from upm_gpu.formula.families import svi_total_variance
         from upm_gpu.market.surface import slice_at
 

@@ -71,7 +71,7 @@ def check_format(name: str, content: object) -> None:
                                        f"that wrote the run.")
 
 
-def read_manifest(path: str | Path) -> dict[str, object]:
+def read_manifest(path: str | Path) -> dict[str, Any]:
     """manifest.json of a run; raises IntegrityError where it is missing or unreadable, InputError for its format."""
     folder = check_folder(path)
     try:
