@@ -65,6 +65,11 @@ class Plan:
     depth: int
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the inputs, the calibration and the compilation had to say."""
+        return (*self.book.warnings, *self.market.warnings, *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
+
+    @property
     def horizons(self) -> tuple[float, ...]:
         return self.compiled.horizons
 

@@ -117,7 +117,7 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
     folder.log.info("plan", accounts=len(plan.book.accounts), instruments=len(plan.instruments), scenarios=plan.spec.count, device=choice.name)
     ledger: dict[str, float] = {}
     known = len(folder.warnings)
-    for warning in (*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings):
+    for warning in (*folder.warnings, *plan.warnings):
         _say(warning, quiet)
 
     with _progress(plan.spec.count, quiet) as progress:

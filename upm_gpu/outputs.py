@@ -206,7 +206,7 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
     for reject in plan.book.rejects:
         rejects[reject.code] = rejects.get(reject.code, 0) + 1
     return _plain({
-        "warnings": [*plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *(plan.fit.warnings if plan.fit else ()), *notes],
+        "warnings": [*plan.warnings, *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
         "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan)})
 
@@ -236,7 +236,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         timings={k: round(float(v), 4) for k, v in timings.items()}, error_formula=estimate.error_formula,
         command=tuple(folder.settings.get("command", ())), valuation_time=plan.market.valuation_time.isoformat().replace("+00:00", "Z"),
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
-        warnings=(*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *notes),
+        warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law),
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift})
 

@@ -17,7 +17,7 @@ from upm_gpu.strict_toml import toml_value
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "kind", "valuation_time", "states", "daily_volatility", "correlation", "degrees_of_freedom",
-        "copula_degrees_of_freedom", "provenance")
+        "copula_degrees_of_freedom", "daily_mean", "provenance")
 
 
 def write_parameters(fit: CovarianceFit, path: Path) -> None:
@@ -29,6 +29,8 @@ def write_parameters(fit: CovarianceFit, path: Path) -> None:
         f"states = {toml_value(fit.factors)}",
         "# standard deviation of the log-change over one day",
         f"daily_volatility = {toml_value(fit.daily_volatility)}",
+        "# mean log-change a day; read under the historical measure only",
+        f"daily_mean = {toml_value(fit.daily_mean)}",
         "correlation = [",
         *(f"  {toml_value(row)}," for row in fit.correlation),
         "]",
@@ -82,13 +84,14 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         valuation_time = datetime.fromisoformat(str(data["valuation_time"]).replace("Z", "+00:00"))
         degrees = np.array(data.get("degrees_of_freedom", [math.nan] * len(factors)), np.float64)
         copula = float(data.get("copula_degrees_of_freedom", math.nan))
+        mean = np.array(data.get("daily_mean", []), np.float64)
     except KeyError as error:
         raise InputError("UPM-CA-108", f"{path}: key {error.args[0]!r} is missing. Calibrate again.") from None
     except (TypeError, ValueError) as error:
         raise InputError("UPM-CA-108", f"{path}: a value has the wrong form ({error}). Calibrate again.") from None
     size = len(factors)
-    if volatility.shape != (size,) or correlation.shape != (size, size) or degrees.shape != (size,):
-        raise InputError("UPM-CA-108", f"{path}: {size} states need {size} volatilities, {size} degrees of freedom and a {size} x {size} correlation. Calibrate again.")
+    if volatility.shape != (size,) or correlation.shape != (size, size) or degrees.shape != (size,) or mean.shape not in ((size,), (0,)):
+        raise InputError("UPM-CA-108", f"{path}: {size} states need {size} volatilities and means, {size} degrees of freedom and a {size} x {size} correlation. Calibrate again.")
     kept = data.get("provenance", {})
     observations = np.array(kept.get("observations", np.zeros((size, size))), np.int64)
     if observations.shape != (size, size):
@@ -98,7 +101,7 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         estimator=str(kept.get("estimator", "")), ewma_lambda=float(kept.get("ewma_lambda", math.nan)), shrinkage=str(kept.get("shrinkage", "none")),
         shrinkage_intensity=float(kept.get("shrinkage_intensity", 0.0)), dependence=str(kept.get("dependence", "sample")),
         repair_distance=float(kept.get("repair_distance", 0.0)), observations=observations, first=tuple(kept.get("first_close", ())), degrees_of_freedom=degrees,
-        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())))
+        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())), daily_mean=mean)
 
 
 def read_history(path: str) -> tuple[Any, datetime]:
