@@ -131,6 +131,7 @@ def _rules(c: RunConfig) -> list[Rule]:
     m, s = c.model, c.scenarios
     return [
         ("scenarios.count", 60, 1 <= s.count <= MAX_SCENARIOS, f"{s.count} scenarios; give 1 to {MAX_SCENARIOS}."),
+        ("scenarios.count", 60, s.count != 1, "a single scenario has no standard error; give 2 or more."),
         ("scenarios.seed", 64, 0 <= s.seed <= MAX_SEED, f"seed {s.seed}; give 0 to {MAX_SEED} (64 bits, not negative)."),
         ("scenarios.stream", 64, 0 <= s.stream <= 4095, f"stream {s.stream}; give 0 to 4095."),
         ("scenarios.sampler", 51, s.sampler == "philox", "the sobol sampler is not offered yet. Use philox."),
