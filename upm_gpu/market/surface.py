@@ -132,10 +132,12 @@ def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_]
         volatility.append(sigma)
         weight.append(_weights(k, sigma, t, quotes.ask[at] - quotes.bid[at]))
     if not expiries:
+        quarantined = int(np.count_nonzero(quotes.underlying == underlying)) - len(rows)
+        aside = f", {quarantined} more being quarantined: their volatility misses their mark, which is read in coins" if quarantined else ""
         raise MarketDataError(
             "UPM-MD-120",
             f"implied_vols: underlying {underlying} has no usable quote (alive, with a forward, volatility between "
-            f"{MIN_VOLATILITY:g} and {MAX_VOLATILITY:g}) among {len(rows)}. Give quotes or forwards for its expiries.",
+            f"{MIN_VOLATILITY:g} and {MAX_VOLATILITY:g}) among {len(rows)}{aside}. Give quotes or forwards for its expiries.",
         )
     return fit_slices(underlying, market.valuation_time, expiries, years, moneyness, volatility, weight)
 

@@ -79,7 +79,7 @@ def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surf
     missing = sorted(required_states(instruments, market.reporting_currency) - set(state_index))
     if missing:
         raise InputError("UPM-PR-001", f"the book reads {missing[0]}, which the model does not make. "
-                         f"Add the factor to the model parameters (it makes {', '.join(state_names)}).")
+                         f"Add the asset's closes to the market's history, or the factor to the parameter file (made are {', '.join(state_names)}).")
     if not list(instruments):
         raise InputError("UPM-IN-039", "nothing to margin: no instrument is held. Check the positions and rejects.")
     date_index = {float(d): i for i, d in enumerate(dates)}
