@@ -157,3 +157,12 @@ def test_overflow_is_counted_and_fails_the_run(tmp_path):
     for backend in ("cpu", "reference"):
         with pytest.raises(InputError, match="UPM-PR-078"):
             compute_outcome(make_plan(book, market, SPEC, methodology(), wild), choose(backend, "double"), 0, in_memory())
+
+
+@pytest.mark.parametrize(("haircuts", "worth"), [({}, 1_000.0), ({"USD": 0.0}, 1_000.0), ({"USD": 0.25}, 750.0)])
+def test_cash_counts_in_full_unless_the_methodology_cuts_it(tmp_path, haircuts, worth):
+    """The default haircut of 1 is for assets nobody has judged, not for the reporting currency; a listed one is obeyed."""
+    book, market = read(write(tmp_path, HEAD + "A,BTC-LINEAR,1,\n", "account_id,asset,quantity\nA,USD,1000\n"))
+    rules = methodology().model_copy(update={"collateral": methodology().collateral.model_copy(update={"haircuts": haircuts})})
+    result = margin_run(book, market, ScenarioSpec(count=200), rules, "reference", model=GAUSSIAN)
+    assert result.table["collateral_value"].tolist() == [worth]

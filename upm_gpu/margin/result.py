@@ -42,7 +42,9 @@ def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], hair
     """
     count = len(book.accounts)
     price = {a: spot_price(market, a, f"collateral {a}") for a in sorted(set(book.collateral.asset))}
-    kept = np.array([1.0 if a in simulated or a == market.reporting_currency else 1.0 - haircut.get(a, default_haircut) for a in book.collateral.asset])
+    # the default is for what nobody has judged; the reporting currency itself is cut only where it is listed
+    cut = {a: 0.0 if a in simulated else haircut.get(a, 0.0 if a == market.reporting_currency else default_haircut) for a in price}
+    kept = np.array([1.0 - cut[a] for a in book.collateral.asset])
     worth = np.array([price[a] for a in book.collateral.asset])
     collateral = sum_by(book.collateral.account, book.collateral.quantity * worth * kept, count)
     positions = book.positions
