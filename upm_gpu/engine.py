@@ -251,7 +251,18 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
         with timings.measure("attribution"):
             contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
         result = assemble(plan, measures, contribution, value0)
+    result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
     return Outcome(plan, result, tail, contribution, value0, choice, {**phases, **timings.phases}, tuple(ranges))
+
+
+def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
+    """Enough to repeat a run made from Python; a run folder's manifest says more."""
+    from upm_gpu.run.manifest import identity, versions
+
+    return {**identity(), "libraries": versions(), "backend": choice.name, "device_reason": choice.reason, "precision": choice.precision,
+            "seed": plan.spec.seed, "stream": plan.spec.stream, "scenarios": plan.spec.count, "horizons_days": list(plan.horizons),
+            "methodology": f"{plan.methodology.name} {plan.methodology.version}", "valuation_time": plan.market.valuation_time.isoformat(),
+            "inputs": {**plan.book.hashes, **plan.market.hashes}, "engine_seconds": seconds}
 
 
 def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray) -> MarginResult:
