@@ -103,8 +103,6 @@ def measure(shape: Shape, labels: list[str], threads: int, repeat: int, sticky: 
         }
         if worker.name != "engine":
             record |= worker.ask(f"check {min(CHECKED, scenarios)}")
-        if worker.name == "ours":
-            record["phases_median"] = worker.ask("phases")["phases"]
         worker.close()
         records.append(record)
     return records, skipped
