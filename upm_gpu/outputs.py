@@ -17,7 +17,7 @@ import pandas as pd
 from upm_gpu import exhibits
 from upm_gpu.domain.instrument import Option
 from upm_gpu.engine import Outcome, Plan, surfaces_of
-from upm_gpu.margin.result import CALL, LIQUIDATION, option_values
+from upm_gpu.margin.result import CALL, LIQUIDATION, model_values
 from upm_gpu.margin.units import build_rows, priced_instruments, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.risk.tail import finish
@@ -173,7 +173,7 @@ def realised(outcome: Outcome, next_market: Path) -> tuple[pd.DataFrame, str]:
     later = load_market(next_market)
     elapsed = days_between(plan.market.valuation_time, later.valuation_time)
     h = int(np.argmin([abs(d - elapsed) for d in plan.horizons]))
-    today = option_values(plan.compiled, plan.instruments, outcome.value0)
+    today = model_values(plan.compiled, plan.instruments, outcome.value0)
     pnl, proxy = exhibits.realised_pnl(plan.instruments, today, plan.market, later, load_settlements(next_market), _values_later(outcome, later))
     lines = plan.units.lines
     loss = -sum_by(lines.unit, lines.quantity * pnl[lines.instrument], len(plan.units.names))
@@ -197,7 +197,7 @@ def _values_later(outcome: Outcome, later: Any) -> dict[str, float]:
     compiled = exhibits.compile_today(alive, later, surfaces_of(alive, later), plan.scenarios.state_names, plan.dynamics)
     rows = exhibits.select_rows(plan.rows, [])
     with outcome.choice.module.prepare(compiled, rows, "double", 1) as prepared:
-        return option_values(compiled, alive, np.array(prepared.value0))
+        return model_values(compiled, alive, np.array(prepared.value0))
 
 
 def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:

@@ -166,3 +166,22 @@ def test_cash_counts_in_full_unless_the_methodology_cuts_it(tmp_path, haircuts, 
     rules = methodology().model_copy(update={"collateral": methodology().collateral.model_copy(update={"haircuts": haircuts})})
     result = margin_run(book, market, ScenarioSpec(count=200), rules, "reference", model=GAUSSIAN)
     assert result.table["collateral_value"].tolist() == [worth]
+
+
+def test_futures_style_premium_moves_like_the_option_and_is_no_equity(tmp_path):
+    """The same linear put paid upfront and settled daily, under rates: equal P&L but for the discounting, equity only upfront."""
+    folder = write(tmp_path, HEAD + "U,UP,1,\nF,FUT,1,\n", market={"rates.csv": "currency,tenor_days,zero_rate\nUSD,30,0.05\n"})
+    (folder / "book" / "instruments.csv").write_text(
+        "instrument_id,kind,underlying,settlement,quote_currency,contract_size,expiry,strike,option_type,exercise,premium\n"
+        + "".join(f"{name},option,BTC,linear,USD,1,2026-02-27T08:00:00Z,60000,put,european,{premium}\n" for name, premium in (("UP", "upfront"), ("FUT", "futures"))))
+    book, market = read(folder)
+    plan = make_plan(book, market, ScenarioSpec(count=4096, seed=5), methodology(), GAUSSIAN)
+    outcome = compute_outcome(plan, choose("reference", "double", 1), 0, in_memory())
+    table = outcome.result.table.set_index("account_id")
+    days = 22.0 - 1.0 / 24.0
+    value = dict(zip(("F", "U"), outcome.value0, strict=True))
+    assert value["U"] == pytest.approx(value["F"] * np.exp(-0.05 * days / 365.0), rel=1e-12)
+    assert table["option_value"].to_dict() == {"F": 0.0, "U": pytest.approx(value["U"])}
+    assert table["equity"].to_dict() == table["option_value"].to_dict()
+    assert table.loc["U", "expected_shortfall"] == pytest.approx(table.loc["F", "expected_shortfall"], rel=5e-3)
+    assert table.loc["U", "expected_shortfall"] < table.loc["F", "expected_shortfall"]

@@ -151,9 +151,7 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
     premium = _chosen(text, "premium", PREMIUMS, "premium style", "upfront")
     if exercise == "american":
         raise ColumnFault("exercise", 41, "American exercise is not priced yet. Remove the instrument and its positions.")
-    if premium == "futures":
-        raise ColumnFault("premium", 41, "futures-style premium is not priced yet. Remove the instrument and its positions.")
-    return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type)  # type: ignore[arg-type]
+    return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type, premium=premium)  # type: ignore[arg-type]
 
 
 def expired(instrument: Instrument, valuation_time: datetime | None) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Future, Instrument, Perpetual, Spot
+from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
 from upm_gpu.margin.requests import Charge, Measured, MeasureRequest
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
@@ -159,12 +159,12 @@ def account_shares(units: Units, line_contribution: NDArray[np.float64]) -> tupl
     return share, pairs[1].astype(np.int32), pairs[0].astype(np.int32)
 
 
+def model_values(compiled: Compiled, instruments: Sequence[Instrument], value0: NDArray[np.float64]) -> dict[str, float]:
+    """Model value today of one unit of every option, reporting currency."""
+    return {i.instrument_id: float(value0[compiled.instrument_column[n] - compiled.linear]) for n, i in enumerate(instruments) if isinstance(i, Option)}
+
+
 def option_values(compiled: Compiled, instruments: Sequence[Instrument], value0: NDArray[np.float64]) -> dict[str, float]:
-    """Value today of one unit of every option that counts in equity; futures-style premium counts 0."""
-    result = {}
-    for n, instrument in enumerate(instruments):
-        if not isinstance(instrument, Spot | Future | Perpetual):
-            known = compiled.equity_value[n]
-            column = compiled.instrument_column[n] - compiled.linear
-            result[instrument.instrument_id] = float(value0[column]) if np.isnan(known) else float(known)
-    return result
+    """The part of it that counts in equity: nothing under futures-style premium, which is settled daily."""
+    settled = {i.instrument_id for i in instruments if isinstance(i, Option) and i.premium == "futures"}
+    return {name: 0.0 if name in settled else value for name, value in model_values(compiled, instruments, value0).items()}
