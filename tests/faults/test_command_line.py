@@ -21,6 +21,7 @@ from command_line import CODED, CONFIG, POSITIONS, PROMISED, Said, environment, 
 
 from upm_gpu import job
 from upm_gpu.backend.select import module
+from upm_gpu.run.verify import verify_run
 
 ESCAPE = "\x1b"
 Command = Callable[..., Said]
@@ -321,13 +322,12 @@ def test_8_ctrl_c_at_any_phase(small: Path, finished: Path, tmp_path: Path, even
     assert CODED.match(said.err) and "Traceback" not in said.err, said.err
     if (run / "plan.json").exists():
         assert f"upm resume {run}" in said.err
-        again = upm("resume", run, "--quiet")
+        assert job.resume(run, quiet=True).exit_code == 0
     else:
-        again = upm("run", small / "run.toml", "--out", run, "--quiet")
-    assert again.code == 0, again.err
+        assert job.run(small / "run.toml", {"output.path": str(run)}, quiet=True).exit_code == 0
     for name in PROMISED:
         assert (run / name).read_bytes() == (finished / name).read_bytes(), name
-    assert upm("verify", run).code == 0
+    assert verify_run(run)["leftovers"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -83,7 +83,7 @@ def read_history(path: Path) -> list[tuple[str, str, float]]:
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise MarketDataError("UPM-MD-101", f"{path}: history cannot be read ({error}).") from None
+        raise MarketDataError("UPM-MD-101", f"{path}: history cannot be read ({error}). Give a market folder, or a file with timestamp, asset, close.") from None
     column = next((c for c in ("timestamp", "date") if c in frame.columns), None)
     if column is None or not {"asset", "close"} <= set(frame.columns):
         raise MarketDataError("UPM-MD-102", f"{path} line 1: history has timestamp (or date), asset, close; found {', '.join(map(str, frame.columns))}.")
