@@ -127,9 +127,8 @@ def check_header(names: list[str], schema: Schema, sheet: Sheet) -> None:
     if missing:
         pairs = {m: nearest(m, extra) for m in missing}
         named = [f"{m} (the header has {near!r}: rename it)" if near else m for m, near in pairs.items()]
-        number = 4 if any(pairs.values()) else 6
         plural = "column" if len(missing) == 1 else "columns"
-        fail(schema.room, number, f"{file} line 1: missing {plural} {', '.join(named)}. Needed: {', '.join(schema.required)}.")
+        fail(schema.room, 4 if any(pairs.values()) else 6, f"{file} line 1: missing {plural} {', '.join(named)}. Needed: {', '.join(schema.required)}.")
     for name in extra:
         near = nearest(name, [c for c in schema.optional if c not in names])
         hint = f" Did you mean {near}?" if near else ""
