@@ -144,11 +144,11 @@ def read_universe(market: Path, instruments: Path) -> Universe:
         if r["settlement"] != "inverse" or u not in OPTION_LOT or u not in spots or (u, expiry) not in forwards:
             continue
         quote = quotes.get((u, expiry, float(r["strike"]))) if r["kind"] == "option" else None
-        years = (_time(expiry) - now).total_seconds() / (365.0 * 86400.0) if expiry else math.inf
-        if years <= 0.0 or (r["kind"] == "option" and quote is None):
+        life = (_time(expiry) - now).total_seconds() / (365.0 * 86400.0) if expiry else math.inf
+        if life <= 0.0 or (r["kind"] == "option" and quote is None):
             continue
         rows.append(r)
-        prices.append((spots[u], forwards[u, expiry], years, quote))
+        prices.append((spots[u], forwards[u, expiry], life, quote))
     if not any(r["kind"] == "option" for r in rows) or not any(r["kind"] == "perpetual" for r in rows):
         raise InputError("UPM-IN-103", f"{instruments}: no quoted inverse option and perpetual to trade. Make the folder with `upm import deribit`.")
     n = len(rows)
