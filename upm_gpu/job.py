@@ -81,7 +81,7 @@ class _Loaded:
     """Inputs read and compiled: everything that can be refused has been."""
 
     plan: Any
-    next_market: Path | None
+    next_market: Any
     hashes: dict[str, str]
     timings: dict[str, float]
     now: datetime
@@ -94,6 +94,7 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
     from upm_gpu.engine import make_plan
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import check_age, load_market
+    from upm_gpu.next_market import load_next
 
     snapshot = load_market(files.market)
     if now is not None:
@@ -102,7 +103,9 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
     hashes = {f"book/{k}": v for k, v in holdings.hashes.items()} | {f"market/{k}": v for k, v in snapshot.hashes.items()}
     read = time.perf_counter()
     plan = make_plan(holdings, snapshot, scenario_spec(config), load_methodology(files.methodology))
-    return _Loaded(plan, files.next_market, hashes, {"read": read - started, "compile": time.perf_counter() - read}, now or datetime.now(UTC))
+    later = load_next(plan, files.next_market) if files.next_market else None
+    hashes |= {f"next_market/{k}": v for k, v in later.market.hashes.items()} if later else {}
+    return _Loaded(plan, later, hashes, {"read": read - started, "compile": time.perf_counter() - read}, now or datetime.now(UTC))
 
 
 def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool, fail_on: str | None, started: float) -> Finished:

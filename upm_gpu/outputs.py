@@ -8,18 +8,16 @@ import time
 import tomllib
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from upm_gpu import exhibits
-from upm_gpu.domain.instrument import Option
-from upm_gpu.engine import Outcome, Plan, surfaces_of
-from upm_gpu.margin.result import CALL, LIQUIDATION, model_values
-from upm_gpu.margin.units import build_rows, priced_instruments, sum_by
-from upm_gpu.market.snapshot import days_between
+from upm_gpu.engine import Outcome, Plan
+from upm_gpu.margin.result import CALL, LIQUIDATION
+from upm_gpu.margin.units import build_rows, sum_by
+from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
 from upm_gpu.run.results import Results
@@ -32,7 +30,7 @@ EXTRA_LEVEL = 0.995
 STRESSES = "configs/scenario/standard_stress.toml"
 
 
-def collect(outcome: Outcome, folder: Any, next_market: Path | None, timings: dict[str, float], started: float, now: datetime) -> tuple[Results, Provenance, dict]:
+def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timings: dict[str, float], started: float, now: datetime) -> tuple[Results, Provenance, dict]:
     """Tables and provenance of a finished computation."""
     plan, table = outcome.plan, outcome.result.table
     begin = time.perf_counter()
@@ -118,7 +116,7 @@ def _states_at(outcome: Outcome, horizon: int, scenarios: np.ndarray) -> np.ndar
     return np.concatenate(parts, axis=1)
 
 
-def _exhibits(outcome: Outcome, next_market: Path | None) -> tuple[dict[str, Any], list[str]]:
+def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[str, Any], list[str]]:
     """Everything under report/."""
     plan, choice = outcome.plan, outcome.choice
     backend, threads = choice.module, choice.threads
@@ -162,42 +160,6 @@ def tail_table(plan: Plan, tail: Any, house: Any) -> pd.DataFrame:
                     "value_at_risk_standard_error": estimate.value_at_risk_standard_error[h], "expected_shortfall": estimate.expected_shortfall[h],
                     "expected_shortfall_standard_error": estimate.expected_shortfall_standard_error[h], "reliable": estimate.reliable[h]}))
     return pd.concat(parts, ignore_index=True)
-
-
-def realised(outcome: Outcome, next_market: Path) -> tuple[pd.DataFrame, str]:
-    """VaR and ES at the horizon nearest to the next snapshot beside the loss that came, per unit."""
-    from upm_gpu.market.reader import load_market
-    from upm_gpu.market.settlements import load_settlements
-
-    plan = outcome.plan
-    later = load_market(next_market)
-    elapsed = days_between(plan.market.valuation_time, later.valuation_time)
-    h = int(np.argmin([abs(d - elapsed) for d in plan.horizons]))
-    today = model_values(plan.compiled, plan.instruments, outcome.value0)
-    pnl, proxy = exhibits.realised_pnl(plan.instruments, today, plan.market, later, load_settlements(next_market), _values_later(outcome, later))
-    lines = plan.units.lines
-    loss = -sum_by(lines.unit, lines.quantity * pnl[lines.instrument], len(plan.units.names))
-    sound = -sum_by(lines.unit, lines.quantity * np.where(proxy, 0.0, pnl)[lines.instrument], len(plan.units.names))
-    estimate = finish(outcome.tail, [plan.core.level])[plan.core.level]
-    table = pd.DataFrame({"account_id": list(plan.units.names), "horizon_days": plan.horizons[h], "value_at_risk": estimate.value_at_risk[h],
-                          "expected_shortfall": estimate.expected_shortfall[h], "realised_loss": loss, "realised_loss_without_proxy": sound})
-    beyond_var, beyond_es = int((loss > estimate.value_at_risk[h]).sum()), int((loss > estimate.expected_shortfall[h]).sum())
-    note = (f"realised: {later.valuation_time.isoformat()} is {elapsed:.3f} days on; {beyond_var} of {len(table)} units lost more than their "
-            f"value-at-risk, {beyond_es} more than their expected shortfall at {plan.horizons[h]:g} days; {int(proxy.sum())} instruments settled at a proxy price")
-    return table, note
-
-
-def _values_later(outcome: Outcome, later: Any) -> dict[str, float]:
-    """Model value at the next snapshot of one unit of every option still alive then."""
-    plan = outcome.plan
-    alive = tuple(i for i in priced_instruments(plan.book, plan.market, set())
-                  if isinstance(i, Option) and days_between(later.valuation_time, i.expiry) > 0.0)
-    if not alive:
-        return {}
-    compiled = exhibits.compile_today(alive, later, surfaces_of(alive, later), plan.scenarios.state_names, plan.dynamics)
-    rows = exhibits.select_rows(plan.rows, [])
-    with outcome.choice.module.prepare(compiled, rows, "double", 1) as prepared:
-        return model_values(compiled, alive, np.array(prepared.value0))
 
 
 def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
