@@ -71,7 +71,7 @@ def resume(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="R
 @app.command()
 def verify(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")], json: Json = False) -> None:
     """Check every checksum of a finished run."""
-    from upm_gpu.run import verify_run
+    from upm_gpu.run.verify import verify_run
 
     report = verify_run(folder)
     _print(report, json, f"{folder}: {report.get('files', 0)} files, every checksum as written")

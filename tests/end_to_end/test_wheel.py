@@ -110,9 +110,9 @@ def test_the_wheel_holds_everything(wheel: Path, sources: Path) -> None:
 
 
 def test_the_installed_package_runs_the_sample_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
-    where = python(installed, tmp_path, "-c", "import upm_gpu; from upm_gpu.run.manifest import kernels_folder; from upm_gpu.shipped import package_file\n"
+    where = python(installed, tmp_path, "-c", "import upm_gpu; from upm_gpu.shipped import package_file\n"
                    "from upm_gpu.backend.cpu.library import library_path\n"
-                   "print(upm_gpu.__file__, kernels_folder(), package_file('configs'), package_file('sample/crypto'), library_path(), sep='\\n')")
+                   "print(upm_gpu.__file__, package_file('kernels'), package_file('configs'), package_file('sample/crypto'), library_path(), sep='\\n')")
     assert all(line.startswith(f"{installed}{os.sep}upm_gpu{os.sep}") for line in where.out.splitlines()) and len(where.out.splitlines()) == 5, where
     said = python(installed, tmp_path, "-m", "upm_gpu", "run", "configs/quickstart.toml", "--paths", "4096", "--device", "cpu", "--out", "run", "--json")
     assert said.code in (0, 4), said

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from importlib.resources import files
 from pathlib import Path
 
 from upm_gpu.errors import CapacityError, UsageError
@@ -135,7 +134,7 @@ def _page(run_path: Path, manifest: dict, rows: int) -> bytes:
         raise UsageError("UPM-CF-040", "the report needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'` and run `upm report` on the folder.") from None
 
     data, printed = report_data(run_path, manifest, rows)
-    folder = files("upm_gpu").joinpath("report")
+    folder = Path(__file__).parent
     style = folder.joinpath("report.css").read_text(encoding="utf-8")
     script = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -10,27 +10,21 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from upm_gpu.errors import DeviceError
+from upm_gpu.shipped import package_file
 
 MODULES = ("walk", "unit_pnl", "row_tail", "attribution", "values")
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true", "--dopt=on", "--generate-line-info")
 """every fma is explicit in the text, so that CPU and GPU give the same bits; line info is what compute-sanitizer reports"""
 
 
-def kernel_folder() -> Path:
-    """Where the kernel text lies: inside the installed package, or beside it in a source tree."""
-    installed = Path(str(files("upm_gpu"))) / "kernels"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "kernels"
-
-
 def kernel_texts(folder: Path | None = None) -> dict[str, str]:
     """Every kernel file and header by the name it is included under."""
-    folder = folder or kernel_folder()
+    folder = folder or package_file("kernels")
     return {path.name: path.read_text("ascii") for path in sorted(folder.iterdir()) if path.suffix in (".cu", ".cuh", ".def")}
 
 
@@ -89,14 +83,6 @@ def compile_module(binding: ModuleType, texts: dict[str, str], module: str, arch
         return cubin
     finally:
         binding.nvrtcDestroyProgram(program)
-
-
-def kernel_hash() -> str:
-    """SHA-256 of all kernel text, for the manifest."""
-    digest = hashlib.sha256()
-    for name, text in sorted(kernel_texts().items()):
-        digest.update(f"{name}\0{text}\0".encode())
-    return digest.hexdigest()
 
 
 def cache_folder() -> Path:
