@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from upm_gpu import exhibits
-from upm_gpu.domain.instrument import Option
+from upm_gpu.domain.instrument import Option, Spot
 from upm_gpu.engine import Outcome, Plan, surfaces_of
 from upm_gpu.errors import MarketDataError, UpmError
 from upm_gpu.margin.result import model_values
@@ -48,7 +48,7 @@ def load_next(plan: Plan, folder: Path) -> NextMarket:
                                   "Give a later snapshot, or leave market.next_path blank.")
         for instrument in plan.instruments:
             spot_price(later, instrument.underlying, instrument.instrument_id)
-            if hasattr(instrument, "settlement"):
+            if not isinstance(instrument, Spot):
                 exchange_rate(later, instrument)
         alive = tuple(i for i in plan.instruments if isinstance(i, Option) and days_between(later.valuation_time, i.expiry) > 0.0)
         compiled = exhibits.compile_today(alive, later, surfaces_of(alive, later), plan.scenarios.state_names, plan.dynamics) if alive else None
