@@ -160,7 +160,6 @@ def sample(repeat: int, threads: int) -> list[dict[str, Any]]:
     from upm_gpu.engine import compute_outcome, in_memory, make_plan
     from upm_gpu.inputs import gather
     from upm_gpu.margin.methodology import load_methodology
-    from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
 
     config = load_config(HERE.parent / "configs" / "quickstart.toml", {})
