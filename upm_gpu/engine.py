@@ -31,7 +31,6 @@ from upm_gpu.margin.result import (
     option_values,
 )
 from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
-from upm_gpu.market.marks import check_marks
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
@@ -107,6 +106,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     """
     from upm_gpu.calibrate.covariance import calibrate_model
     from upm_gpu.margin.methodology import core_request, simulated_assets
+    from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.risk.tail import tail_depth
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
@@ -120,7 +120,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     horizons = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
     dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
                         spec.volatility_decay_short, spec.volatility_decay_long)
-    surfaces = surfaces_of(instruments, market)
+    surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, extra)
     fit = None
@@ -132,14 +132,6 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     rows, entry = build_rows(units, compiled)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
                 core, tuple(dict.fromkeys(requests)), tail_depth(spec.count, min(r.level for r in requests)))
-
-
-def surfaces_of(instruments: Sequence[Instrument], market: MarketSnapshot) -> dict:
-    """A fitted surface for every underlying with options, quarantined quotes left out."""
-    from upm_gpu.market.surface import fit_surface
-
-    keep = ~check_marks(market).quarantined
-    return {u: fit_surface(market, u, keep) for u in sorted({i.underlying for i in instruments if isinstance(i, Option)})}
 
 
 def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared) -> list[tuple[int, int]]:
@@ -211,7 +203,6 @@ class Outcome:
     plan: Plan
     result: MarginResult
     tail: TailState
-    line_contribution: np.ndarray
     value0: np.ndarray
     choice: Choice
     timings: dict[str, float]
@@ -252,7 +243,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
             contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
         result = assemble(plan, measures, contribution, value0)
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
-    return Outcome(plan, result, tail, contribution, value0, choice, {**phases, **timings.phases}, tuple(ranges))
+    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges))
 
 
 def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:

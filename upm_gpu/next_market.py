@@ -10,7 +10,7 @@ import pandas as pd
 
 from upm_gpu import exhibits
 from upm_gpu.domain.instrument import Option, Spot
-from upm_gpu.engine import Outcome, Plan, surfaces_of
+from upm_gpu.engine import Outcome, Plan
 from upm_gpu.errors import MarketDataError, UpmError
 from upm_gpu.margin.result import model_values
 from upm_gpu.margin.units import sum_by
@@ -18,6 +18,7 @@ from upm_gpu.market.levels import exchange_rate, spot_price
 from upm_gpu.market.reader import load_market
 from upm_gpu.market.settlements import load_settlements
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
+from upm_gpu.market.surface import fit_surfaces
 from upm_gpu.pricing.compiled import Compiled
 from upm_gpu.risk.tail import finish
 
@@ -51,7 +52,7 @@ def load_next(plan: Plan, folder: Path) -> NextMarket:
             if not isinstance(instrument, Spot):
                 exchange_rate(later, instrument)
         alive = tuple(i for i in plan.instruments if isinstance(i, Option) and days_between(later.valuation_time, i.expiry) > 0.0)
-        compiled = exhibits.compile_today(alive, later, surfaces_of(alive, later), plan.scenarios.state_names, plan.dynamics) if alive else None
+        compiled = exhibits.compile_today(alive, later, fit_surfaces(later, {i.underlying for i in alive}), plan.scenarios.state_names, plan.dynamics) if alive else None
         return NextMarket(later, load_settlements(folder), alive, compiled, elapsed)
     except UpmError as error:
         raise type(error)(error.code, f"the next market (market.next_path): {error.message}") from None

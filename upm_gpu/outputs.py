@@ -190,7 +190,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
     counts = {k: int(summary[k]) for k in ("accounts", "calls", "liquidations", "rejects", "quarantined")}
     counts |= {"instruments": len(plan.instruments), "positions": len(plan.book.positions.instrument), "rows_read": plan.book.rows_read,
                "columns": plan.compiled.columns, "units": len(plan.units.names), "draws_clipped": int(outcome.tail.clipped.sum()), "chunks": len(outcome.ranges)}
-    law = {k: v for k, v in asdict(plan.spec).items() if k != "extra"}
+    law = asdict(plan.spec)
     return Provenance(
         snapshot_sha256=_hash(market), spec_sha256=_hash(law), methodology_sha256=inputs["methodology.toml"], kernels_sha256=kernels_sha256(),
         inputs=inputs, seed=plan.spec.seed, backend=choice.name, device=choice.name, device_reason=choice.reason, precision=choice.precision,

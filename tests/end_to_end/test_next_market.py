@@ -70,7 +70,7 @@ def test_without_a_delivery_price_the_later_index_stands_in_and_is_counted(tmp_p
     ({"spots.csv": MARKET["spots.csv"]}, "UPM-MD-131 .*is not after 2026-02-05T09:00:00"),
     ({"spots.csv": LATER["spots.csv"].replace("ETH,2100,USD,2026-02-06T09:00:00Z\n", ""), "forwards.csv": "underlying,expiry,forward\n",
       "implied_vols.csv": "underlying,expiry,strike,implied_volatility\n"}, "no spot price of ETH"),
-    ({"implied_vols.csv": "underlying,expiry,strike,implied_volatility\n"}, "UPM-MD-120 .*BTC has no usable quote"),
+    ({"implied_vols.csv": "underlying,expiry,strike,implied_volatility\n"}, "UPM-MD-053 .*BTC-C70: no implied volatility of BTC"),
     ({"settlements.csv": LATER["settlements.csv"].replace("75500", "x")}, "UPM-MD-130 .*settlements.csv line 2"),
 ])
 def test_what_cannot_be_compared_is_refused_before_the_run(tmp_path, changes, words):

@@ -143,9 +143,14 @@ def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_]
 
 
 def fit_surfaces(market: MarketSnapshot, underlyings: Iterable[str]) -> dict[str, Surface]:
-    """Surfaces by name of underlying; one without any quote is left out, so that the pricing can name the instrument."""
-    quoted = set(market.quotes.underlying.tolist())
-    return {u: fit_surface(market, u) for u in sorted(set(underlyings)) if u in quoted}
+    """Surfaces by name of underlying, quarantined quotes left out.
+
+    An underlying without any quote is left out too, so that the pricing can name the instrument. Raises as `fit_surface`.
+    """
+    from upm_gpu.market.marks import check_marks
+
+    quoted, keep = set(market.quotes.underlying.tolist()), ~check_marks(market).quarantined
+    return {u: fit_surface(market, u, keep) for u in sorted(set(underlyings)) if u in quoted}
 
 
 def fit_slices(

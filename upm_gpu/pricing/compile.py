@@ -102,13 +102,11 @@ class _Build:
     marks: MarkCheck
     linear_states: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
     groups: dict[tuple, list[tuple[int, Future | Option]]] = field(default_factory=dict)
-    equity: dict[int, float] = field(default_factory=dict)
 
     def add(self, n: int, instrument: Instrument) -> None:
+        """Give instrument `n` a linear key or a place in a pricing group."""
         if isinstance(instrument, Spot):
-            level = spot_price(self.market, instrument.underlying, instrument.instrument_id)
-            self.equity[n] = level
-            self.linear(n, instrument, level)
+            self.linear(n, instrument, spot_price(self.market, instrument.underlying, instrument.instrument_id))
             return
         rate = exchange_rate(self.market, instrument)
         if isinstance(instrument, Option):
@@ -116,11 +114,8 @@ class _Build:
                 raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise is not priced. Remove the instrument or its positions.")
             terms = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
             self.groups.setdefault(terms, []).append((n, instrument))
-            if instrument.premium == "futures":
-                self.equity[n] = 0.0
             return
         price = quote_price(self.market, instrument)
-        self.equity[n] = 0.0
         if isinstance(instrument, Future) and self.expiry_date(instrument) != NO_DATE:
             key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency)
             self.groups.setdefault(key, []).append((n, instrument))
@@ -130,6 +125,7 @@ class _Build:
             self.linear(n, instrument, spot_price(self.market, instrument.underlying, instrument.instrument_id) / price)
 
     def linear(self, n: int, instrument: Instrument, coefficient: float) -> None:
+        """Fold into the column of its state: P&L = coefficient x (exp(log-level) - 1)."""
         self.linear_states.setdefault(self.state_index[f"log_level[{instrument.underlying}]"], []).append((n, coefficient))
 
     def expiry_date(self, instrument: Future | Option | Perpetual) -> int:
@@ -152,6 +148,7 @@ class _Build:
         return math.exp(exponent[0] - exponent[1])
 
     def finish(self, instruments: tuple[Instrument, ...], state_names: tuple[str, ...], dates: np.ndarray) -> tuple[Compiled, CompileReport]:
+        """The arrays of all instruments added."""
         linear = sorted(self.linear_states)
         column = np.full(len(instruments), -1, np.int32)
         coefficient = np.ones(len(instruments))
@@ -166,10 +163,9 @@ class _Build:
             reals = self.group_terms([i for _, i in group], terms[:, first - len(linear): last - len(linear)])
             base.append((first, len(group), group[0][1], reals))
             first = last
-        equity = np.array([self.equity.get(n, np.nan) for n in range(len(instruments))])
         compiled = Compiled(
             instrument_ids=tuple(i.instrument_id for i in instruments), instrument_column=column, instrument_coefficient=coefficient,
-            equity_value=equity, state_names=state_names, dates=dates, linear=len(linear), terms=terms,
+            state_names=state_names, dates=dates, linear=len(linear), terms=terms,
             programs=tuple(self.program(h, linear, base) for h in self.horizons))
         used = sorted({i.underlying for i in instruments if isinstance(i, Option)})
         return compiled, CompileReport(
@@ -221,6 +217,7 @@ class _Build:
         return np.array([found.get(float(k), np.nan) for k in strike])
 
     def program(self, horizon: float, linear: list[int], base: list[tuple[int, int, Future | Option, dict[str, float]]]) -> Program:
+        """Every column at one horizon: constants of the groups, and the dates and states each reads."""
         at = self.date_index[float(horizon)]
         days = sorted(self.date_index)
         integers = np.full((len(base), len(GROUP_INTEGERS)), -1, np.int32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Law = Literal["gaussian", "student_t"]
@@ -41,4 +41,3 @@ class ScenarioSpec:
     volatility_shift: str = "relative"
     volatility_decay_short: float = 0.30
     volatility_decay_long: float = 0.13
-    extra: dict[str, float] = field(default_factory=dict)
