@@ -70,9 +70,11 @@ class Plan:
 
     @property
     def horizons(self) -> tuple[float, ...]:
+        """(H,) days since the valuation time, ascending."""
         return self.compiled.horizons
 
     def horizon(self, days: float) -> int:
+        """Index of the horizon `days` away; ValueError where it is none of the plan's."""
         return self.horizons.index(days)
 
 
@@ -83,6 +85,7 @@ class Timings:
     phases: dict[str, float] = field(default_factory=dict)
 
     def measure(self, phase: str) -> _Clock:
+        """Add the seconds of a `with` block to a phase."""
         return _Clock(self.phases, phase)
 
 

@@ -137,6 +137,7 @@ class Growing:
         self.used = 0
 
     def append(self, more: NDArray) -> None:
+        """Grow by `more`."""
         need = self.used + len(more)
         if need > len(self.values):
             self.values.resize(max(need, len(self.values) * 5 // 4, 1 << 16), refcheck=False)
@@ -144,6 +145,7 @@ class Growing:
         self.used = need
 
     def finish(self) -> NDArray:
+        """The array, cut to what it holds."""
         self.values.resize(self.used, refcheck=False)
         return self.values
 

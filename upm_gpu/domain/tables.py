@@ -54,6 +54,7 @@ class Schema:
 
     @property
     def known(self) -> tuple[str, ...]:
+        """Every column that is read."""
         return self.required + self.optional
 
 
@@ -68,6 +69,7 @@ class Sheet:
     rows: int = 0
 
     def reject(self, line: int, column: str, number: int, message: str, raw: str) -> None:
+        """Record a row that cannot be used; too many end the reading (InputError)."""
         self.rejects.append(Reject(self.file, line, column, f"UPM-{self.room}-{number:03d}", message, raw))
         if len(self.rejects) >= MAX_LISTED:
             first = reject_text(min(self.rejects, key=lambda r: r.line))
@@ -88,6 +90,7 @@ class Chunk:
         return len(self.lines)
 
     def raw(self, row: int) -> str:
+        """The row as it stands in the file, shortened."""
         if self.block is not None:
             return self.block.raw(row)
         return ",".join(column[row].as_py() for column in self.columns.values())[:200]

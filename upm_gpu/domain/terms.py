@@ -85,6 +85,8 @@ def read_terms(path: Path, sheet: Sheet) -> Terms:
 
 
 class ColumnFault(CellFault):
+    """A cell that cannot be used, with its column."""
+
     def __init__(self, column: str, number: int, message: str) -> None:
         super().__init__(number, message)
         self.column = column
@@ -108,6 +110,7 @@ def _code(text: dict[str, str], column: str, check: Callable[[str], str]) -> str
 
 
 def check_lot(lot: float, text: dict[str, str]) -> None:
+    """Refuse a lot size that is not a number above 0."""
     if lot <= 0.0:
         raise ColumnFault("lot_size", 32, f"{shown(text['lot_size'])} is not a lot size. Give a number above 0, or leave it blank.")
 

@@ -30,6 +30,7 @@ class Equity:
 
     @property
     def total(self) -> NDArray[np.float64]:
+        """(A,) the sum of the three."""
         return self.collateral_value + self.unrealised + self.option_value
 
 

@@ -87,10 +87,12 @@ class Compiled:
 
     @property
     def columns(self) -> int:
+        """C."""
         return self.linear + self.terms.shape[1]
 
     @property
     def horizons(self) -> tuple[float, ...]:
+        """(H,) days since valuation."""
         return tuple(p.horizon for p in self.programs)
 
 
@@ -107,6 +109,7 @@ class Rows:
 
     @property
     def count(self) -> int:
+        """R."""
         return len(self.first) - 1
 
 

@@ -141,6 +141,7 @@ class _Group:
         self.seconds += seconds
 
     def arrays(self, merged: TailState) -> dict[str, NDArray]:
+        """What is written of the group: the part of `carry` that lies in its range."""
         return tail_to_arrays(TailState(
             merged.pnl, merged.scenario,
             np.concatenate([p.blocks for p in self.parts]), np.concatenate([p.block_sums for p in self.parts]),

@@ -146,6 +146,7 @@ def csv_bytes(columns: Columns) -> bytes:
 
 
 def reject_columns(rejects: Sequence[Reject]) -> Columns:
+    """Rejected rows as columns, in the order of rejects.csv."""
     return {name: [getattr(r, name) for r in rejects] for name in ("file", "line", "column", "code", "message", "raw")}
 
 

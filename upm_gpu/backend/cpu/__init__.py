@@ -46,6 +46,7 @@ class Prepared:
 
     @property
     def stored(self) -> type:
+        """Type of a stored unit P&L."""
         return np.float32 if self.precision == "mixed" else np.float64
 
     @property

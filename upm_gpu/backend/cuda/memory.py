@@ -59,6 +59,7 @@ class Prepared:
 
     @property
     def stored(self) -> np.dtype:
+        """Type of a stored unit P&L."""
         return np.dtype(np.float32 if self.precision == "mixed" else np.float64)
 
     @property
