@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.domain.book import Positions
 from upm_gpu.domain.cells import (
     LARGEST_EXACT,
     CellFault,
@@ -20,7 +21,7 @@ from upm_gpu.domain.cells import (
     require,
     shown,
 )
-from upm_gpu.domain.instrument import Instrument, expiry_of
+from upm_gpu.domain.instrument import Future, Instrument, Perpetual, expiry_of
 from upm_gpu.domain.netting import group_starts, sum_groups
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, nearest, read_chunks
 from upm_gpu.domain.terms import Terms, expired
@@ -190,30 +191,16 @@ def _drop_repeated_trades(path: Path, sheet: Sheet, lots: Lots, hashes: NDArray[
                 lots.entry_price[keep], lots.has_trade_id[keep])
 
 
-@dataclass(frozen=True)
-class Netted:
-    """One row a (account, netting set, instrument) that holds something; arrays (P,), indices of the sorted lists."""
-
-    account: NDArray[np.int32]
-    netting_set: NDArray[np.int32]
-    instrument: NDArray[np.int32]
-    contracts: NDArray[np.float64]
-    quantity: NDArray[np.float64]
-    entry_quantity: NDArray[np.float64]
-    entry_cost: NDArray[np.float64]
-    repeated: int
-    """rows without trade_id that repeat another row word for word; counted as lots of their own"""
-
-
 def rank(names: Iterable[str], ordered: list[str]) -> NDArray[np.int32]:
     """(n,) place of each name in the sorted list; -1 where it is not in it."""
     place = {name: i for i, name in enumerate(ordered)}
     return np.array([place.get(name, -1) for name in names], np.int32)
 
 
-def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: list[Instrument]) -> Netted:
+def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: list[Instrument]) -> tuple[Positions, int]:
     """Net the rows exactly: contracts per (account, netting set, instrument), costs per distinct entry price first.
 
+    Returns the positions, and how many rows without trade_id repeat another word for word (counted as lots of their own).
     quantity = contracts x contract_size, rounded once. entry_cost = sum over distinct entry prices of quantity x price
     (quantity / price for inverse futures and perpetuals). Rows that net to nothing and cost nothing are left out.
     """
@@ -240,7 +227,7 @@ def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: l
     del starts
     instrument = (unit % m).astype(np.int32)
     size = np.array([i.contract_size for i in instruments] or [1.0])
-    inverse = np.array([getattr(i, "settlement", "") == "inverse" and not hasattr(i, "strike") for i in instruments] or [False])
+    inverse = np.array([isinstance(i, Future | Perpetual) and i.settlement == "inverse" for i in instruments] or [False])
     entry_quantity, entry_cost = np.zeros(len(unit)), np.zeros(len(unit))
     priced = ~np.isnan(price)
     if priced.any():
@@ -259,8 +246,8 @@ def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: l
         entry_cost[where] = sum_groups(cost, by_key)
     keep = (total != 0.0) | (entry_cost != 0.0)
     unit, instrument, total = unit[keep], instrument[keep], total[keep]
-    return Netted((unit // m // n).astype(np.int32), (unit // m % n).astype(np.int32), instrument, total, total * size[instrument] + 0.0,
-                  entry_quantity[keep], entry_cost[keep], repeated)
+    return Positions((unit // m // n).astype(np.int32), (unit // m % n).astype(np.int32), instrument, total, total * size[instrument] + 0.0,
+                     entry_quantity[keep], entry_cost[keep]), repeated
 
 
 def read_collateral(path: Path, sheet: Sheet) -> tuple[list[str], list[str], NDArray[np.float64]]:
