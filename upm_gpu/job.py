@@ -223,7 +223,7 @@ def import_deribit(file: Path, out: Path, instruments: Path | None, history: str
 
 def generate_book(market: Path, out: Path, accounts: int, seed: int) -> dict[str, Any]:
     """`upm generate book`."""
-    from upm_gpu.domain.generate import generate_book as generate
+    from upm_gpu.generate.book import generate_book as generate
 
     return generate(market, accounts, seed, out)
 
