@@ -227,7 +227,7 @@ def _usable(market: MarketSnapshot, ewma_lambda: float, left_out: list[str]) -> 
         if shared >= MIN_RETURNS:
             accepted.append(name)
         else:
-            why[name] = CalibrationError("UPM-CA-107", f"history of {name}: {shared} returns in common with the other assets, at least {MIN_RETURNS} are needed.")
+            why[name] = CalibrationError("UPM-CA-107", f"history of {name}: {shared} returns in common with the other assets, at least {MIN_RETURNS} are needed. Add closes on common days.")
     if not accepted and why:
         raise why[min(why)]
     left_out += [f"{why[n]} {n} is left out of the model." for n in sorted(why)]

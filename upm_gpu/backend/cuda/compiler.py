@@ -77,7 +77,7 @@ def compile_module(binding: ModuleType, texts: dict[str, str], module: str, arch
         if int(status) != 0:
             log = b" " * _checked(binding, binding.nvrtcGetProgramLogSize(program))[1]
             _checked(binding, binding.nvrtcGetProgramLog(program, log))
-            raise DeviceError("UPM-DV-006", f"kernels/{module}.cu does not compile for {architecture}: {log.decode(errors='replace').strip()[:2000]}")
+            raise DeviceError("UPM-DV-006", f"kernels/{module}.cu does not compile for {architecture}: {log.decode(errors='replace').strip()[:2000]}\nUse --device cpu and report this.")
         cubin = b" " * _checked(binding, binding.nvrtcGetCUBINSize(program))[1]
         _checked(binding, binding.nvrtcGetCUBIN(program, cubin))
         return cubin
@@ -134,5 +134,5 @@ def _write(path: Path, content: bytes) -> None:
 def _checked(binding: ModuleType, result: tuple[Any, ...]) -> tuple[Any, ...]:
     if int(result[0]) != 0:
         reason = binding.nvrtcGetErrorString(result[0])[1]
-        raise DeviceError("UPM-DV-006", f"the kernel compiler failed: {reason.decode() if isinstance(reason, bytes) else reason}.")
+        raise DeviceError("UPM-DV-006", f"the kernel compiler failed: {reason.decode() if isinstance(reason, bytes) else reason}. Run `upm doctor`, or use --device cpu.")
     return result
