@@ -29,6 +29,7 @@ from upm_gpu.margin.result import (
     calls_table,
     margin_table,
     option_values,
+    repeated,
 )
 from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot
@@ -276,9 +277,8 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
                             option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines
-    accounts, names = [a.account_id for a in book.accounts], [i.instrument_id for i in plan.instruments]
-    contributions = pd.DataFrame({"account_id": [accounts[a] for a in lines.account], "instrument_id": [names[n] for n in lines.instrument],
-                                  "contribution": contribution})
+    contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),
+                                  "instrument_id": repeated([i.instrument_id for i in plan.instruments], lines.instrument), "contribution": contribution})
     return MarginResult(table, unit_table, contributions, calls_table(table), measured, tuple(charges), {})
 
 

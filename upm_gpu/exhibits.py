@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
+from upm_gpu.margin.result import repeated
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
@@ -180,8 +181,8 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
     lines = units.lines
     i, q = lines.instrument, lines.quantity
     return pd.DataFrame({
-        "account_id": [accounts[a] for a in lines.account], "underlying": [instruments[n].underlying for n in i],
-        "instrument_id": [instruments[n].instrument_id for n in i], "quantity": q,
+        "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
+        "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
         "delta": q * delta[i], "gamma": q * gamma[i], "vega": q * vega[i], "theta": q * theta[i]})
 
 

@@ -16,8 +16,8 @@ from upm_gpu.shipped import package_file
 pytestmark = pytest.mark.slow
 
 ACCOUNTS, LINES = 10_000, 100
-MEMORY = 2.0e9
-"""bytes a run of a million rows may hold, results and report included (measured: 1.5e9, half of it the result tables as text)"""
+MEMORY = 1.6e9
+"""bytes a run of a million rows may hold, results and report included (measured: 1.15e9, half of it the result tables)"""
 
 
 @pytest.fixture(scope="module")

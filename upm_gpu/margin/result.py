@@ -144,6 +144,12 @@ def calls_table(table: pd.DataFrame) -> pd.DataFrame:
                          "equity": short["equity"], "initial_margin": short["initial_margin"], "maintenance_margin": short["maintenance_margin"]}).reset_index(drop=True)
 
 
+def repeated(names: Sequence[str], index: NDArray[np.integer]) -> pd.Categorical:
+    """`names[i]` for every i of `index`, as codes: a million lines repeat a few thousand ids."""
+    distinct, place = np.unique(np.array(names, object), return_inverse=True)
+    return pd.Categorical.from_codes(place[index], distinct)
+
+
 def account_shares(units: Units, line_contribution: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
     """(shares, account, unit): 1 for an account alone in a unit, else its Euler contribution over the pool's.
 

@@ -85,7 +85,9 @@ def _column(chunks: pa.ChunkedArray) -> NDArray:
         chunks = chunks.cast(kind.value_type)
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return np.array(["" if value is None else value for value in chunks.to_pylist()], dtype=object)
+        # one object a distinct text: a million rows repeat a few thousand ids
+        coded = chunks.fill_null("").combine_chunks().dictionary_encode()
+        return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
     if pa.types.is_boolean(kind):
         return np.array([bool(value) for value in chunks.to_pylist()], dtype=bool)
     if pa.types.is_integer(kind) and chunks.null_count == 0:
