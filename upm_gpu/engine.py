@@ -66,8 +66,10 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the inputs, the calibration and the compilation had to say."""
-        return (*self.book.warnings, *self.market.warnings, *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
+        """What the inputs, the methodology, the calibration and the compilation had to say."""
+        from upm_gpu.margin.methodology import collateral_warnings
+
+        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market.reporting_currency), *self.market.warnings, *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
 
     @property
     def horizons(self) -> tuple[float, ...]:
@@ -264,7 +266,7 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     """Charges, equity and tables: NumPy and pandas only."""
     import pandas as pd
 
-    from upm_gpu.margin.methodology import simulated_assets
+    from upm_gpu.margin.methodology import haircuts
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     core = np.maximum(measures[plan.core].expected_shortfall, 0.0) * methodology.core.multiplier
@@ -272,9 +274,7 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     charges: list[Charge] = []
     for parameters in methodology.charges:
         charges.append(load_charge(parameters.name).charge(measured, plan.core, methodology.core.multiplier, parameters.model_dump()))
-    collateral = methodology.collateral
-    equity = account_equity(book, market, simulated_assets(methodology, book), collateral.haircuts, collateral.default_haircut,
-                            option_values(plan.compiled, plan.instruments, value0))
+    equity = account_equity(book, market, haircuts(methodology, book, market.reporting_currency), option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines
     contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_book import GAUSSIAN, STUDENT, methodology, read, write
+from small_book import GAUSSIAN, MARKET, STUDENT, methodology, read, write
 
 from upm_gpu.backend.select import choose
 from upm_gpu.engine import compute_outcome, in_memory, make_plan, margin_run
@@ -166,6 +166,16 @@ def test_cash_counts_in_full_unless_the_methodology_cuts_it(tmp_path, haircuts, 
     rules = methodology().model_copy(update={"collateral": methodology().collateral.model_copy(update={"haircuts": haircuts})})
     result = margin_run(book, market, ScenarioSpec(count=200), rules, "reference", model=GAUSSIAN)
     assert result.table["collateral_value"].tolist() == [worth]
+
+
+def test_collateral_that_counts_nothing_is_said(tmp_path):
+    """A coin of a simulated kind that no instrument of the book has as underlying falls to the default haircut of 1."""
+    book, market = read(write(tmp_path, HEAD + "A,BTC-LINEAR,1,\n", "account_id,asset,quantity\nA,SOL,10\nA,USDC,100\nA,BTC,1\n",
+                              market={"spots.csv": MARKET["spots.csv"] + "SOL,90,USD,2026-02-05T09:00:00Z\nUSDC,1,USD,2026-02-05T09:00:00Z\n"}))
+    rules = methodology().model_copy(update={"collateral": methodology().collateral.model_copy(update={"modes": {"BTC": "simulated", "SOL": "simulated"}})})
+    plan = make_plan(book, market, ScenarioSpec(count=200), rules, GAUSSIAN)
+    assert [w for w in plan.warnings if "UPM-IN-046" in w and " SOL counts nothing" in w and "USDC" not in w]
+    assert margin_run(book, market, ScenarioSpec(count=200), rules, "reference", model=GAUSSIAN).table["collateral_value"].tolist() == [70_090.0]
 
 
 def test_futures_style_premium_moves_like_the_option_and_is_no_equity(tmp_path):

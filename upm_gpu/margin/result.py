@@ -34,17 +34,14 @@ class Equity:
         return self.collateral_value + self.unrealised + self.option_value
 
 
-def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], haircut: dict[str, float],
-                   default_haircut: float, unit_value: dict[str, float]) -> Equity:
+def account_equity(book: Book, market: MarketSnapshot, cut: dict[str, float], unit_value: dict[str, float]) -> Equity:
     """Collateral (simulated at market, others after haircut), unrealised futures P&L since entry, net option value.
 
-    `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
+    `cut` is the share of each posted asset that does not count (`methodology.haircuts`), `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
     Spot positions are assets at market and stand with the collateral. Raises MarketDataError UPM-MD-051 for an unpriced asset.
     """
     count = len(book.accounts)
     price = {a: spot_price(market, a, f"collateral {a}") for a in sorted(set(book.collateral.asset))}
-    # the default is for what nobody has judged; the reporting currency itself is cut only where it is listed
-    cut = {a: 0.0 if a in simulated else haircut.get(a, 0.0 if a == market.reporting_currency else default_haircut) for a in price}
     kept = np.array([1.0 - cut[a] for a in book.collateral.asset])
     worth = np.array([price[a] for a in book.collateral.asset])
     collateral = sum_by(book.collateral.account, book.collateral.quantity * worth * kept, count)
