@@ -78,6 +78,7 @@ class ScenariosSection(Strict):
     seed: int = Field(default=20_260_205, description="64-bit key of the generator")
     stream: int = Field(default=0, description="independent repetition: another stream draws other numbers")
     sampler: Literal["philox", "sobol"] = Field(default="philox", description="philox (sobol is not offered yet)")
+    target_relative_error: float = Field(default=0.0, description="0: a fixed count (adaptive counts are not offered yet)")
 
 
 class MethodologySection(Strict):
@@ -100,6 +101,7 @@ class OutputSection(Strict):
 
     path: str = Field(default="runs/margin", description="run folder to create; one that holds another run is left untouched")
     report: bool = Field(default=True, description="write report.html")
+    store_pnl: bool = Field(default=False, description="keep the unit P&L of every scenario (not offered yet)")
 
 
 class RunConfig(Strict):
@@ -135,6 +137,8 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("scenarios.seed", 64, 0 <= s.seed <= MAX_SEED, f"seed {s.seed}; give 0 to {MAX_SEED} (64 bits, not negative)."),
         ("scenarios.stream", 64, 0 <= s.stream <= 4095, f"stream {s.stream}; give 0 to 4095."),
         ("scenarios.sampler", 51, s.sampler == "philox", "the sobol sampler is not offered yet. Use philox."),
+        ("scenarios.target_relative_error", 51, s.target_relative_error == 0.0, "adaptive counts are not offered yet. Use 0 and a fixed count."),
+        ("output.store_pnl", 51, not c.output.store_pnl, "keeping the unit P&L is not offered yet. Use false: every scenario is drawn again from its address."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
         ("market.max_age_minutes", 56, c.market.max_age_minutes >= 0.0, f"{c.market.max_age_minutes:g} is negative; 0 means no limit."),
         ("model.step_days", 62, 0.0 < m.step_days <= 365.0, f"a base step of {m.step_days:g} days; give above 0 and at most 365."),

@@ -195,7 +195,8 @@ def test_67_schema_version_comes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "line", "code"), [
     ("model", 'name = "heston"', "UPM-CF-056"), ("model", "degrees_of_freedom = 2.0", "UPM-CF-056"), ("model", "copula_degrees_of_freedom = 1.5", "UPM-CF-056"),
     ("model", "ewma_lambda = 1.0", "UPM-CF-056"), ("model", "max_log_move_price = 0.0", "UPM-CF-056"), ("model", "ewma_lambda = nan", "UPM-CF-056"),
-    ("scenarios", 'sampler = "sobol"', "UPM-CF-051"), ("market", "max_age_minutes = -1", "UPM-CF-056"),
+    ("scenarios", 'sampler = "sobol"', "UPM-CF-051"), ("scenarios", "target_relative_error = 0.01", "UPM-CF-051"),
+    ("output", "store_pnl = true", "UPM-CF-051"), ("market", "max_age_minutes = -1", "UPM-CF-056"),
     ("compute", "threads = -1", "UPM-CF-056"), ("compute", "chunk = -1", "UPM-CF-060"), ("output", 'path = " "', "UPM-CF-056"), ("output", 'report = "yes"', "UPM-CF-056"),
     ("book", "path = 5", "UPM-CF-056"), ("scenarios", "stream = -1", "UPM-CF-064"),
 ])
