@@ -83,7 +83,8 @@ class Plan:
 
 @dataclass
 class Timings:
-    """Seconds by phase; `engine` is the sum of what the user waits for between inputs read and margins known."""
+    """Seconds by phase: `engine` from arrays to VaR and ES with their errors (within it simulate, price, aggregate, tail), then `attribution`
+    (contributions of every position) and `margin` (charges, equity, tables)."""
 
     phases: dict[str, float] = field(default_factory=dict)
 
@@ -245,8 +246,9 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
             raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values are NaN or infinite: a volatility, level or quantity is "
                              "beyond what float64 can hold. Check the largest inputs; no margin was written.")
         measures = measure(plan, tail)
-        with timings.measure("attribution"):
-            contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
+    with timings.measure("attribution"):
+        contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
+    with timings.measure("margin"):
         result = assemble(plan, measures, contribution, value0)
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
     return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges))

@@ -153,14 +153,15 @@ def account_shares(units: Units, line_contribution: NDArray[np.float64]) -> tupl
     A pool whose contributions sum to 0 is shared equally: there is nothing to attribute.
     """
     lines = units.lines
-    pairs, inverse = np.unique(np.stack([lines.unit, lines.account]), axis=1, return_inverse=True)
-    amount = sum_by(inverse.ravel(), line_contribution, pairs.shape[1])
-    members = np.bincount(pairs[0], minlength=len(units.names))
-    total = sum_by(pairs[0], amount, len(units.names))
-    alone = members[pairs[0]] == 1
-    safe = np.where(total[pairs[0]] == 0.0, 1.0, total[pairs[0]])
-    share = np.where(alone, 1.0, np.where(total[pairs[0]] == 0.0, 1.0 / np.maximum(members[pairs[0]], 1), amount / safe))
-    return share, pairs[1].astype(np.int32), pairs[0].astype(np.int32)
+    begins = np.ones(len(lines.unit), bool)  # lines ascend by (unit, account)
+    begins[1:] = (lines.unit[1:] != lines.unit[:-1]) | (lines.account[1:] != lines.account[:-1])
+    unit, account = lines.unit[begins], lines.account[begins]
+    amount = sum_by(np.cumsum(begins) - 1, line_contribution, len(unit))
+    members = np.bincount(unit, minlength=len(units.names))
+    total = sum_by(unit, amount, len(units.names))[unit]
+    safe = np.where(total == 0.0, 1.0, total)
+    share = np.where(members[unit] == 1, 1.0, np.where(total == 0.0, 1.0 / np.maximum(members[unit], 1), amount / safe))
+    return share, account, unit
 
 
 def model_values(compiled: Compiled, instruments: Sequence[Instrument], value0: NDArray[np.float64]) -> dict[str, float]:
