@@ -5,8 +5,9 @@ with other work on it lengthens wall times and processor times differently: medi
 is worth quoting. That all compute the same is checked twice: on the same states (differences are rounding), and from
 their own random numbers (differences within the Monte Carlo error). Peers need the `bench` extra; those not installed are named and left out.
 
-`engine` is the whole of `margin_run` between inputs compiled and margins known (`timings.engine` of a run's manifest): also
-contributions, charges, tables. `ours` is its tail pass with the measures, which is all that the peers do.
+`engine` is the whole computation between inputs compiled and margins known, by this command's own clock: tail pass and measures (what a
+manifest calls `timings.engine`), contributions of every position, charges, tables; `phases_median` keeps the parts apart. `ours` is the
+tail pass with the measures, which is all that the peers do.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,8 +105,6 @@ def measure(shape: Shape, labels: list[str], threads: int, repeat: int, sticky: 
         }
         if worker.name != "engine":
             record |= worker.ask(f"check {min(CHECKED, scenarios)}")
-        if worker.name == "ours":
-            record["phases_median"] = worker.ask("phases")["phases"]
         worker.close()
         records.append(record)
     return records, skipped
@@ -171,10 +171,14 @@ def sample(repeat: int, threads: int) -> list[dict[str, Any]]:
     plan = make_plan(book, market, scenario_spec(config), load_methodology(files.methodology))
     records = []
     for precision in ("mixed", "double"):
-        runs = [compute_outcome(plan, choose("cpu", precision, threads), 0, in_memory()).timings for _ in range(repeat + 1)][1:]
-        seconds = [r["engine"] for r in runs]
+        runs, seconds = [], []
+        for _ in range(repeat + 1):
+            start = time.perf_counter()
+            runs.append(compute_outcome(plan, choose("cpu", precision, threads), 0, in_memory()).timings)
+            seconds.append(time.perf_counter() - start)
+        runs, seconds = runs[1:], seconds[1:]
         records.append({"pipeline": f"engine:{precision}", "threads": threads, "seconds_median": statistics.median(seconds), "seconds_least": min(seconds),
-                        "seconds_most": max(seconds), "phases_median": {k: statistics.median(r[k] for r in runs) for k in runs[0] if k != "engine"},
+                        "seconds_most": max(seconds), "phases_median": {k: statistics.median(r[k] for r in runs) for k in runs[0]},
                         "accounts": len(book.accounts), "columns": plan.compiled.columns, "entries": len(plan.rows.column), "scenarios": plan.scenarios.count,
                         "horizons": len(plan.horizons)})
     return records

@@ -24,11 +24,11 @@ from benchmarks.shapes import SHAPES, Shape, make
 from upm_gpu import __version__
 from upm_gpu.backend import cuda
 from upm_gpu.backend.cuda import waves
-from upm_gpu.backend.cuda.compiler import kernel_hash
 from upm_gpu.backend.cuda.interface import blocks_for
 from upm_gpu.backend.cuda.memory import open_wave
 from upm_gpu.backend.cuda.tail import SUM_THREADS, Candidates
 from upm_gpu.risk.tail import finish, tail_depth
+from upm_gpu.run.manifest import kernels_sha256
 from upm_gpu.scenario.sets import BLOCK
 
 LEVEL = 0.99
@@ -115,7 +115,7 @@ def run(shapes: list[str], device: Any, repeats: int) -> dict[str, Any]:
         results[-1]["expected_shortfall_error"] = {"median": float(np.median(error)), "worst": float(error.max())}
         for record in results[-2:]:
             show(record)
-    return {"benchmark": "gpu", "version": __version__, "kernels_sha256": kernel_hash(), "device": device.name, "python": platform.python_version(),
+    return {"benchmark": "gpu", "version": __version__, "kernels_sha256": kernels_sha256(), "device": device.name, "python": platform.python_version(),
             "numpy": np.__version__, "host": platform.machine(), "results": results}
 
 

@@ -77,7 +77,7 @@ def _compiled(shape: Shape, names: tuple[str, ...], rng: np.random.Generator, st
     terms = np.stack([forward * np.exp(moneyness), moneyness, volatility, residual, sign])
     program = Program(HORIZON_DAYS, np.arange(0, 2 * linear, 2, dtype=np.int32), np.zeros(linear, np.int32), np.array(integers, np.int32)[used], np.array(reals)[used])
     count = linear + shape.options
-    return Compiled(tuple(f"I{i:05d}" for i in range(count)), np.arange(count, dtype=np.int32), np.ones(count), np.zeros(count), names,
+    return Compiled(tuple(f"I{i:05d}" for i in range(count)), np.arange(count, dtype=np.int32), np.ones(count), names,
                     np.array([HORIZON_DAYS]), linear, terms, (program,))
 
 

@@ -1,7 +1,7 @@
 """One pipeline in a process of its own, told what to do line by line: its memory is its own, and its idle thread pools disturb nobody.
 
 python -m benchmarks.worker NAME KIND THREADS SHAPE_JSON
-Commands on standard input: `run SEED`, `check SCENARIOS`, `phases`, `quit`; each answers with one line of JSON.
+Commands on standard input: `run SEED`, `check SCENARIOS`, `quit`; each answers with one line of JSON.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def pipeline(name: str, kind: str, threads: int, shape: Shape, sticky: bool) -> tuple[Callable[[int], dict[str, Any]], Callable[[int], float], Callable[[], dict]]:
-    """(run, check, phases) of one pipeline."""
+def pipeline(name: str, kind: str, threads: int, shape: Shape, sticky: bool) -> tuple[Callable[[int], dict[str, Any]], Callable[[int], float]]:
+    """(run, check) of one pipeline."""
     from benchmarks import ours
     from benchmarks.peers.problem import Estimate
 
@@ -48,10 +48,11 @@ def pipeline(name: str, kind: str, threads: int, shape: Shape, sticky: bool) -> 
         plan, choice = plan_of(shape, sticky_moneyness=sticky), choose("cpu", kind, threads)
 
         def margins(seed: int) -> dict[str, Any]:
+            start = time.perf_counter()
             outcome = compute_outcome(plan, choice, 0, in_memory())
-            return {"seconds": outcome.timings["engine"], "phases": {k: v for k, v in outcome.timings.items() if k != "engine"}}
+            return {"seconds": time.perf_counter() - start, "phases": outcome.timings}
 
-        return margins, lambda count: 0.0, lambda: {}
+        return margins, lambda count: 0.0
     compiled, rows, walk = make(shape, sticky_moneyness=sticky)
     if name == "ours":
         def es(seed: int, scenarios: Any = walk) -> Estimate:
@@ -74,10 +75,7 @@ def pipeline(name: str, kind: str, threads: int, shape: Shape, sticky: bool) -> 
         exact = ours.estimate(compiled, rows, given, "double", threads).expected_shortfall
         return float(np.max(np.abs(es(0, given).expected_shortfall / exact - 1.0)))
 
-    def phases() -> dict[str, float]:
-        return ours.phases(compiled, rows, walk, kind, threads) if name == "ours" else {}
-
-    return run, check, phases
+    return run, check
 
 
 def main() -> None:
@@ -91,7 +89,7 @@ def main() -> None:
     else:
         importlib.import_module("benchmarks.ours" if name == "ours" else "benchmarks.books")
     libraries = resident()
-    run, check, phases = pipeline(name, kind, int(threads), Shape(**given), sticky)
+    run, check = pipeline(name, kind, int(threads), Shape(**given), sticky)
     print(json.dumps({"ready": name, "versions": {m: version(m) for m in LIBRARIES[name]} | {"python": platform.python_version()}}), flush=True)
     for line in sys.stdin:
         word, *rest = line.split()
@@ -101,10 +99,8 @@ def main() -> None:
             before = time.process_time()
             answer = run(int(rest[0]))
             answer |= {"processor_seconds": time.process_time() - before, "peak_mb": peak(), "above_libraries_mb": peak() - libraries}
-        elif word == "check":
-            answer = {"worst_relative_difference": check(int(rest[0]))}
         else:
-            answer = {"phases": phases()}
+            answer = {"worst_relative_difference": check(int(rest[0]))}
         print(json.dumps(answer), flush=True)
 
 

@@ -80,7 +80,7 @@ def environment(**changes: str | None) -> dict[str, str]:
 
 def upm(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 300.0) -> Said:
     """`upm ARGUMENTS` in a process of its own, without a terminal."""
-    done = subprocess.run([sys.executable, "-m", "upm_gpu", *map(str, arguments)], cwd=cwd, env=env or environment(), stdin=subprocess.DEVNULL,
+    done = subprocess.run([sys.executable, "-P", "-m", "upm_gpu", *map(str, arguments)], cwd=cwd, env=env or environment(), stdin=subprocess.DEVNULL,
                           capture_output=True, timeout=timeout)
     said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
     assert "Traceback" not in said.err, said.err

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
+
+import upm_gpu
+
+# Child processes import the package this process imports: the installed one, never the checkout they happen to stand in.
+os.environ["PYTHONSAFEPATH"] = "1"
+os.environ["PYTHONPATH"] = os.pathsep.join([os.path.dirname(os.path.dirname(upm_gpu.__file__)), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 if TYPE_CHECKING:
     from formula_harness import Kernels

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from upm_gpu.domain.generate import generate_book
+from upm_gpu.generate.book import generate_book
 from upm_gpu.market.deribit import chain_snapshot, import_deribit, read_chain
 from upm_gpu.market.deribit_files import text_time, write_table
 from upm_gpu.market.surface import at_the_money_volatility, fit_surface

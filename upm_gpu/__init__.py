@@ -19,6 +19,7 @@ _NAMES = {
     "load_book": "upm_gpu.domain.reader",
     "load_market": "upm_gpu.market.reader",
     "margin_run": "upm_gpu.engine",
+    "account_pnl": "upm_gpu.histogram",
     "ScenarioSpec": "upm_gpu.scenario.spec",
     "load_methodology": "upm_gpu.margin.methodology",
 }

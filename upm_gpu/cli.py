@@ -71,7 +71,7 @@ def resume(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="R
 @app.command()
 def verify(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")], json: Json = False) -> None:
     """Check every checksum of a finished run."""
-    from upm_gpu.run import verify_run
+    from upm_gpu.run.verify import verify_run
 
     report = verify_run(folder)
     _print(report, json, f"{folder}: {report.get('files', 0)} files, every checksum as written")
@@ -216,6 +216,7 @@ def main() -> None:
     def stop(number: int, frame: object) -> None:
         raise Stopped
 
+    _open_streams()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         for stream in (sys.stdout, sys.stderr):
@@ -230,6 +231,17 @@ def main() -> None:
     sys.exit(code)
 
 
+def _open_streams() -> None:
+    """Streams that were closed by whoever started this: open them to nowhere, lest a result file get their number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def _run_app() -> int:
     """The exit code of the command line, its failures told on stderr."""
     from upm_gpu.errors import UpmError
@@ -241,8 +253,7 @@ def _run_app() -> int:
             if isinstance(error.__context__, BrokenPipeError):
                 raise error.__context__ from None
             raise
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except UpmError as error:
         return _fail(str(error), error.exit_code)

@@ -106,6 +106,7 @@ class OutputSection(Strict):
 
     path: str = Field(default="runs/margin", description="run folder to create; one that holds another run is left untouched")
     report: bool = Field(default=True, description="write report.html")
+    store_pnl: bool = Field(default=False, description="keep the unit P&L of every scenario (not offered yet)")
 
 
 class RunConfig(Strict):
@@ -139,13 +140,15 @@ def _rules(c: RunConfig) -> list[Rule]:
     m, s = c.model, c.scenarios
     return [
         ("scenarios.count", 60, 1 <= s.count <= MAX_SCENARIOS, f"{s.count} scenarios; give 1 to {MAX_SCENARIOS}."),
+        ("scenarios.count", 60, s.count != 1, "a single scenario has no standard error; give 2 or more."),
         ("scenarios.seed", 64, 0 <= s.seed <= MAX_SEED, f"seed {s.seed}; give 0 to {MAX_SEED} (64 bits, not negative)."),
         ("scenarios.stream", 64, 0 <= s.stream <= 4095, f"stream {s.stream}; give 0 to 4095."),
         ("scenarios.target_relative_error", 56, 0.0 <= s.target_relative_error < 1.0, f"{s.target_relative_error:g}; give a share below 1, such as 0.01, or 0 for a fixed count."),
         ("scenarios.variance_reduction", 63, s.sampler == "philox" or s.variance_reduction == "none",
          f"{s.variance_reduction} is made of philox draws and the sampler is sobol. Use variance_reduction none, or sampler philox."),
-        ("scenarios.sampler", 51, m.name == "gbm" or (s.sampler == "philox" and s.variance_reduction == "none"),
+        ("scenarios.sampler", 91, m.name == "gbm" or (s.sampler == "philox" and s.variance_reduction == "none"),
          f"model {m.name} draws plain scenarios only. Use sampler philox and variance_reduction none, or model gbm."),
+        ("output.store_pnl", 51, not c.output.store_pnl, "keeping the unit P&L is not offered yet. Use false: every scenario is drawn again from its address."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
         ("market.max_age_minutes", 56, c.market.max_age_minutes >= 0.0, f"{c.market.max_age_minutes:g} is negative; 0 means no limit."),
         ("model.name", 56, m.name in MODELS, f"model {m.name!r} is not known; use one of {', '.join(MODELS)}."),

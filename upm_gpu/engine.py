@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from types import ModuleType
 from typing import Any
 
@@ -30,9 +30,9 @@ from upm_gpu.margin.result import (
     calls_table,
     margin_table,
     option_values,
+    repeated,
 )
 from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
-from upm_gpu.market.marks import check_marks
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
@@ -66,20 +66,31 @@ class Plan:
     depth: int
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the inputs, the methodology, the calibration and the compilation had to say."""
+        from upm_gpu.margin.methodology import collateral_warnings
+
+        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market.reporting_currency), *self.market.warnings, *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
+
+    @property
     def horizons(self) -> tuple[float, ...]:
+        """(H,) days since the valuation time, ascending."""
         return self.compiled.horizons
 
     def horizon(self, days: float) -> int:
+        """Index of the horizon `days` away; ValueError where it is none of the plan's."""
         return self.horizons.index(days)
 
 
 @dataclass
 class Timings:
-    """Seconds by phase; `engine` is the sum of what the user waits for between inputs read and margins known."""
+    """Seconds by phase: `engine` from arrays to VaR and ES with their errors (within it simulate, price, aggregate, tail), then `attribution`
+    (contributions of every position) and `margin` (charges, equity, tables)."""
 
     phases: dict[str, float] = field(default_factory=dict)
 
     def measure(self, phase: str) -> _Clock:
+        """Add the seconds of a `with` block to a phase."""
         return _Clock(self.phases, phase)
 
 
@@ -103,6 +114,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     """
     from upm_gpu.calibrate.covariance import calibrate_model
     from upm_gpu.margin.methodology import core_request, simulated_assets
+    from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.model.sampling import check_sampled
     from upm_gpu.risk.tail import tail_depth
 
@@ -117,7 +129,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     horizons = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
     dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
                         spec.volatility_decay_short, spec.volatility_decay_long)
-    surfaces = surfaces_of(instruments, market)
+    surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, extra)
     fit = None
@@ -130,14 +142,6 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     rows, entry = build_rows(units, compiled)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
                 core, tuple(dict.fromkeys(requests)), tail_depth(spec.count, min(r.level for r in requests)))
-
-
-def surfaces_of(instruments: Sequence[Instrument], market: MarketSnapshot) -> dict:
-    """A fitted surface for every underlying with options, quarantined quotes left out."""
-    from upm_gpu.market.surface import fit_surface
-
-    keep = ~check_marks(market).quarantined
-    return {u: fit_surface(market, u, keep) for u in sorted({i.underlying for i in instruments if isinstance(i, Option)})}
 
 
 def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
@@ -165,7 +169,8 @@ def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[
           executor: Callable | None = None, known: TailState | None = None) -> TailState:
     """The merged tail of all ranges; `known` is that of ranges before them, for its threshold. `executor` is a `map` over ranges (processes, machines); None walks them in order,
     each knowing the threshold of those before it."""
-    join = getattr(backend, "merge_tails", merge)
+    native = getattr(backend, "merge_tails", None)
+    join = partial(native, reuse=True) if native else merge  # the state merged so far is never looked at again
 
     def compute(first: int, last: int, carry: TailState | None) -> TailState:
         carry = known if carry is None else carry
@@ -245,7 +250,6 @@ class Outcome:
     plan: Plan
     result: MarginResult
     tail: TailState
-    line_contribution: np.ndarray
     value0: np.ndarray
     choice: Choice
     timings: dict[str, float]
@@ -287,17 +291,29 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
             raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values are NaN or infinite: a volatility, level or quantity is "
                              "beyond what float64 can hold. Check the largest inputs; no margin was written.")
         measures = measure(plan, tail)
-        with timings.measure("attribution"):
-            contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
+    with timings.measure("attribution"):
+        contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
+    with timings.measure("margin"):
         result = assemble(plan, measures, contribution, value0)
-    return Outcome(plan, result, tail, contribution, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap)
+    result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
+    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap)
+
+
+def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
+    """Enough to repeat a run made from Python; a run folder's manifest says more."""
+    from upm_gpu.run.manifest import identity, versions
+
+    return {**identity(), "libraries": versions(), "backend": choice.name, "device_reason": choice.reason, "precision": choice.precision,
+            "seed": plan.spec.seed, "stream": plan.spec.stream, "scenarios": plan.spec.count, "horizons_days": list(plan.horizons),
+            "methodology": f"{plan.methodology.name} {plan.methodology.version}", "valuation_time": plan.market.valuation_time.isoformat(),
+            "inputs": {**plan.book.hashes, **plan.market.hashes}, "engine_seconds": seconds}
 
 
 def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray) -> MarginResult:
     """Charges, equity and tables: NumPy and pandas only."""
     import pandas as pd
 
-    from upm_gpu.margin.methodology import simulated_assets
+    from upm_gpu.margin.methodology import haircuts
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     core = np.maximum(measures[plan.core].expected_shortfall, 0.0) * methodology.core.multiplier
@@ -305,14 +321,11 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     charges: list[Charge] = []
     for parameters in methodology.charges:
         charges.append(load_charge(parameters.name).charge(measured, plan.core, methodology.core.multiplier, parameters.model_dump()))
-    collateral = methodology.collateral
-    equity = account_equity(book, market, simulated_assets(methodology, book), collateral.haircuts, collateral.default_haircut,
-                            option_values(plan.compiled, plan.instruments, value0))
+    equity = account_equity(book, market, haircuts(methodology, book, market.reporting_currency), option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines
-    accounts, names = [a.account_id for a in book.accounts], [i.instrument_id for i in plan.instruments]
-    contributions = pd.DataFrame({"account_id": [accounts[a] for a in lines.account], "instrument_id": [names[n] for n in lines.instrument],
-                                  "contribution": contribution})
+    contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),
+                                  "instrument_id": repeated([i.instrument_id for i in plan.instruments], lines.instrument), "contribution": contribution})
     return MarginResult(table, unit_table, contributions, calls_table(table), measured, tuple(charges), {})
 
 

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from upm_gpu.domain.instrument import Future, Instrument, Option, Spot, expiry_of
+from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
+from upm_gpu.margin.result import repeated
 from upm_gpu.margin.units import Units, sum_by
+from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, Rows
@@ -173,31 +175,35 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
         gamma[at] = scale * result["gamma"] * forward**2 * 0.01
         vega[at] = scale * result["vega"] * 0.01
         theta[at] = scale * result["theta"] / 365.0
-    strike = compiled.terms[TERM_REALS.index("strike")]
     for n, instrument in enumerate(instruments):
-        if isinstance(instrument, Option):
-            continue
-        column = compiled.instrument_column[n] - compiled.linear
-        # a dated inverse future holds today's price F_0 as its strike: d/dlnS of (1/F_0 - 1/F) S is S_0 / F_0
-        delta[n] = compiled.instrument_coefficient[n] if column < 0 else market.spots[instrument.underlying] / strike[column]
+        if not isinstance(instrument, Option):
+            delta[n] = _slope(instrument, market)
     lines = units.lines
     i, q = lines.instrument, lines.quantity
     return pd.DataFrame({
-        "account_id": [accounts[a] for a in lines.account], "underlying": [instruments[n].underlying for n in i],
-        "instrument_id": [instruments[n].instrument_id for n in i], "quantity": q,
+        "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
+        "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
         "delta": q * delta[i], "gamma": q * gamma[i], "vega": q * vega[i], "theta": q * theta[i]})
 
 
+def _slope(instrument: Spot | Future | Perpetual, market: MarketSnapshot) -> float:
+    """d value / d ln S of one unit: S_0, F_0 in the reporting currency, or S_0 / F_0 for (1/F_0 - 1/F) S coins."""
+    spot = spot_price(market, instrument.underlying, instrument.instrument_id)
+    if isinstance(instrument, Spot):
+        return spot
+    price = quote_price(market, instrument)
+    return price * exchange_rate(market, instrument) if instrument.settlement == "linear" else spot / price
+
+
 def _greek_columns(compiled: Compiled, options: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """Inputs of `values`: undiscounted Black-76 on the forward (rate 0), linear, one case an option."""
+    """Inputs of `values`: Black-76 on the forward, linear, one case an option; the rate gives the compiled discount factor."""
     program = compiled.programs[0]
     column = compiled.instrument_column[list(options)]
     group = np.searchsorted(program.group_integers[:, 1], column, side="right") - 1
     reals = {k: program.group_reals[group, GROUP_REALS.index(k)] for k in GROUP_REALS}
     terms = {k: compiled.terms[TERM_REALS.index(k), column - compiled.linear] for k in TERM_REALS}
-    zero = np.zeros(len(options))
     return {"sign": terms["sign"], "forward": reals["forward0"], "strike": terms["strike"], "time_to_expiry": reals["expiry_years"],
-            "rate": zero, "volatility": terms["volatility"]}
+            "rate": -np.log(reals["discount0"]) / reals["expiry_years"], "volatility": terms["volatility"]}
 
 
 def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], market: MarketSnapshot, later: MarketSnapshot,
@@ -213,25 +219,22 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
         underlying = instrument.underlying
         spot0, spot1 = market.spots[underlying], later.spots[underlying]
         expired = isinstance(instrument, Option | Future) and days_between(later.valuation_time, instrument.expiry) <= 0.0
-        price, is_proxy = settlements.get((underlying, expiry_of(instrument)), (spot1, True)) if expired else (spot1, False)
-        proxy[n] = expired and is_proxy
         if isinstance(instrument, Spot):
             pnl[n] = spot1 - spot0
-        elif isinstance(instrument, Option):
+            continue
+        rate0, rate1 = exchange_rate(market, instrument), exchange_rate(later, instrument)
+        price, is_proxy = settlements.get((underlying, expiry_of(instrument)), (spot1 / rate1, True)) if expired else (np.nan, False)
+        proxy[n] = expired and is_proxy
+        if isinstance(instrument, Option):
             if expired:
                 payoff = max((price - instrument.strike) * (1.0 if instrument.option_type == "call" else -1.0), 0.0)
-                after = payoff / price * spot1 if instrument.settlement == "inverse" else payoff
+                after = payoff / price * spot1 if instrument.settlement == "inverse" else payoff * rate1
             else:
                 after = values_later[instrument.instrument_id]
             pnl[n] = after - today[instrument.instrument_id]
         else:
-            key = (underlying, expiry_of(instrument))
-            before = market.forwards.get(key, spot0)
-            after = price if expired else later.forwards.get(key, spot1)
-            if instrument.settlement == "linear":
-                pnl[n] = after - before
-            else:
-                pnl[n] = (1.0 / before - 1.0 / after) * spot1
+            before, after = quote_price(market, instrument), price if expired else quote_price(later, instrument)
+            pnl[n] = after * rate1 - before * rate0 if instrument.settlement == "linear" else (1.0 / before - 1.0 / after) * spot1
     return pnl, proxy
 
 

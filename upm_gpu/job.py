@@ -81,7 +81,7 @@ class _Loaded:
     """Inputs read and compiled: everything that can be refused has been."""
 
     plan: Any
-    next_market: Path | None
+    next_market: Any
     hashes: dict[str, str]
     timings: dict[str, float]
     now: datetime
@@ -94,6 +94,7 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
     from upm_gpu.engine import make_plan
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import check_age, load_market
+    from upm_gpu.next_market import load_next
 
     snapshot = load_market(files.market)
     if now is not None:
@@ -102,7 +103,9 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
     hashes = {f"book/{k}": v for k, v in holdings.hashes.items()} | {f"market/{k}": v for k, v in snapshot.hashes.items()}
     read = time.perf_counter()
     plan = make_plan(holdings, snapshot, scenario_spec(config), load_methodology(files.methodology))
-    return _Loaded(plan, files.next_market, hashes, {"read": read - started, "compile": time.perf_counter() - read}, now or datetime.now(UTC))
+    later = load_next(plan, files.next_market) if files.next_market else None
+    hashes |= {f"next_market/{k}": v for k, v in later.market.hashes.items()} if later else {}
+    return _Loaded(plan, later, hashes, {"read": read - started, "compile": time.perf_counter() - read}, now or datetime.now(UTC))
 
 
 def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool, fail_on: str | None, started: float) -> Finished:
@@ -117,7 +120,7 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
     folder.log.info("plan", accounts=len(plan.book.accounts), instruments=len(plan.instruments), scenarios=plan.spec.count, device=choice.name)
     ledger: dict[str, float] = {}
     known = len(folder.warnings)
-    for warning in (*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings):
+    for warning in (*folder.warnings, *plan.warnings):
         _say(warning, quiet)
 
     with _progress(plan.spec.count, quiet) as progress:
@@ -173,6 +176,8 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     from upm_gpu.run.durable import write_file
     from upm_gpu.run.results import parquet_bytes
 
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise UsageError("UPM-CF-072", f"{out}: not a file that can be written. Give a file name in a folder that exists with --out.")
     config = load_config(path, {})
     choice = choose(device)
     if choice.warning:
@@ -194,8 +199,6 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
             columns |= {name: np.ascontiguousarray(drawn[:, k, :].T).ravel() for k, name in enumerate(scenarios.state_names)}
             parts.append(pa.table(columns))
             progress(last, spec.count)
-    if out.is_dir() or not out.resolve().parent.is_dir():
-        raise UsageError("UPM-CF-072", f"{out}: not a file that can be written. Give a file name in a folder that exists with --out.")
     write_file(out.resolve(), parquet_bytes(pa.concat_tables(parts)))
     _say(f"{out}: {spec.count} scenarios x {len(dates)} dates x {len(scenarios.state_names)} factors on {choice.name}", quiet)
 
@@ -220,7 +223,7 @@ def import_deribit(file: Path, out: Path, instruments: Path | None, history: str
 
 def generate_book(market: Path, out: Path, accounts: int, seed: int) -> dict[str, Any]:
     """`upm generate book`."""
-    from upm_gpu.domain.generate import generate_book as generate
+    from upm_gpu.generate.book import generate_book as generate
 
     return generate(market, accounts, seed, out)
 

@@ -8,18 +8,16 @@ import time
 import tomllib
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from upm_gpu import exhibits
-from upm_gpu.domain.instrument import Option
-from upm_gpu.engine import Outcome, Plan, surfaces_of
-from upm_gpu.margin.result import CALL, LIQUIDATION, option_values
-from upm_gpu.margin.units import build_rows, priced_instruments, sum_by
-from upm_gpu.market.snapshot import days_between
+from upm_gpu.engine import Outcome, Plan
+from upm_gpu.margin.result import CALL, LIQUIDATION
+from upm_gpu.margin.units import build_rows, sum_by
+from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
@@ -33,7 +31,7 @@ EXTRA_LEVEL = 0.995
 STRESSES = "configs/scenario/standard_stress.toml"
 
 
-def collect(outcome: Outcome, folder: Any, next_market: Path | None, timings: dict[str, float], started: float, now: datetime) -> tuple[Results, Provenance, dict]:
+def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timings: dict[str, float], started: float, now: datetime) -> tuple[Results, Provenance, dict]:
     """Tables and provenance of a finished computation."""
     plan, table = outcome.plan, outcome.result.table
     begin = time.perf_counter()
@@ -120,7 +118,7 @@ def _states_at(outcome: Outcome, horizon: int, scenarios: np.ndarray) -> np.ndar
     return np.concatenate(parts, axis=1)
 
 
-def _exhibits(outcome: Outcome, next_market: Path | None) -> tuple[dict[str, Any], list[str]]:
+def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[str, Any], list[str]]:
     """Everything under report/."""
     plan, choice = outcome.plan, outcome.choice
     backend, threads = choice.module, choice.threads
@@ -166,49 +164,13 @@ def tail_table(plan: Plan, tail: Any, house: Any) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def realised(outcome: Outcome, next_market: Path) -> tuple[pd.DataFrame, str]:
-    """VaR and ES at the horizon nearest to the next snapshot beside the loss that came, per unit."""
-    from upm_gpu.market.reader import load_market
-    from upm_gpu.market.settlements import load_settlements
-
-    plan = outcome.plan
-    later = load_market(next_market)
-    elapsed = days_between(plan.market.valuation_time, later.valuation_time)
-    h = int(np.argmin([abs(d - elapsed) for d in plan.horizons]))
-    today = option_values(plan.compiled, plan.instruments, outcome.value0)
-    pnl, proxy = exhibits.realised_pnl(plan.instruments, today, plan.market, later, load_settlements(next_market), _values_later(outcome, later))
-    lines = plan.units.lines
-    loss = -sum_by(lines.unit, lines.quantity * pnl[lines.instrument], len(plan.units.names))
-    sound = -sum_by(lines.unit, lines.quantity * np.where(proxy, 0.0, pnl)[lines.instrument], len(plan.units.names))
-    estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios))[plan.core.level]
-    table = pd.DataFrame({"account_id": list(plan.units.names), "horizon_days": plan.horizons[h], "value_at_risk": estimate.value_at_risk[h],
-                          "expected_shortfall": estimate.expected_shortfall[h], "realised_loss": loss, "realised_loss_without_proxy": sound})
-    beyond_var, beyond_es = int((loss > estimate.value_at_risk[h]).sum()), int((loss > estimate.expected_shortfall[h]).sum())
-    note = (f"realised: {later.valuation_time.isoformat()} is {elapsed:.3f} days on; {beyond_var} of {len(table)} units lost more than their "
-            f"value-at-risk, {beyond_es} more than their expected shortfall at {plan.horizons[h]:g} days; {int(proxy.sum())} instruments settled at a proxy price")
-    return table, note
-
-
-def _values_later(outcome: Outcome, later: Any) -> dict[str, float]:
-    """Model value at the next snapshot of one unit of every option still alive then."""
-    plan = outcome.plan
-    alive = tuple(i for i in priced_instruments(plan.book, plan.market, set())
-                  if isinstance(i, Option) and days_between(later.valuation_time, i.expiry) > 0.0)
-    if not alive:
-        return {}
-    compiled = exhibits.compile_today(alive, later, surfaces_of(alive, later), plan.scenarios.state_names, plan.dynamics)
-    rows = exhibits.select_rows(plan.rows, [])
-    with outcome.choice.module.prepare(compiled, rows, "double", 1) as prepared:
-        return option_values(compiled, alive, np.array(prepared.value0))
-
-
 def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
     """What was noticed about the data, as JSON."""
     rejects: dict[str, int] = {}
     for reject in plan.book.rejects:
         rejects[reject.code] = rejects.get(reject.code, 0) + 1
     return _plain({
-        "warnings": [*plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *(plan.fit.warnings if plan.fit else ()), *notes],
+        "warnings": [*plan.warnings, *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
         "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan)})
 
@@ -230,7 +192,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
     counts = {k: int(summary[k]) for k in ("accounts", "calls", "liquidations", "rejects", "quarantined")}
     counts |= {"instruments": len(plan.instruments), "positions": len(plan.book.positions.instrument), "rows_read": plan.book.rows_read,
                "columns": plan.compiled.columns, "units": len(plan.units.names), "draws_clipped": int(outcome.tail.clipped.sum()), "chunks": len(outcome.ranges)}
-    law = {k: v for k, v in asdict(plan.spec).items() if k != "extra"}
+    law = asdict(plan.spec)
     return Provenance(
         snapshot_sha256=_hash(market), spec_sha256=_hash(law), methodology_sha256=inputs["methodology.toml"], kernels_sha256=kernels_sha256(),
         inputs=inputs, seed=plan.spec.seed, backend=choice.name, device=choice.name, device_reason=choice.reason, precision=choice.precision,
@@ -238,7 +200,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         timings={k: round(float(v), 4) for k, v in timings.items()}, error_formula=estimate.error_formula,
         command=tuple(folder.settings.get("command", ())), valuation_time=plan.market.valuation_time.isoformat().replace("+00:00", "Z"),
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
-        warnings=(*folder.warnings, *plan.book.warnings, *plan.market.warnings, *plan.compile_report.warnings, *notes),
+        warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift})
 

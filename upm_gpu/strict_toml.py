@@ -32,7 +32,6 @@ Model = TypeVar("Model", bound=Strict)
 Rule = tuple[str, int, bool, str]
 """dotted key, number of the code, whether the value is good, what is wrong with it and what to give"""
 MAX_HORIZON_DAYS = 3650.0
-UNITS = {"h": 1.0 / 24.0, "d": 1.0}
 
 
 def stop(number: int, message: str) -> NoReturn:
@@ -151,7 +150,8 @@ def parse_horizon(text: str, where: str) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([hd])\s*", text) if isinstance(text, str) else None
     if match is None:
         stop(62, f'{where}: {text!r} is not a horizon. Write hours or days with their unit, such as "12h" or "2d".')
-    days = float(match[1]) * UNITS[match[2]]
+    # by way of seconds: "23h" is the same number of days, to the bit, as an expiry 23 hours away
+    days = float(match[1]) * 3600.0 / 86_400.0 if match[2] == "h" else float(match[1])
     if not 0.0 < days <= MAX_HORIZON_DAYS:
         stop(62, f"{where}: the horizon {text!r} is {days:g} days. It must be above 0 and at most {MAX_HORIZON_DAYS:g} days.")
     return days
@@ -228,7 +228,9 @@ def _elsewhere(model: type[BaseModel], name: str) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A value as TOML text."""
+    """A value as TOML text; NumPy arrays and numbers as their Python values."""
+    if hasattr(value, "tolist"):
+        return toml_value(value.tolist())
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

@@ -27,5 +27,5 @@ def test_margins_contributions_and_tails_equal_the_cpu_backend(tmp_path, precisi
     assert np.array_equal(device.tail.pnl, cpu.tail.pnl)
     assert np.array_equal(device.tail.scenario, cpu.tail.scenario)
     assert np.array_equal(device.tail.block_sums, cpu.tail.block_sums)
-    assert np.array_equal(device.line_contribution, cpu.line_contribution)
+    assert device.result.contributions.equals(cpu.result.contributions)
     assert device.result.table.equals(cpu.result.table)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from upm_gpu.domain.generate import CollateralFactor, generate_book, plain_loss, read_universe
 from upm_gpu.errors import InputError
+from upm_gpu.generate.book import CollateralFactor, generate_book
+from upm_gpu.generate.universe import plain_loss, read_universe
 
 SAMPLE = Path(str(files("upm_gpu"))) / "sample" / "crypto"
 
@@ -133,3 +134,29 @@ def test_refusals(book, tmp_path):
     with pytest.raises(InputError, match="UPM-IN-103"):
         generate_book(tmp_path, 10, 1, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def narrowed(tmp_path: Path, keep) -> Path:
+    """The sample's market and instruments with the quotes that `keep` (underlying, strike) lets through."""
+    for part, names in (("market", ("spots", "forwards", "implied_vols")), ("book", ("instruments",))):
+        (tmp_path / part).mkdir()
+        for name in names:
+            rows = read(SAMPLE / part, name)
+            kept = [r for r in rows if name != "implied_vols" or keep(r["underlying"], float(r["strike"]))]
+            with (tmp_path / part / f"{name}.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, rows[0].keys())
+                writer.writeheader()
+                writer.writerows(kept)
+    return tmp_path / "market"
+
+
+def test_a_chain_of_one_coin_makes_a_book_of_that_coin(tmp_path):
+    generate_book(narrowed(tmp_path, lambda u, k: u == "ETH"), 60, 3, tmp_path / "out")
+    rows = read(tmp_path / "out", "positions")
+    assert len({r["account_id"] for r in rows}) == 60
+    assert {r["instrument_id"].split("-")[0] for r in rows} == {"ETH"}
+
+
+def test_a_chain_too_thin_to_draw_from_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"UPM-IN-104 .*whole chain"):
+        generate_book(narrowed(tmp_path, lambda u, k: u == "BTC" and k <= 45_000), 60, 3, tmp_path / "out")

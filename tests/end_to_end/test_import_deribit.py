@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from upm_gpu.errors import MarketDataError
-from upm_gpu.market.deribit import chain_snapshot, import_deribit, mark_gaps, quarantined_marks, read_chain
+from upm_gpu.market.deribit import chain_snapshot, import_deribit, read_chain
+from upm_gpu.market.marks import check_marks
 
 CHAIN = Path(__file__).parent / "data" / "deribit_chain_20260206.csv.gz"
 TABLES = ("market/spots.csv", "market/forwards.csv", "market/implied_vols.csv", "market/history.csv", "book/instruments.csv")
@@ -177,7 +178,7 @@ def test_history_is_carried_on_and_nothing_later_enters(tmp_path):
 
 def test_quoted_volatilities_give_the_quoted_prices():
     market = chain_snapshot(read_chain(CHAIN))
-    assert np.nanmax(np.abs(mark_gaps(market))) < 1e-3
+    assert np.nanmax(np.abs(check_marks(market).gap)) < 1e-3
 
 
 def test_a_mark_that_its_volatility_misses_is_quarantined(tmp_path):
@@ -190,7 +191,7 @@ def test_a_mark_that_its_volatility_misses_is_quarantined(tmp_path):
     assert listed[0]["strike"] == "70000" and float(listed[0]["model_minus_mark"]) == pytest.approx(-0.0055, abs=4e-4)
     victim["mark_price"] = str(float(victim["mark_price"]) - 0.0015)
     market = chain_snapshot(read_chain(write_csv(tmp_path / "chain.csv", table)))
-    assert quarantined_marks(market) == []
+    assert check_marks(market).listed(market) == []
 
 
 @pytest.mark.parametrize(("column", "value", "code"), [

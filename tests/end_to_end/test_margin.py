@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_book import GAUSSIAN, STUDENT, methodology, read, write
+from small_book import GAUSSIAN, MARKET, STUDENT, methodology, read, write
 
 from upm_gpu.backend.select import choose
 from upm_gpu.engine import compute_outcome, in_memory, make_plan, margin_run
@@ -157,3 +157,41 @@ def test_overflow_is_counted_and_fails_the_run(tmp_path):
     for backend in ("cpu", "reference"):
         with pytest.raises(InputError, match="UPM-PR-078"):
             compute_outcome(make_plan(book, market, SPEC, methodology(), wild), choose(backend, "double"), 0, in_memory())
+
+
+@pytest.mark.parametrize(("haircuts", "worth"), [({}, 1_000.0), ({"USD": 0.0}, 1_000.0), ({"USD": 0.25}, 750.0)])
+def test_cash_counts_in_full_unless_the_methodology_cuts_it(tmp_path, haircuts, worth):
+    """The default haircut of 1 is for assets nobody has judged, not for the reporting currency; a listed one is obeyed."""
+    book, market = read(write(tmp_path, HEAD + "A,BTC-LINEAR,1,\n", "account_id,asset,quantity\nA,USD,1000\n"))
+    rules = methodology().model_copy(update={"collateral": methodology().collateral.model_copy(update={"haircuts": haircuts})})
+    result = margin_run(book, market, ScenarioSpec(count=200), rules, "reference", model=GAUSSIAN)
+    assert result.table["collateral_value"].tolist() == [worth]
+
+
+def test_collateral_that_counts_nothing_is_said(tmp_path):
+    """A coin of a simulated kind that no instrument of the book has as underlying falls to the default haircut of 1."""
+    book, market = read(write(tmp_path, HEAD + "A,BTC-LINEAR,1,\n", "account_id,asset,quantity\nA,SOL,10\nA,USDC,100\nA,BTC,1\n",
+                              market={"spots.csv": MARKET["spots.csv"] + "SOL,90,USD,2026-02-05T09:00:00Z\nUSDC,1,USD,2026-02-05T09:00:00Z\n"}))
+    rules = methodology().model_copy(update={"collateral": methodology().collateral.model_copy(update={"modes": {"BTC": "simulated", "SOL": "simulated"}})})
+    plan = make_plan(book, market, ScenarioSpec(count=200), rules, GAUSSIAN)
+    assert [w for w in plan.warnings if "UPM-IN-046" in w and " SOL counts nothing" in w and "USDC" not in w]
+    assert margin_run(book, market, ScenarioSpec(count=200), rules, "reference", model=GAUSSIAN).table["collateral_value"].tolist() == [70_090.0]
+
+
+def test_futures_style_premium_moves_like_the_option_and_is_no_equity(tmp_path):
+    """The same linear put paid upfront and settled daily, under rates: equal P&L but for the discounting, equity only upfront."""
+    folder = write(tmp_path, HEAD + "U,UP,1,\nF,FUT,1,\n", market={"rates.csv": "currency,tenor_days,zero_rate\nUSD,30,0.05\n"})
+    (folder / "book" / "instruments.csv").write_text(
+        "instrument_id,kind,underlying,settlement,quote_currency,contract_size,expiry,strike,option_type,exercise,premium\n"
+        + "".join(f"{name},option,BTC,linear,USD,1,2026-02-27T08:00:00Z,60000,put,european,{premium}\n" for name, premium in (("UP", "upfront"), ("FUT", "futures"))))
+    book, market = read(folder)
+    plan = make_plan(book, market, ScenarioSpec(count=4096, seed=5), methodology(), GAUSSIAN)
+    outcome = compute_outcome(plan, choose("reference", "double", 1), 0, in_memory())
+    table = outcome.result.table.set_index("account_id")
+    days = 22.0 - 1.0 / 24.0
+    value = dict(zip(("F", "U"), outcome.value0, strict=True))
+    assert value["U"] == pytest.approx(value["F"] * np.exp(-0.05 * days / 365.0), rel=1e-12)
+    assert table["option_value"].to_dict() == {"F": 0.0, "U": pytest.approx(value["U"])}
+    assert table["equity"].to_dict() == table["option_value"].to_dict()
+    assert table.loc["U", "expected_shortfall"] == pytest.approx(table.loc["F", "expected_shortfall"], rel=5e-3)
+    assert table.loc["U", "expected_shortfall"] < table.loc["F", "expected_shortfall"]

@@ -21,6 +21,7 @@ from command_line import CODED, CONFIG, POSITIONS, PROMISED, Said, environment, 
 
 from upm_gpu import job
 from upm_gpu.backend.select import module
+from upm_gpu.run.verify import verify_run
 
 ESCAPE = "\x1b"
 Command = Callable[..., Said]
@@ -150,7 +151,7 @@ def test_3_a_flag_that_cannot_be_used(command: Command, small: Path, tmp_path: P
 def test_3_other_commands_given_nonsense(command: Command, small: Path, finished: Path, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(bytes(range(256)) * 20)
     history = small / "market" / "history.csv"
-    command("explain", "nowhere", "--account", "A").refused(3, "UPM-RN-040", "nowhere", "--out")
+    command("explain", "nowhere", "--account", "A").refused(2, "UPM-RN-001", "nowhere", "upm run")
     command("explain", finished, "--account", "AA").refused(3, "UPM-RN-048", "'AA'", "Nearest: A")
     command("explain", finished, "--account", "\x1b[31m", "--histogram").refused(3, "UPM-RN-048", "\\x1b[31m", "margin.csv")
     command("price", "nope.csv").refused(3, "UPM-PR-003", "nope.csv", "CSV")
@@ -321,13 +322,12 @@ def test_8_ctrl_c_at_any_phase(small: Path, finished: Path, tmp_path: Path, even
     assert CODED.match(said.err) and "Traceback" not in said.err, said.err
     if (run / "plan.json").exists():
         assert f"upm resume {run}" in said.err
-        again = upm("resume", run, "--quiet")
+        assert job.resume(run, quiet=True).exit_code == 0
     else:
-        again = upm("run", small / "run.toml", "--out", run, "--quiet")
-    assert again.code == 0, again.err
+        assert job.run(small / "run.toml", {"output.path": str(run)}, quiet=True).exit_code == 0
     for name in PROMISED:
         assert (run / name).read_bytes() == (finished / name).read_bytes(), name
-    assert upm("verify", run).code == 0
+    assert verify_run(run)["leftovers"] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def test_defaults_and_round_trip(tmp_path: Path) -> None:
 
 def test_every_value_survives_the_round_trip(tmp_path: Path) -> None:
     other = written(tmp_path, section("model", 'horizons = ["5d", "12h", "0.999d"]', 'marginal = "gaussian"', "ewma_lambda = 0.94", "step_days = 2")
-                    + section("scenarios", "seed = 18446744073709551615", "count = 1").removeprefix("schema_version = 1\n")
+                    + section("scenarios", "seed = 18446744073709551615", "count = 2").removeprefix("schema_version = 1\n")
                     + section("output", 'path = "a \\"b\\" \\\\ c"', "report = false").removeprefix("schema_version = 1\n"))
     config = load_config(other)
     assert config.horizon_days == (0.5, 0.999, 5.0)
@@ -78,7 +79,7 @@ def test_59_every_complaint_is_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "words"), [
-    ("0", "give 1 to 4294967295"), ("-5", "give 1 to 4294967295"), ("1e12", "not a whole number"), ("4294967296", "give 1 to 4294967295"),
+    ("0", "give 1 to 4294967295"), ("1", "give 2 or more"), ("-5", "give 1 to 4294967295"), ("1e12", "not a whole number"), ("4294967296", "give 1 to 4294967295"),
     ('"10k"', "Write 10000."), ('"100,000"', "Write 100000"), ("1e5", "Write 100000"), ("true", "not a whole number"), ("nan", "not a whole number"),
 ])
 def test_60_paths(tmp_path: Path, value: str, words: str) -> None:
@@ -144,6 +145,12 @@ def test_63_simulated_collateral_has_no_haircut(tmp_path: Path) -> None:
     methodology_refused(methodology(tmp_path, "USD = 0.0", "USD = 0.0\nBTC = 0.1"), "UPM-CF-063", "BTC", "never has both")
 
 
+def test_62_hours_meet_the_expiries_that_many_hours_away() -> None:
+    for hours in range(1, 200):
+        assert parse_horizon(f"{hours}h", "here") == datetime.timedelta(hours=hours).total_seconds() / 86_400.0
+    assert (parse_horizon("0.999d", "here"), parse_horizon("2d", "here")) == (0.999, 2.0)
+
+
 @pytest.mark.parametrize("value", ["18446744073709551616", "-1", "1.5", '"0x5"', "-9223372036854775808"])
 def test_64_seed(tmp_path: Path, value: str) -> None:
     refused(written(tmp_path, section("scenarios", f"seed = {value}")), "UPM-CF-064", "line 4 key scenarios.seed")
@@ -189,7 +196,8 @@ def test_67_schema_version_comes_first(tmp_path: Path) -> None:
     ("model", 'name = "hestn"', "UPM-CF-056"), ("model", "degrees_of_freedom = 2.0", "UPM-CF-056"), ("model", "copula_degrees_of_freedom = 1.5", "UPM-CF-056"),
     ("model", "ewma_lambda = 1.0", "UPM-CF-056"), ("model", "max_log_move_price = 0.0", "UPM-CF-056"), ("model", "ewma_lambda = nan", "UPM-CF-056"),
     ("scenarios", 'sampler = "halton"', "UPM-CF-056"), ("scenarios", "target_relative_error = 1.0", "UPM-CF-056"), ("scenarios", "target_relative_error = -0.1", "UPM-CF-056"),
-    ("scenarios", 'variance_reduction = "antithetic"\nsampler = "sobol"', "UPM-CF-063"), ("scenarios", 'sobol_order = "none"', "UPM-CF-056"), ("market", "max_age_minutes = -1", "UPM-CF-056"),
+    ("scenarios", 'variance_reduction = "antithetic"\nsampler = "sobol"', "UPM-CF-063"), ("scenarios", 'sobol_order = "none"', "UPM-CF-056"),
+    ("output", "store_pnl = true", "UPM-CF-051"), ("market", "max_age_minutes = -1", "UPM-CF-056"),
     ("compute", "threads = -1", "UPM-CF-056"), ("compute", "chunk = -1", "UPM-CF-060"), ("output", 'path = " "', "UPM-CF-056"), ("output", 'report = "yes"', "UPM-CF-056"),
     ("book", "path = 5", "UPM-CF-056"), ("scenarios", "stream = -1", "UPM-CF-064"),
 ])

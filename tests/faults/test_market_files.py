@@ -68,7 +68,7 @@ def test_missing_files(tmp_path: Path) -> None:
 def test_rates_and_history_may_be_missing(tmp_path: Path) -> None:
     market = load_market(write(tmp_path, rates=None, history=None, implied_vols=None))
     assert (market.rates, len(market.history), len(market.quotes.strike)) == ({}, 0, 0)
-    assert [w for w in market.warnings if "zero rates" in w] == ["UPM-MD-050 no rates are given: zero rates are used in every currency."]
+    assert [w for w in market.warnings if "zero rates" in w] == ["UPM-MD-054 no rates are given: zero rates are used in every currency."]
 
 
 @pytest.mark.parametrize(("change", "code", "words"), [
@@ -96,7 +96,7 @@ def test_all_bad_rows_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "code", "words"), [
-    ("09:34:00Z", "09:30:00Z", "UPM-MD-041", "ETH is of 2026-02-05T09:30:00Z"), ("2026-02-05T09:34:00Z", "2026-02-05T09:34:00", "UPM-MD-031", "line 3 column timestamp"),
+    ("09:34:00Z", "09:30:00Z", "UPM-MD-044", "ETH is of 2026-02-05T09:30:00Z"), ("2026-02-05T09:34:00Z", "2026-02-05T09:34:00", "UPM-MD-031", "line 3 column timestamp"),
     ("2026-02-05T09:34:00Z", "1770284040", "UPM-MD-031", "2026-02-05T09:34:00Z"), ("ETH", "BTC", "UPM-MD-048", "line 3 column asset: BTC is already on line 2"),
     ("2000,USDC", "2000,GBP", "UPM-MD-034", "no spot of GBP in USD"), ("2000,USDC", "2000,usdc", "UPM-MD-034", "Write USDC"),
     ("USDC,0.9,USD", "USD,0.9,USD", "UPM-MD-043", "reporting currency"),

@@ -282,3 +282,55 @@ def test_sample_calibrates_from_the_command(tmp_path):
     assert 0.015 < summary["daily_volatility"][0] < summary["daily_volatility"][1] < 0.06
     fit = read_parameters(tmp_path / "p.toml")
     assert fit.correlation[0, 1] > 0.7 and fit.correlation[0, 2] < -0.3
+
+
+def test_edited_correlations_are_repaired_and_said_aloud(tmp_path):
+    """Three factors at 0.7, 0.7 and -0.1: lowest eigenvalue below 0; the file's model draws from the nearest matrix."""
+    names = ("log_level[A]", "log_level[B]", "log_level[C]")
+    given = np.array([[1.0, 0.7, 0.7], [0.7, 1.0, -0.1], [0.7, -0.1, 1.0]])
+    assert np.linalg.eigvalsh(given)[0] < -0.04
+    fit = replace(a_fit(), factors=names, daily_volatility=np.full(3, 0.03), correlation=given, degrees_of_freedom=np.full(3, 4.0),
+                  observations=np.full((3, 3), 100), daily_mean=np.zeros(3))
+    write_parameters(fit, tmp_path / "edited.toml")
+    model, used = calibrate_model(load_market("sample:crypto"), ScenarioSpec(parameters=str(tmp_path / "edited.toml")))
+    assert np.linalg.eigvalsh(model.correlation)[0] > -1e-10
+    assert used.repair_distance == pytest.approx(np.linalg.norm(model.correlation - given)) and used.repair_distance > 0.02
+    assert any("UPM-CA-112 edited.toml" in w for w in used.warnings)
+
+
+def test_measures_drive_the_drift_and_nothing_else(tmp_path):
+    """margin: none; pricing: the zero rate of the reporting currency; historical: the mean change a day, flagged, kept in the file."""
+    market = replace(load_market("sample:crypto"), rates={"USD": ((1.0, 0.03), (3.0, 0.05))})
+    margin, fit = calibrate_model(market, ScenarioSpec())
+    pricing, _ = calibrate_model(market, ScenarioSpec(measure="pricing"))
+    historical, flagged = calibrate_model(market, ScenarioSpec(measure="historical"))
+    assert margin.drift is None
+    assert pricing.drift.tolist() == pytest.approx([0.04 / 365.0, 0.04 / 365.0, 0.0, 0.0])
+    btc = market.history[market.history["asset"] == "BTC"]
+    days = np.diff(btc["timestamp"].to_numpy()) / np.timedelta64(1, "D")
+    assert days.max() <= 4.0
+    assert historical.drift[0] == pytest.approx(np.log(btc["close"].iloc[-1] / btc["close"].iloc[0]) / days.sum())
+    assert "UPM-CA-111" in flagged.warnings[0] and not any("UPM-CA-111" in w for w in fit.warnings)
+    write_parameters(fit, tmp_path / "p.toml")
+    again, _ = calibrate_model(market, ScenarioSpec(measure="historical", parameters=str(tmp_path / "p.toml")))
+    assert again.drift.tobytes() == historical.drift.tobytes()
+    write_parameters(replace(fit, daily_mean=np.zeros(0)), tmp_path / "old.toml")
+    with pytest.raises(CalibrationError, match="UPM-CA-111"):
+        calibrate_model(market, ScenarioSpec(measure="historical", parameters=str(tmp_path / "old.toml")))
+
+
+def test_a_series_nobody_can_estimate_is_left_out_by_name():
+    """A delisted, a still and a short asset beside BTC and ETH: the factors of those two are what they were, to the bit."""
+    market = load_market("sample:crypto")
+    plain, _ = calibrate_model(market, ScenarioSpec())
+    btc = market.history[market.history["asset"] == "BTC"]
+    old = btc.iloc[:300].assign(asset="OLD", timestamp=btc["timestamp"].iloc[:300] - timedelta(days=2000))
+    still = btc.iloc[-60:].assign(asset="PEG", close=1.0)
+    short = btc.iloc[-5:].assign(asset="NEW")
+    crowded = replace(market, history=pd.concat([market.history, old, still, short], ignore_index=True))
+    model, fit = calibrate_model(crowded, ScenarioSpec())
+    assert model.state_names == plain.state_names
+    assert model.correlation.tobytes() == plain.correlation.tobytes() and model.daily_volatility.tobytes() == plain.daily_volatility.tobytes()
+    assert [w.split()[-7] for w in fit.warnings[:3]] == ["NEW", "OLD", "PEG"]
+    with pytest.raises(CalibrationError, match="UPM-CA-107"):
+        calibrate_model(replace(market, history=short), ScenarioSpec())

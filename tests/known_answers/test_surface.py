@@ -122,6 +122,12 @@ def test_kept_quotes_alone_are_fitted():
     assert float(implied_volatility(surface.slices[0], 0.0)) == pytest.approx(0.5, abs=0.005)
 
 
+def test_a_surface_of_quarantined_quotes_alone_says_so():
+    market = snapshot([90.0, 100.0], [0.5, 0.6], NOW + timedelta(days=10))
+    with pytest.raises(MarketDataError, match=r"UPM-MD-120 .*among 0, 2 more being quarantined: .*in coins"):
+        fit_surface(market, "BTC", keep=np.zeros(2, bool))
+
+
 def test_no_usable_quote_is_refused():
     with pytest.raises(MarketDataError, match=r"UPM-MD-120 .*BTC"):
         fit_surface(snapshot([100.0], [0.7], NOW - timedelta(days=1)), "BTC")

@@ -57,7 +57,7 @@ def make_compiled(seed: int = 1, per_group: int = 5) -> Compiled:
     instruments = linear + options
     return Compiled(
         instrument_ids=tuple(f"I{n:04d}" for n in range(instruments)), instrument_column=np.arange(instruments, dtype=np.int32),
-        instrument_coefficient=np.ones(instruments), equity_value=np.zeros(instruments), state_names=STATE_NAMES, dates=DATES, linear=linear,
+        instrument_coefficient=np.ones(instruments), state_names=STATE_NAMES, dates=DATES, linear=linear,
         terms=terms, programs=programs,
     )
 

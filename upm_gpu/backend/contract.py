@@ -49,7 +49,9 @@ class Backend(Protocol):
 
     name: str
 
-    def prepare(self, compiled: Compiled, rows: Rows, precision: Precision, threads: int = 0) -> Prepared: ...
+    def prepare(self, compiled: Compiled, rows: Rows, precision: Precision, threads: int = 0) -> Prepared:
+        """Copy a book to where it is priced; CapacityError where it does not fit, DeviceError for a precision that is not offered."""
+        ...
 
     def states(self, prepared: Prepared, scenarios: ScenarioSet, first: int, last: int) -> NDArray[np.float64]:
         """(D, K, S) of the range."""

@@ -26,6 +26,7 @@ class Choice:
 
     @property
     def name(self) -> str:
+        """Name of the backend."""
         return self.module.name
 
     @property

@@ -26,13 +26,17 @@ from upm_gpu.calibrate.series import (
     FEW_RETURNS,
     MAX_GAP_DAYS,
     MIN_RETURNS,
+    Series,
     common_returns,
     factor_series,
     kendall,
+    mean_change,
     pair_returns,
     returns,
 )
+from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
+from upm_gpu.model.gbm import is_price
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from upm_gpu.model.registry import Model
     from upm_gpu.scenario.spec import ScenarioSpec
 
+MEANS_FLAG = "UPM-CA-111 measure historical: means fitted to the history drive the scenarios; a margin should not rest on them."
 ESTIMATORS = ("ewma", "equal", "ledoit_wolf")
 SHRINKAGE = ("none", "constant_correlation", "identity")
 
@@ -76,6 +81,8 @@ class CovarianceFit:
     proxies: tuple[str, ...] = ()
     """volatility factors whose series is missing: EWMA realised volatility of the price stands in"""
     warnings: tuple[str, ...] = ()
+    daily_mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(K,) mean log-change a day over the whole history, equal weights; read under the `historical` measure only; empty: not known"""
 
 
 def factor_names(underlyings: Sequence[str]) -> tuple[str, ...]:
@@ -126,8 +133,7 @@ def calibrate_covariance(
         _enough(len(r), factors[i], factors[i], warnings)
         volatility[i] = np.sqrt(_weighted(r * r, decay))
         if not volatility[i] > 0.0:
-            raise CalibrationError("UPM-CA-104", f"history of {factors[i]}: {len(r)} returns without any change. A constant series says nothing about risk; "
-                                   "correct it or leave the factor out.")
+            raise _still(factors[i], len(r))
     for i in range(size):
         for j in range(i):
             r, s = pair_returns(series[i], series[j])
@@ -151,7 +157,8 @@ def calibrate_covariance(
         estimator=estimator, ewma_lambda=ewma_lambda if estimator == "ewma" else float("nan"), shrinkage=shrinkage,
         shrinkage_intensity=intensity, dependence=dependence, repair_distance=repair.distance, observations=observations,
         first=tuple(str(np.datetime64(int(x.time[0] * 86400.0), "s")) + "Z" for x in series), degrees_of_freedom=marginal,
-        copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings))
+        copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings),
+        daily_mean=np.array([mean_change(x) for x in series]))
 
 
 def price_series(history: pd.DataFrame) -> tuple[str, ...]:
@@ -177,12 +184,14 @@ def calibrate_model(
         return read_model(spec), None
 
     if spec.parameters and spec.model == CALIBRATED:
-        fit = read_parameters(spec.parameters)
+        fit, name = read_parameters(spec.parameters), Path(spec.parameters).name
+        fit = _repaired(fit, name)
         if fit.valuation_time > market.valuation_time:
-            late = f"UPM-CA-110 {spec.parameters} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
+            late = f"UPM-CA-110 {name} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
             fit = replace(fit, warnings=(*fit.warnings, late))
-        return gbm_parameters(fit, spec), fit
-    underlyings = tuple(underlyings) or price_series(market.history)
+        return _under_measure(fit, spec, market)
+    left_out: list[str] = []
+    underlyings = tuple(underlyings) or _usable(market, spec.ewma_lambda, left_out)
     if not underlyings:
         raise CalibrationError("UPM-CA-103", "the market has no history of prices, and the configuration names no parameter file. Add history, or set model.parameters.")
     slide = None
@@ -191,15 +200,97 @@ def calibrate_model(
     if spec.model in FROM_HISTORY:
         from upm_gpu.calibrate.from_history import model_from_history
 
-        return model_from_history(market.history, factor_names(underlyings), market.valuation_time, spec, slide)
+        made, report = model_from_history(market.history, factor_names(underlyings), market.valuation_time, spec, slide)
+        flags = (MEANS_FLAG,) if spec.measure == "historical" else ()
+        report = replace(report, warnings=(*flags, *left_out, *report.warnings))
+        return (replace(made, drift=_pricing_drift(made.state_names, spec, market)) if spec.measure == "pricing" else made), report
     fit = calibrate_covariance(market.history, factor_names(underlyings), market.valuation_time, spec.estimator, spec.ewma_lambda,
                                dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive")
-    return gbm_parameters(fit, spec), fit
+    return _under_measure(replace(fit, warnings=(*left_out, *fit.warnings)), spec, market)
+
+
+def _repaired(fit: CovarianceFit, name: str) -> CovarianceFit:
+    """A file's correlations, made positive semidefinite where somebody edited them; the distance is reported."""
+    from upm_gpu.model.psd import nearest_correlation
+
+    repair = nearest_correlation(fit.correlation, fit.factors)
+    if not repair.distance:
+        return fit
+    note = (f"UPM-CA-112 {name}: the correlations were not positive semidefinite (lowest eigenvalue {repair.lowest_eigenvalue:.3g}); "
+            f"repaired, Frobenius distance {repair.distance:.3g}, largest move {repair.largest_move:.3g}.")
+    return replace(fit, correlation=repair.correlation, repair_distance=repair.distance, warnings=(*fit.warnings, note))
+
+
+def _usable(market: MarketSnapshot, ewma_lambda: float, left_out: list[str]) -> tuple[str, ...]:
+    """The underlyings of a history that can be estimated together, in name order; the others are named in `left_out`.
+
+    One that is short, still, or shares too few returns with those before it (the longest first) is left out instead of
+    stopping every book: a book that needs it is refused by name. When none is usable the first says why.
+    """
+    names = price_series(market.history)
+    series: dict[str, list[Series]] = {}
+    why: dict[str, CalibrationError] = {}
+    for name in names:
+        try:
+            series[name] = _sound(market, name, ewma_lambda)
+        except CalibrationError as error:
+            why[name] = error
+    accepted: list[str] = []
+    for name in sorted(series, key=lambda n: (-len(series[n][0].time), n)):
+        shared = min((len(pair_returns(a, b)[0]) for other in accepted for a in series[name] for b in series[other]), default=MIN_RETURNS)
+        if shared >= MIN_RETURNS:
+            accepted.append(name)
+        else:
+            why[name] = CalibrationError("UPM-CA-107", f"history of {name}: {shared} returns in common with the other assets, at least {MIN_RETURNS} are needed. Add closes on common days.")
+    if not accepted and why:
+        raise why[min(why)]
+    left_out += [f"{why[n]} {n} is left out of the model." for n in sorted(why)]
+    return tuple(sorted(accepted))
+
+
+def _sound(market: MarketSnapshot, name: str, ewma_lambda: float) -> list[Series]:
+    """The price and volatility series of one underlying; CalibrationError where one is too short or never changes."""
+    factors = factor_names([name])
+    series, _, _ = factor_series(market.history, factors, market.valuation_time, ewma_lambda, {}, False)
+    for factor, x in zip(factors, series, strict=True):
+        r = returns(x)
+        _enough(len(r), factor, factor, [])
+        if not np.any(r):
+            raise _still(factor, len(r))
+    return series
+
+
+def _still(factor: str, count: int) -> CalibrationError:
+    return CalibrationError("UPM-CA-104", f"history of {factor}: {count} returns without any change. A constant series says nothing about risk; "
+                            "correct it or leave the factor out.")
+
+
+def _under_measure(fit: CovarianceFit, spec: ScenarioSpec, market: MarketSnapshot) -> tuple[GbmParameters, CovarianceFit]:
+    """The model with the drift of its measure.
+
+    margin: none. pricing: log-prices at r - q, r the zero rate of the reporting currency at the longest horizon, q zero (no
+    dividend curve is read). historical: the fitted means, flagged. Raises UPM-CA-111 where a parameter file holds no means.
+    """
+    model = gbm_parameters(fit, spec)
+    if spec.measure == "pricing":
+        return replace(model, drift=_pricing_drift(fit.factors, spec, market)), fit
+    if spec.measure == "historical":
+        if len(fit.daily_mean) != len(fit.factors):
+            raise CalibrationError("UPM-CA-111", f"{spec.parameters}: measure historical needs the means of the factors, which the file does not hold. Calibrate again.")
+        return replace(model, drift=fit.daily_mean), replace(fit, warnings=(MEANS_FLAG, *fit.warnings))
+    return model, fit
+
+
+def _pricing_drift(factors: Sequence[str], spec: ScenarioSpec, market: MarketSnapshot) -> NDArray[np.float64]:
+    """(K,) a day: r - q for log-prices, 0 for volatilities."""
+    tenors, rates = zip(*market.rates.get(market.reporting_currency, ((1.0, 0.0),)), strict=True)
+    daily = float(np.interp(max(spec.horizons), tenors, rates)) / 365.0
+    return np.array([daily if is_price(f) else 0.0 for f in factors])
 
 
 def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:
-    """The model of a fit under the laws of a specification; degrees of freedom of 0 there mean the fitted ones."""
-    from upm_gpu.model.gbm import GbmParameters, is_price
+    """The model of a fit under the laws of a specification, without drift; degrees of freedom of 0 there mean the fitted ones."""
+    from upm_gpu.model.gbm import GbmParameters
 
     size = len(fit.factors)
     marginal = np.full(size, spec.degrees_of_freedom) if spec.degrees_of_freedom > 0.0 else fit.degrees_of_freedom
@@ -219,7 +310,7 @@ def calibrate_file(
     Without `assets`, every underlying of the history that is no volatility series, in name order. A history file is taken
     as known up to its last time.
     """
-    from upm_gpu.calibrate.parameter_file import read_history, time_text, write_parameters
+    from upm_gpu.calibrate.parameter_file import read_history, write_parameters
 
     frame, valuation_time = read_history(str(history))
     names = list(assets) or price_series(frame)
@@ -229,7 +320,7 @@ def calibrate_file(
     write_parameters(fit, Path(out))
     return {
         "out": str(out),
-        "valuation_time": time_text(valuation_time),
+        "valuation_time": instant_text(valuation_time),
         "factors": list(fit.factors),
         "daily_volatility": [round(float(v), 6) for v in fit.daily_volatility],
         "degrees_of_freedom": [float(v) for v in fit.degrees_of_freedom],

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import tomllib
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from upm_gpu.calibrate.covariance import CovarianceFit
+from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError, InputError
+from upm_gpu.strict_toml import toml_value
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "kind", "valuation_time", "states", "daily_volatility", "correlation", "degrees_of_freedom",
-        "copula_degrees_of_freedom", "provenance")
+        "copula_degrees_of_freedom", "daily_mean", "provenance")
 
 
 def write_parameters(fit: CovarianceFit, path: Path) -> None:
@@ -23,31 +25,33 @@ def write_parameters(fit: CovarianceFit, path: Path) -> None:
     rows = [
         f"schema_version = {SCHEMA_VERSION}",
         'kind = "covariance"',
-        f'valuation_time = "{time_text(fit.valuation_time)}"',
-        f"states = {_list(fit.factors)}",
+        f'valuation_time = "{instant_text(fit.valuation_time)}"',
+        f"states = {toml_value(fit.factors)}",
         "# standard deviation of the log-change over one day",
-        f"daily_volatility = {_list(fit.daily_volatility)}",
+        f"daily_volatility = {toml_value(fit.daily_volatility)}",
+        "# mean log-change a day; read under the historical measure only",
+        f"daily_mean = {toml_value(fit.daily_mean)}",
         "correlation = [",
-        *(f"  {_list(row)}," for row in fit.correlation),
+        *(f"  {toml_value(row)}," for row in fit.correlation),
         "]",
         "# maximum likelihood estimates; the laws in force are those of the run's configuration",
-        f"degrees_of_freedom = {_list(fit.degrees_of_freedom)}",
-        f"copula_degrees_of_freedom = {_value(fit.copula_degrees_of_freedom)}",
+        f"degrees_of_freedom = {toml_value(fit.degrees_of_freedom)}",
+        f"copula_degrees_of_freedom = {toml_value(fit.copula_degrees_of_freedom)}",
         "",
         "[provenance]",
         f'estimator = "{fit.estimator}"',
-        f"ewma_lambda = {_value(fit.ewma_lambda)}",
+        f"ewma_lambda = {toml_value(fit.ewma_lambda)}",
         f'shrinkage = "{fit.shrinkage}"',
-        f"shrinkage_intensity = {_value(fit.shrinkage_intensity)}",
+        f"shrinkage_intensity = {toml_value(fit.shrinkage_intensity)}",
         f'dependence = "{fit.dependence}"',
-        f"repair_distance = {_value(fit.repair_distance)}",
-        f"first_close = {_list(fit.first)}",
+        f"repair_distance = {toml_value(fit.repair_distance)}",
+        f"first_close = {toml_value(fit.first)}",
         "# returns used: of each factor on the diagonal, common to a pair beside it",
         "observations = [",
-        *(f"  {_list(row.tolist())}," for row in fit.observations),
+        *(f"  {toml_value(row)}," for row in fit.observations),
         "]",
-        f"proxies = {_list(fit.proxies)}",
-        f"warnings = {_list(fit.warnings)}",
+        f"proxies = {toml_value(fit.proxies)}",
+        f"warnings = {toml_value(fit.warnings)}",
     ]
     try:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")
@@ -80,13 +84,14 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         valuation_time = datetime.fromisoformat(str(data["valuation_time"]).replace("Z", "+00:00"))
         degrees = np.array(data.get("degrees_of_freedom", [math.nan] * len(factors)), np.float64)
         copula = float(data.get("copula_degrees_of_freedom", math.nan))
+        mean = np.array(data.get("daily_mean", []), np.float64)
     except KeyError as error:
         raise InputError("UPM-CA-108", f"{path}: key {error.args[0]!r} is missing. Calibrate again.") from None
     except (TypeError, ValueError) as error:
         raise InputError("UPM-CA-108", f"{path}: a value has the wrong form ({error}). Calibrate again.") from None
     size = len(factors)
-    if volatility.shape != (size,) or correlation.shape != (size, size) or degrees.shape != (size,):
-        raise InputError("UPM-CA-108", f"{path}: {size} states need {size} volatilities, {size} degrees of freedom and a {size} x {size} correlation. Calibrate again.")
+    if volatility.shape != (size,) or correlation.shape != (size, size) or degrees.shape != (size,) or mean.shape not in ((size,), (0,)):
+        raise InputError("UPM-CA-108", f"{path}: {size} states need {size} volatilities and means, {size} degrees of freedom and a {size} x {size} correlation. Calibrate again.")
     kept = data.get("provenance", {})
     observations = np.array(kept.get("observations", np.zeros((size, size))), np.int64)
     if observations.shape != (size, size):
@@ -96,7 +101,7 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         estimator=str(kept.get("estimator", "")), ewma_lambda=float(kept.get("ewma_lambda", math.nan)), shrinkage=str(kept.get("shrinkage", "none")),
         shrinkage_intensity=float(kept.get("shrinkage_intensity", 0.0)), dependence=str(kept.get("dependence", "sample")),
         repair_distance=float(kept.get("repair_distance", 0.0)), observations=observations, first=tuple(kept.get("first_close", ())), degrees_of_freedom=degrees,
-        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())))
+        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())), daily_mean=mean)
 
 
 def read_history(path: str) -> tuple[Any, datetime]:
@@ -119,21 +124,3 @@ def read_history(path: str) -> tuple[Any, datetime]:
     if frame.empty:
         raise CalibrationError("UPM-CA-103", f"{path}: the history holds no row. Add closes.")
     return frame, frame["timestamp"].max().to_pydatetime()
-
-
-def time_text(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    if isinstance(value, int | np.integer):
-        return str(int(value))
-    number = float(value)  # type: ignore[arg-type]
-    return "nan" if math.isnan(number) else "inf" if math.isinf(number) else repr(number)
-
-
-def _list(values: Any) -> str:
-    return "[" + ", ".join(_value(v) for v in values) + "]"

@@ -41,6 +41,13 @@ def returns(series: Series) -> NDArray[np.float64]:
     return np.diff(series.value)[keep] / np.sqrt(days[keep])
 
 
+def mean_change(series: Series) -> float:
+    """Mean change a day: the changes over their elapsed days, spans over four days left out."""
+    days = np.diff(series.time)
+    keep = days <= MAX_GAP_DAYS
+    return float(np.sum(np.diff(series.value)[keep]) / np.sum(days[keep]))
+
+
 def pair_returns(a: Series, b: Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns of two series between the times they have in common."""
     _, i, j = np.intersect1d(a.time, b.time, return_indices=True)

@@ -41,6 +41,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class LineFault:
+    """A line that cannot be read."""
+
     line: int
     number: int
     message: str
@@ -58,12 +60,15 @@ class Block:
 
     @property
     def starts(self) -> NDArray[np.int64]:
+        """(n,) offset of the first byte of each line."""
         return np.concatenate([np.zeros(1, np.int64), self.ends[:-1] + 1]) if len(self.ends) else self.ends
 
     def raw_line(self, row: int) -> str:
+        """A whole line as text."""
         return self.data[int(self.ends[row - 1]) + 1 if row else 0 : int(self.ends[row])].decode("utf-8", "replace")
 
     def raw(self, row: int) -> str:
+        """The start of a line as text, for the list of rejects."""
         start = int(self.ends[row - 1]) + 1 if row else 0
         return self.data[start : min(int(self.ends[row]), start + RAW_CHARACTERS)].decode("utf-8", "replace")
 
@@ -94,6 +99,7 @@ def find_table(folder: Path, name: str, room: str, required: bool = True) -> Pat
 
 
 def check_folder(folder: Path, room: str, what: str) -> Path:
+    """The folder, or InputError / MarketDataError where it is none."""
     if not folder.exists():
         fail(room, 1, f"{what} folder {folder} does not exist. Give a folder, or sample:crypto.")
     if not folder.is_dir():

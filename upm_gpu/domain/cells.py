@@ -251,7 +251,7 @@ def instants(chunk: Chunk, column: str, blank: bool = False, parse: Callable[[st
     return [found[c] for c in codes]
 
 
-def choice(text: str, allowed: dict[str, str], what: str, number: int = 33) -> str:
+def choice(text: str, allowed: dict[str, str], what: str) -> str:
     """One of the allowed words in any case, or CellFault with the nearest one. `allowed` maps lower-case spelling to word."""
     word = text.strip(" \t")
     if word.lower() in allowed:
@@ -259,7 +259,7 @@ def choice(text: str, allowed: dict[str, str], what: str, number: int = 33) -> s
     words = list(dict.fromkeys(allowed.values()))
     near = nearest(word, words) if word else ""
     hint = f" Did you mean {near}?" if near else ""
-    raise CellFault(number, f"{shown(text)} is not a known {what}.{hint} Use {', '.join(words[:-1])} or {words[-1]}.")
+    raise CellFault(33, f"{shown(text)} is not a known {what}.{hint} Use {', '.join(words[:-1])} or {words[-1]}.")
 
 
 def currency(text: str, what: str = "currency") -> str:

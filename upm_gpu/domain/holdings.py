@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.domain.book import Positions
 from upm_gpu.domain.cells import (
     LARGEST_EXACT,
     CellFault,
@@ -20,10 +21,11 @@ from upm_gpu.domain.cells import (
     require,
     shown,
 )
-from upm_gpu.domain.instrument import Instrument
+from upm_gpu.domain.instrument import Future, Instrument, Perpetual, expiry_of
 from upm_gpu.domain.netting import group_starts, sum_groups
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, nearest, read_chunks
 from upm_gpu.domain.terms import Terms, expired
+from upm_gpu.domain.text import instant_text
 
 POSITIONS = Schema(
     "positions", ("account_id", "instrument_id", "quantity"), ("netting_set", "entry_price", "trade_id"),
@@ -79,9 +81,9 @@ def _instrument_fault(name: str, terms: Terms, valuation_time: datetime | None, 
         near = nearest(name, list(terms.instruments)) if suggest else ""
         hint = f" Did you mean {near}?" if near else " Add it to instruments or correct the id."
         return CellFault(27, f"instrument {shown(name)} is not in the instruments file.{hint}")
-    if expired(instrument, valuation_time):
-        when = instrument.expiry.strftime("%Y-%m-%dT%H:%M:%SZ")  # type: ignore[union-attr]
-        return CellFault(29, f"instrument {shown(name)} expired at {when}, not after the valuation time. Remove the settled position.")
+    expiry = expiry_of(instrument)
+    if expiry is not None and expired(instrument, valuation_time):
+        return CellFault(29, f"instrument {shown(name)} expired at {instant_text(expiry)}, not after the valuation time. Remove the settled position.")
     return None
 
 
@@ -136,6 +138,7 @@ class Growing:
         self.used = 0
 
     def append(self, more: NDArray) -> None:
+        """Grow by `more`."""
         need = self.used + len(more)
         if need > len(self.values):
             self.values.resize(max(need, len(self.values) * 5 // 4, 1 << 16), refcheck=False)
@@ -143,6 +146,7 @@ class Growing:
         self.used = need
 
     def finish(self) -> NDArray:
+        """The array, cut to what it holds."""
         self.values.resize(self.used, refcheck=False)
         return self.values
 
@@ -187,30 +191,16 @@ def _drop_repeated_trades(path: Path, sheet: Sheet, lots: Lots, hashes: NDArray[
                 lots.entry_price[keep], lots.has_trade_id[keep])
 
 
-@dataclass(frozen=True)
-class Netted:
-    """One row a (account, netting set, instrument) that holds something; arrays (P,), indices of the sorted lists."""
-
-    account: NDArray[np.int32]
-    netting_set: NDArray[np.int32]
-    instrument: NDArray[np.int32]
-    contracts: NDArray[np.float64]
-    quantity: NDArray[np.float64]
-    entry_quantity: NDArray[np.float64]
-    entry_cost: NDArray[np.float64]
-    repeated: int
-    """rows without trade_id that repeat another row word for word; counted as lots of their own"""
-
-
 def rank(names: Iterable[str], ordered: list[str]) -> NDArray[np.int32]:
     """(n,) place of each name in the sorted list; -1 where it is not in it."""
     place = {name: i for i, name in enumerate(ordered)}
     return np.array([place.get(name, -1) for name in names], np.int32)
 
 
-def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: list[Instrument]) -> Netted:
+def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: list[Instrument]) -> tuple[Positions, int]:
     """Net the rows exactly: contracts per (account, netting set, instrument), costs per distinct entry price first.
 
+    Returns the positions, and how many rows without trade_id repeat another word for word (counted as lots of their own).
     quantity = contracts x contract_size, rounded once. entry_cost = sum over distinct entry prices of quantity x price
     (quantity / price for inverse futures and perpetuals). Rows that net to nothing and cost nothing are left out.
     """
@@ -237,7 +227,7 @@ def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: l
     del starts
     instrument = (unit % m).astype(np.int32)
     size = np.array([i.contract_size for i in instruments] or [1.0])
-    inverse = np.array([getattr(i, "settlement", "") == "inverse" and not hasattr(i, "strike") for i in instruments] or [False])
+    inverse = np.array([isinstance(i, Future | Perpetual) and i.settlement == "inverse" for i in instruments] or [False])
     entry_quantity, entry_cost = np.zeros(len(unit)), np.zeros(len(unit))
     priced = ~np.isnan(price)
     if priced.any():
@@ -256,8 +246,8 @@ def net(lots: Lots, accounts: list[str], netting_sets: list[str], instruments: l
         entry_cost[where] = sum_groups(cost, by_key)
     keep = (total != 0.0) | (entry_cost != 0.0)
     unit, instrument, total = unit[keep], instrument[keep], total[keep]
-    return Netted((unit // m // n).astype(np.int32), (unit // m % n).astype(np.int32), instrument, total, total * size[instrument] + 0.0,
-                  entry_quantity[keep], entry_cost[keep], repeated)
+    return Positions((unit // m // n).astype(np.int32), (unit // m % n).astype(np.int32), instrument, total, total * size[instrument] + 0.0,
+                     entry_quantity[keep], entry_cost[keep]), repeated
 
 
 def read_collateral(path: Path, sheet: Sheet) -> tuple[list[str], list[str], NDArray[np.float64]]:

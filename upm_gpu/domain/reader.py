@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from upm_gpu.domain.blocks import check_folder, fail, file_hash, find_table
-from upm_gpu.domain.book import Account, Book, Collateral, Positions, Reject
+from upm_gpu.domain.book import Account, Book, Collateral, Reject
 from upm_gpu.domain.cells import identifiers, numbers, require
 from upm_gpu.domain.holdings import Lots, net, rank, read_collateral, read_lots
 from upm_gpu.domain.tables import Schema, Sheet, read_chunks, reject_text
@@ -83,23 +83,22 @@ def load_book(path: str | Path, valuation_time: datetime | None = None, max_reje
     netting_sets = sorted(set(lots.netting_sets))
     lots_alive = Lots(lots.accounts, lots.netting_sets, lots.account, lots.netting_set, place[lots.instrument].astype(np.int32),
                                 lots.contracts, lots.entry_price, lots.has_trade_id)
-    netted = net(lots_alive, accounts, netting_sets, instruments)
-    if not len(netted.contracts):
+    positions, repeated = net(lots_alive, accounts, netting_sets, instruments)
+    if not len(positions.contracts):
         fail("IN", 39, f"{lots_file.name}: nothing to margin: every position is 0 or nets to 0.")
-    if netted.repeated:
-        warnings.append(f"UPM-IN-026 {lots_file.name}: {netted.repeated} rows repeat another row word for word and have no trade_id; they count as lots of their own.")
+    if repeated:
+        warnings.append(f"UPM-IN-026 {lots_file.name}: {repeated} rows repeat another row word for word and have no trade_id; they count as lots of their own.")
     if listed:
         unlisted = len(accounts) - len(listed)
         if unlisted:
-            warnings.append(f"UPM-IN-043 {listed_file[0].name}: {unlisted} accounts with positions or collateral are not listed and stand alone.")  # type: ignore[index]
+            warnings.append(f"UPM-IN-045 {listed_file[0].name}: {unlisted} accounts with positions or collateral are not listed and stand alone.")  # type: ignore[index]
     if rejects:
         warnings.append(f"UPM-IN-040 {len(rejects)} rows rejected; the margin of their accounts leaves them out. First: {reject_text(rejects[0])}")
     return Book(
         instruments=tuple(instruments),
         accounts=tuple(listed.get(a, Account(a)) for a in accounts),
         netting_sets=tuple(netting_sets),
-        positions=Positions(netted.account, netted.netting_set, netted.instrument, netted.contracts, netted.quantity, netted.entry_quantity,
-                            netted.entry_cost),
+        positions=positions,
         collateral=Collateral(rank(collateral_account, accounts), tuple(collateral_asset), collateral_quantity),
         rejects=rejects,
         warnings=tuple(warnings),

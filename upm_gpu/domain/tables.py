@@ -37,7 +37,6 @@ from upm_gpu.domain.book import Reject
 
 MAX_LISTED = 200_000
 """rejects of one file after which reading stops: the file is not what its name says"""
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,7 @@ class Schema:
 
     @property
     def known(self) -> tuple[str, ...]:
+        """Every column that is read."""
         return self.required + self.optional
 
 
@@ -69,6 +69,7 @@ class Sheet:
     rows: int = 0
 
     def reject(self, line: int, column: str, number: int, message: str, raw: str) -> None:
+        """Record a row that cannot be used; too many end the reading (InputError)."""
         self.rejects.append(Reject(self.file, line, column, f"UPM-{self.room}-{number:03d}", message, raw))
         if len(self.rejects) >= MAX_LISTED:
             first = reject_text(min(self.rejects, key=lambda r: r.line))
@@ -89,6 +90,7 @@ class Chunk:
         return len(self.lines)
 
     def raw(self, row: int) -> str:
+        """The row as it stands in the file, shortened."""
         if self.block is not None:
             return self.block.raw(row)
         return ",".join(column[row].as_py() for column in self.columns.values())[:200]
@@ -105,15 +107,6 @@ def reject_text(reject: Reject, kept: int | None = None) -> str:
     place = f"{reject.file} line {reject.line}" + (f" column {reject.column}" if reject.column else "")
     tail = "" if kept is None else f" (row rejected, {kept} rows kept)"
     return f"{reject.code} {place}: {reject.message}{tail}"
-
-
-def escape_cell(text: str) -> str:
-    """A text cell that no spreadsheet runs as a formula: a leading = + - @ tab or CR gets an apostrophe before it.
-
-    >>> escape_cell("=1+1"), escape_cell("A-1")
-    ("'=1+1", 'A-1')
-    """
-    return "'" + text if text.startswith(FORMULA_STARTS) else text
 
 
 def nearest(name: str, known: tuple[str, ...] | list[str]) -> str:
@@ -137,9 +130,8 @@ def check_header(names: list[str], schema: Schema, sheet: Sheet) -> None:
     if missing:
         pairs = {m: nearest(m, extra) for m in missing}
         named = [f"{m} (the header has {near!r}: rename it)" if near else m for m, near in pairs.items()]
-        number = 4 if any(pairs.values()) else 6
         plural = "column" if len(missing) == 1 else "columns"
-        fail(schema.room, number, f"{file} line 1: missing {plural} {', '.join(named)}. Needed: {', '.join(schema.required)}.")
+        fail(schema.room, 4 if any(pairs.values()) else 6, f"{file} line 1: missing {plural} {', '.join(named)}. Needed: {', '.join(schema.required)}.")
     for name in extra:
         near = nearest(name, [c for c in schema.optional if c not in names])
         hint = f" Did you mean {near}?" if near else ""
@@ -329,4 +321,4 @@ def _as_text(array: pa.Array) -> pa.Array:
     return pc.fill_null(text, "")
 
 
-__all__ = ["Chunk", "LineFault", "Reject", "Schema", "Sheet", "check_header", "escape_cell", "nearest", "read_chunks", "reject_text"]
+__all__ = ["Chunk", "LineFault", "Reject", "Schema", "Sheet", "check_header", "nearest", "read_chunks", "reject_text"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from upm_gpu.domain.cells import CellFault, check_id, choice, currency, identifiers, instants, numbers, shown
-from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
+from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
 
 INSTRUMENTS = Schema(
@@ -85,6 +85,8 @@ def read_terms(path: Path, sheet: Sheet) -> Terms:
 
 
 class ColumnFault(CellFault):
+    """A cell that cannot be used, with its column."""
+
     def __init__(self, column: str, number: int, message: str) -> None:
         super().__init__(number, message)
         self.column = column
@@ -108,6 +110,7 @@ def _code(text: dict[str, str], column: str, check: Callable[[str], str]) -> str
 
 
 def check_lot(lot: float, text: dict[str, str]) -> None:
+    """Refuse a lot size that is not a number above 0."""
     if lot <= 0.0:
         raise ColumnFault("lot_size", 32, f"{shown(text['lot_size'])} is not a lot size. Give a number above 0, or leave it blank.")
 
@@ -151,12 +154,10 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
     premium = _chosen(text, "premium", PREMIUMS, "premium style", "upfront")
     if exercise == "american":
         raise ColumnFault("exercise", 41, "American exercise is not priced yet. Remove the instrument and its positions.")
-    if premium == "futures":
-        raise ColumnFault("premium", 41, "futures-style premium is not priced yet. Remove the instrument and its positions.")
-    return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type)  # type: ignore[arg-type]
+    return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type, premium=premium)  # type: ignore[arg-type]
 
 
 def expired(instrument: Instrument, valuation_time: datetime | None) -> bool:
     """True once the expiry hour is reached; an expiry later on the same day is alive."""
-    expiry = getattr(instrument, "expiry", None)
+    expiry = expiry_of(instrument)
     return valuation_time is not None and expiry is not None and expiry - valuation_time <= timedelta(0)

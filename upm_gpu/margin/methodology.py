@@ -87,6 +87,24 @@ def core_request(methodology: Methodology) -> MeasureRequest:
     return MeasureRequest("base", methodology.core.horizon_days, methodology.core.level)
 
 
+def haircuts(methodology: Methodology, book: Book, reporting_currency: str) -> dict[str, float]:
+    """Share of the value that does not count, by posted asset: 0 where it is simulated, as listed, else the default.
+
+    The default is for what nobody has judged; the reporting currency itself is cut only where it is listed.
+    """
+    simulated, rules = simulated_assets(methodology, book), methodology.collateral
+    return {a: 0.0 if a in simulated else rules.haircuts.get(a, 0.0 if a == reporting_currency else rules.default_haircut) for a in sorted(set(book.collateral.asset))}
+
+
+def collateral_warnings(methodology: Methodology, book: Book, reporting_currency: str) -> tuple[str, ...]:
+    """Posted assets that count nothing, so that nobody looks for them in the equity."""
+    nothing = [a for a, cut in haircuts(methodology, book, reporting_currency).items() if cut >= 1.0]
+    if not nothing:
+        return ()
+    return (f"UPM-IN-046 collateral: {', '.join(nothing)} counts nothing under methodology {methodology.name} {methodology.version} "
+            "(no haircut is listed, and no instrument of the book has it as underlying).",)
+
+
 def simulated_assets(methodology: Methodology, book: Book) -> set[str]:
     """Collateral assets at full value whose moves enter the scenario P&L: mode `simulated` and also an underlying of the book."""
     underlyings = {i.underlying for i in book.instruments}

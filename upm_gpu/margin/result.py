@@ -10,10 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Future, Instrument, Perpetual, Spot, expiry_of
-from upm_gpu.errors import MarketDataError
+from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
 from upm_gpu.margin.requests import Charge, Measured, MeasureRequest
 from upm_gpu.margin.units import Units, sum_by
+from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compiled import Compiled
 
@@ -30,19 +30,19 @@ class Equity:
 
     @property
     def total(self) -> NDArray[np.float64]:
+        """(A,) the sum of the three."""
         return self.collateral_value + self.unrealised + self.option_value
 
 
-def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], haircut: dict[str, float],
-                   default_haircut: float, unit_value: dict[str, float]) -> Equity:
+def account_equity(book: Book, market: MarketSnapshot, cut: dict[str, float], unit_value: dict[str, float]) -> Equity:
     """Collateral (simulated at market, others after haircut), unrealised futures P&L since entry, net option value.
 
-    `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
-    Spot positions are assets at market and stand with the collateral. Raises MarketDataError UPM-MD-024 for an unpriced asset.
+    `cut` is the share of each posted asset that does not count (`methodology.haircuts`), `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
+    Spot positions are assets at market and stand with the collateral. Raises MarketDataError UPM-MD-051 for an unpriced asset.
     """
     count = len(book.accounts)
-    price = {a: _price(a, market) for a in sorted(set(book.collateral.asset))}
-    kept = np.array([1.0 if a in simulated or a == market.reporting_currency else 1.0 - haircut.get(a, default_haircut) for a in book.collateral.asset])
+    price = {a: spot_price(market, a, f"collateral {a}") for a in sorted(set(book.collateral.asset))}
+    kept = np.array([1.0 - cut[a] for a in book.collateral.asset])
     worth = np.array([price[a] for a in book.collateral.asset])
     collateral = sum_by(book.collateral.account, book.collateral.quantity * worth * kept, count)
     positions = book.positions
@@ -51,7 +51,7 @@ def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], hair
     for n in np.unique(positions.instrument):
         instrument = book.instruments[n]
         if isinstance(instrument, Spot):
-            spot[n] = _price(instrument.underlying, market)
+            spot[n] = spot_price(market, instrument.underlying, instrument.instrument_id)
         elif isinstance(instrument, Future | Perpetual):
             gain_now[n], gain_entry[n] = _gain_factors(instrument, market)
         else:
@@ -62,23 +62,13 @@ def account_equity(book: Book, market: MarketSnapshot, simulated: set[str], hair
     return Equity(collateral, sum_by(positions.account, unrealised, count), sum_by(positions.account, positions.quantity * value[i], count))
 
 
-def _price(asset: str, market: MarketSnapshot) -> float:
-    if asset == market.reporting_currency:
-        return 1.0
-    price = market.spots.get(asset)
-    if price is None:
-        raise MarketDataError("UPM-MD-024", f"collateral asset {asset} has no price. Add it to spots.")
-    return price
-
-
 def _gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:
     """Factors (on entry_quantity, on entry_cost) of the gain since entry in the reporting currency.
 
     Linear: q (F_0 - entry) = q F_0 - cost. Inverse: q (1/entry - 1/F_0) S_0 = cost S_0 - q S_0 / F_0.
     """
-    rate = market.spots.get(instrument.quote_currency, 1.0)
+    rate, price = exchange_rate(market, instrument), quote_price(market, instrument)
     spot = market.spots[instrument.underlying]
-    price = market.forwards.get((instrument.underlying, expiry_of(instrument)), spot / rate)
     if instrument.settlement == "linear":
         return price * rate, -rate
     return -spot / price, spot
@@ -151,28 +141,35 @@ def calls_table(table: pd.DataFrame) -> pd.DataFrame:
                          "equity": short["equity"], "initial_margin": short["initial_margin"], "maintenance_margin": short["maintenance_margin"]}).reset_index(drop=True)
 
 
+def repeated(names: Sequence[str], index: NDArray[np.integer]) -> pd.Categorical:
+    """`names[i]` for every i of `index`, as codes: a million lines repeat a few thousand ids."""
+    distinct, place = np.unique(np.array(names, object), return_inverse=True)
+    return pd.Categorical.from_codes(place[index], distinct)
+
+
 def account_shares(units: Units, line_contribution: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
     """(shares, account, unit): 1 for an account alone in a unit, else its Euler contribution over the pool's.
 
     A pool whose contributions sum to 0 is shared equally: there is nothing to attribute.
     """
     lines = units.lines
-    pairs, inverse = np.unique(np.stack([lines.unit, lines.account]), axis=1, return_inverse=True)
-    amount = sum_by(inverse.ravel(), line_contribution, pairs.shape[1])
-    members = np.bincount(pairs[0], minlength=len(units.names))
-    total = sum_by(pairs[0], amount, len(units.names))
-    alone = members[pairs[0]] == 1
-    safe = np.where(total[pairs[0]] == 0.0, 1.0, total[pairs[0]])
-    share = np.where(alone, 1.0, np.where(total[pairs[0]] == 0.0, 1.0 / np.maximum(members[pairs[0]], 1), amount / safe))
-    return share, pairs[1].astype(np.int32), pairs[0].astype(np.int32)
+    begins = np.ones(len(lines.unit), bool)  # lines ascend by (unit, account)
+    begins[1:] = (lines.unit[1:] != lines.unit[:-1]) | (lines.account[1:] != lines.account[:-1])
+    unit, account = lines.unit[begins], lines.account[begins]
+    amount = sum_by(np.cumsum(begins) - 1, line_contribution, len(unit))
+    members = np.bincount(unit, minlength=len(units.names))
+    total = sum_by(unit, amount, len(units.names))[unit]
+    safe = np.where(total == 0.0, 1.0, total)
+    share = np.where(members[unit] == 1, 1.0, np.where(total == 0.0, 1.0 / np.maximum(members[unit], 1), amount / safe))
+    return share, account, unit
+
+
+def model_values(compiled: Compiled, instruments: Sequence[Instrument], value0: NDArray[np.float64]) -> dict[str, float]:
+    """Model value today of one unit of every option, reporting currency."""
+    return {i.instrument_id: float(value0[compiled.instrument_column[n] - compiled.linear]) for n, i in enumerate(instruments) if isinstance(i, Option)}
 
 
 def option_values(compiled: Compiled, instruments: Sequence[Instrument], value0: NDArray[np.float64]) -> dict[str, float]:
-    """Value today of one unit of every option that counts in equity; futures-style premium counts 0."""
-    result = {}
-    for n, instrument in enumerate(instruments):
-        if not isinstance(instrument, Spot | Future | Perpetual):
-            known = compiled.equity_value[n]
-            column = compiled.instrument_column[n] - compiled.linear
-            result[instrument.instrument_id] = float(value0[column]) if np.isnan(known) else float(known)
-    return result
+    """The part of it that counts in equity: nothing under futures-style premium, which is settled daily."""
+    settled = {i.instrument_id for i in instruments if isinstance(i, Option) and i.premium == "futures"}
+    return {name: 0.0 if name in settled else value for name, value in model_values(compiled, instruments, value0).items()}

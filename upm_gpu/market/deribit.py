@@ -11,7 +11,6 @@ Verified by `tests/end_to_end/test_import_deribit.py`: both inputs give the same
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Reject
+from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import MarketDataError
-from upm_gpu.market.marks import MARK_TOLERANCE
-from upm_gpu.market.snapshot import MarketSnapshot, Quotes, years_between
+from upm_gpu.market.marks import check_marks
+from upm_gpu.market.snapshot import MarketSnapshot, Quotes
 
 # Contract sizes of inverse futures in US dollars (the exchange's contract specifications), where no instrument list says it.
 FUTURE_CONTRACT_SIZE = {"BTC": 10.0, "ETH": 1.0}
@@ -91,10 +91,10 @@ def import_deribit(
 
     chain = read_chain(Path(path), None if instruments is None else Path(instruments))
     market = chain_snapshot(chain)
-    quarantined = quarantined_marks(market)
+    quarantined = check_marks(market).listed(market)
     deribit_files.write_folder(chain, market, Path(out), None if history is None else Path(history), quarantined)
     return {
-        "valuation_time": deribit_files.text_time(chain.valuation_time),
+        "valuation_time": instant_text(chain.valuation_time),
         "market": str(Path(out) / "market"),
         "instruments": str(Path(out) / "book" / "instruments.csv"),
         "options": len(chain.options),
@@ -172,42 +172,3 @@ def chain_snapshot(chain: Chain) -> MarketSnapshot:
     )
     empty = pd.DataFrame({"timestamp": pd.Series([], dtype="datetime64[ns, UTC]"), "asset": [], "close": []})
     return MarketSnapshot(chain.valuation_time, "USD", spots, forwards, quotes, {}, empty)
-
-
-def mark_gaps(market: MarketSnapshot, rows: Iterable[int] | None = None) -> NDArray[np.float64]:
-    """Black-76 at the quoted volatility over the forward, minus the mark in coins; NaN where there is no mark or forward.
-
-    For inverse quotes, whose marks are in coins. Shape (Q,), or one a row asked for.
-    """
-    from upm_gpu.formula.black import black_undiscounted
-
-    q = market.quotes
-    index = list(range(len(q.strike)) if rows is None else rows)
-    gaps = np.full(len(index), np.nan)
-    for place, i in enumerate(index):
-        forward = market.forwards.get((str(q.underlying[i]), q.expiry[i]))
-        years = years_between(market.valuation_time, q.expiry[i])
-        if forward is None or years <= 0.0 or not np.isfinite(q.mark[i]) or q.mark_type[i] not in ("call", "put"):
-            continue
-        sign = 1.0 if q.mark_type[i] == "call" else -1.0
-        deviation = q.implied_volatility[i] * math.sqrt(years)
-        value = black_undiscounted(forward, q.strike[i], math.log(forward / q.strike[i]), deviation, sign)
-        gaps[place] = float(value) / forward - q.mark[i]
-    return gaps
-
-
-def quarantined_marks(market: MarketSnapshot) -> list[dict[str, object]]:
-    """Quotes whose model value misses the mark by more than 0.005 coin (0.5 % of the forward): listed, the surface is used."""
-    gaps = mark_gaps(market)
-    q = market.quotes
-    return [
-        {
-            "underlying": str(q.underlying[i]),
-            "expiry": q.expiry[i],
-            "strike": float(q.strike[i]),
-            "option_type": str(q.mark_type[i]),
-            "mark": float(q.mark[i]),
-            "gap": float(gaps[i]),
-        }
-        for i in np.flatnonzero(np.abs(gaps) > MARK_TOLERANCE)
-    ]

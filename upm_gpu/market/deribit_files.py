@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from upm_gpu.domain.text import instant_text, write_csv
 from upm_gpu.errors import MarketDataError
 from upm_gpu.market.deribit import Chain
 from upm_gpu.market.snapshot import MarketSnapshot
@@ -29,14 +27,13 @@ def write_folder(chain: Chain, market: MarketSnapshot, out: Path, history: Path 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         book.mkdir(parents=True, exist_ok=True)
-        written = [write_table(folder / f"{name}.csv", *tables[name]) for name in ("spots", "forwards", "implied_vols", "history")]
-        written.append(write_table(book / "instruments.csv", INSTRUMENT_COLUMNS, instrument_rows(chain)))
+        written = [write_csv(folder / f"{name}.csv", *tables[name]) for name in ("spots", "forwards", "implied_vols", "history")]
+        written.append(write_csv(book / "instruments.csv", INSTRUMENT_COLUMNS, instrument_rows(chain)))
         if chain.rejects:
             aside = [(r.file, r.line, r.column, r.code, r.message, r.raw) for r in chain.rejects]
-            written.append(write_table(out / "rejects.csv", ("file", "line", "column", "code", "message", "raw"), aside))
+            written.append(write_csv(out / "rejects.csv", ("file", "line", "column", "code", "message", "raw"), aside))
         if quarantined:
-            gaps = [(q["underlying"], text_time(q["expiry"]), q["strike"], q["option_type"], q["mark"], q["gap"]) for q in quarantined]
-            written.append(write_table(out / "quarantined.csv", ("underlying", "expiry", "strike", "option_type", "mark", "model_minus_mark"), gaps))
+            written.append(write_csv(out / "quarantined.csv", list(quarantined[0]), [list(q.values()) for q in quarantined]))
     except OSError as error:
         raise MarketDataError("UPM-MD-108", f"{out}: cannot be written ({error.strerror}). Give another --out folder.") from None
     return written
@@ -44,12 +41,12 @@ def write_folder(chain: Chain, market: MarketSnapshot, out: Path, history: Path 
 
 def market_tables(market: MarketSnapshot) -> dict[str, tuple[Sequence[str], Sequence[Sequence[object]]]]:
     """Header and rows of spots, forwards and implied_vols."""
-    at = text_time(market.valuation_time)
+    at = instant_text(market.valuation_time)
     spots = [(a, market.spots[a], market.reporting_currency, at) for a in sorted(market.spots) if a != market.reporting_currency]
     far = datetime.max.replace(tzinfo=UTC)
-    forwards = [(u, "" if e is None else text_time(e), f) for (u, e), f in sorted(market.forwards.items(), key=lambda x: (x[0][0], x[0][1] or far))]
+    forwards = [(u, "" if e is None else instant_text(e), f) for (u, e), f in sorted(market.forwards.items(), key=lambda x: (x[0][0], x[0][1] or far))]
     q = market.quotes
-    vols = [(q.underlying[i], text_time(q.expiry[i]), q.strike[i], q.implied_volatility[i], q.mark_type[i], q.mark[i], q.bid[i], q.ask[i],
+    vols = [(q.underlying[i], instant_text(q.expiry[i]), q.strike[i], q.implied_volatility[i], q.mark_type[i], q.mark[i], q.bid[i], q.ask[i],
              q.open_interest[i], q.volume[i]) for i in range(len(q.strike))]
     return {
         "spots": (("asset", "price", "currency", "timestamp"), spots),
@@ -62,16 +59,16 @@ def instrument_rows(chain: Chain) -> list[Sequence[object]]:
     """Futures and options in instrument-id order; what is not listed by the exchange is not invented."""
     rows: list[Sequence[object]] = []
     for f in chain.futures:
-        kind, expiry = ("perpetual", "") if f.expiry is None else ("future", text_time(f.expiry))
+        kind, expiry = ("perpetual", "") if f.expiry is None else ("future", instant_text(f.expiry))
         rows.append((f.instrument_id, kind, f.underlying, "inverse", "USD", f.contract_size, expiry, "", "", ""))
     for o in chain.options:
-        rows.append((o.instrument_id, "option", o.underlying, "inverse", "USD", o.contract_size, text_time(o.expiry), o.strike, o.option_type, "european"))
+        rows.append((o.instrument_id, "option", o.underlying, "inverse", "USD", o.contract_size, instant_text(o.expiry), o.strike, o.option_type, "european"))
     return sorted(rows, key=lambda r: str(r[0]))
 
 
 def history_rows(market: MarketSnapshot, earlier: Iterable[tuple[str, str, float]]) -> list[Sequence[object]]:
     """Earlier closes up to the valuation time, then this chain's index and 30-day at-the-money volatility of each underlying."""
-    at = text_time(market.valuation_time)
+    at = instant_text(market.valuation_time)
     rows = [r for r in earlier if r[0] < at]
     for u in sorted({str(u) for u in market.quotes.underlying}):
         rows.append((at, u, market.spots[u]))
@@ -86,7 +83,7 @@ def read_history(path: Path) -> list[tuple[str, str, float]]:
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise MarketDataError("UPM-MD-101", f"{path}: history cannot be read ({error}).") from None
+        raise MarketDataError("UPM-MD-101", f"{path}: history cannot be read ({error}). Give a market folder, or a file with timestamp, asset, close.") from None
     column = next((c for c in ("timestamp", "date") if c in frame.columns), None)
     if column is None or not {"asset", "close"} <= set(frame.columns):
         raise MarketDataError("UPM-MD-102", f"{path} line 1: history has timestamp (or date), asset, close; found {', '.join(map(str, frame.columns))}.")
@@ -95,27 +92,4 @@ def read_history(path: Path) -> list[tuple[str, str, float]]:
         closes = frame["close"].astype(float)
     except (ValueError, TypeError) as error:
         raise MarketDataError("UPM-MD-103", f"{path}: history holds a time or close that cannot be read ({error}).") from None
-    return [(text_time(t.to_pydatetime()), str(a), float(c)) for t, a, c in zip(times, frame["asset"], closes, strict=True)]
-
-
-def text_time(time: datetime) -> str:
-    """ISO 8601 in UTC with a Z, to the second; such texts sort as times."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
-    """CSV with LF line ends; NaN is blank, whole numbers have no point."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([cell(value) for value in row] for row in rows)
-    path.write_bytes(text.getvalue().encode("utf-8"))
-    return path
-
-
-def cell(value: object) -> str:
-    if isinstance(value, float):
-        if math.isnan(value):
-            return ""
-        return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
-    return str(value)
+    return [(instant_text(t.to_pydatetime()), str(a), float(c)) for t, a, c in zip(times, frame["asset"], closes, strict=True)]

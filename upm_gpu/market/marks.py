@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.domain.text import instant_text
 from upm_gpu.market.snapshot import MarketSnapshot, years_between
 
 MARK_TOLERANCE = 0.005
@@ -26,7 +27,7 @@ class MarkCheck:
     def listed(self, market: MarketSnapshot) -> list[dict[str, Any]]:
         """The quarantined quotes, for people."""
         q = market.quotes
-        return [{"underlying": str(q.underlying[i]), "expiry": q.expiry[i].isoformat(), "strike": float(q.strike[i]), "option_type": str(q.mark_type[i]),
+        return [{"underlying": str(q.underlying[i]), "expiry": instant_text(q.expiry[i]), "strike": float(q.strike[i]), "option_type": str(q.mark_type[i]),
                  "mark": float(q.mark[i]), "model_minus_mark": float(self.gap[i]), "quoted_volatility": float(q.implied_volatility[i])}
                 for i in np.flatnonzero(self.quarantined)]
 

@@ -29,6 +29,7 @@ from upm_gpu.domain.cells import (
     require,
 )
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks, reject_text
+from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import MarketDataError, StaleDataError
 from upm_gpu.market.snapshot import MarketSnapshot, Quotes
 from upm_gpu.shipped import resolve_sample
@@ -80,7 +81,7 @@ def load_market(path: str | Path, reporting_currency: str = "USD") -> MarketSnap
     history = read_history(source(HISTORY, False), valuation_time)
     warnings = [w for s in sheets for w in s.warnings]
     if not rates:
-        warnings.append("UPM-MD-050 no rates are given: zero rates are used in every currency.")
+        warnings.append("UPM-MD-054 no rates are given: zero rates are used in every currency.")
     return MarketSnapshot(valuation_time, reporting_currency, spots, forwards, quotes, rates, history, tuple(warnings), hashes)
 
 
@@ -89,7 +90,7 @@ def check_age(snapshot: MarketSnapshot, now: datetime, max_age_minutes: float | 
     if not max_age_minutes:
         return
     age = (now - snapshot.valuation_time).total_seconds() / 60.0
-    stamp = snapshot.valuation_time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = instant_text(snapshot.valuation_time)
     if age > max_age_minutes:
         raise StaleDataError("UPM-MD-041", f"market data of {stamp} are {age:.0f} minutes old; max_age_minutes is {max_age_minutes:g}. Take a new snapshot or raise the limit.")
     if age < -5.0:
@@ -144,7 +145,7 @@ def read_spots(source: _Source, reporting_currency: str) -> tuple[dict[str, floa
     latest = max(rows, key=lambda r: r[3])
     oldest = min(rows, key=lambda r: r[3])
     if latest[3] - oldest[3] > SPOT_SPREAD:
-        fail("MD", 41, f"{sheet.file} line {oldest[4]} column timestamp: {oldest[0]} is of {_stamp(oldest[3])} and {latest[0]} of {_stamp(latest[3])}, "
+        fail("MD", 44, f"{sheet.file} line {oldest[4]} column timestamp: {oldest[0]} is of {instant_text(oldest[3])} and {latest[0]} of {instant_text(latest[3])}, "
                        f"more than {SPOT_SPREAD.seconds // 60} minutes apart. Take all spots at one time.")
     by_asset = {name: (value, code, line) for name, value, code, _, line in rows}
     spots = {reporting_currency: 1.0}
@@ -156,10 +157,6 @@ def read_spots(source: _Source, reporting_currency: str) -> tuple[dict[str, floa
         else:
             fail("MD", 34, f"{sheet.file} line {line} column currency: {name} is priced in {code}, and there is no spot of {code} in {reporting_currency}. Add one.")
     return dict(sorted(spots.items())), latest[3]
-
-
-def _stamp(time: datetime) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_forwards(source: _Source, spots: dict[str, float], valuation_time: datetime) -> dict[tuple[str, datetime | None], float]:
@@ -232,7 +229,7 @@ def read_volatilities(source: _Source | None, spots: dict[str, float], forwards:
                 if key[0] not in spots:
                     chunk.reject(r, "underlying", 51, f"{key[0]} has no spot price. Add it to spots.")
                 elif side in sides or (sides and not (side and "" not in sides)):
-                    chunk.reject(r, "strike", 48, f"{key[0]} {_stamp(key[1])} strike {key[2]:g} is given twice. Keep one row an option.")
+                    chunk.reject(r, "strike", 48, f"{key[0]} {instant_text(key[1])} strike {key[2]:g} is given twice. Keep one row an option.")
                 elif key[1] <= valuation_time:
                     past += 1
                 elif np.isnan(volatility[r]):
@@ -318,7 +315,7 @@ def read_history(source: _Source | None, valuation_time: datetime) -> pd.DataFra
     })
     late = frame["timestamp"] > pd.Timestamp(valuation_time)
     if source is not None and late.any():
-        source.sheet.warnings.append(f"UPM-MD-042 {source.sheet.file}: {int(late.sum())} rows lie after the valuation time {_stamp(valuation_time)} and are left out.")
+        source.sheet.warnings.append(f"UPM-MD-042 {source.sheet.file}: {int(late.sum())} rows lie after the valuation time {instant_text(valuation_time)} and are left out.")
     frame = frame[~late].sort_values(["asset", "timestamp", "close"], kind="stable", ignore_index=True)
     same = frame.duplicated(["asset", "timestamp"])
     if source is not None and same.any():

@@ -132,18 +132,25 @@ def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_]
         volatility.append(sigma)
         weight.append(_weights(k, sigma, t, quotes.ask[at] - quotes.bid[at]))
     if not expiries:
+        quarantined = int(np.count_nonzero(quotes.underlying == underlying)) - len(rows)
+        aside = f", {quarantined} more being quarantined: their volatility misses their mark, which is read in coins" if quarantined else ""
         raise MarketDataError(
             "UPM-MD-120",
             f"implied_vols: underlying {underlying} has no usable quote (alive, with a forward, volatility between "
-            f"{MIN_VOLATILITY:g} and {MAX_VOLATILITY:g}) among {len(rows)}. Give quotes or forwards for its expiries.",
+            f"{MIN_VOLATILITY:g} and {MAX_VOLATILITY:g}) among {len(rows)}{aside}. Give quotes or forwards for its expiries.",
         )
     return fit_slices(underlying, market.valuation_time, expiries, years, moneyness, volatility, weight)
 
 
 def fit_surfaces(market: MarketSnapshot, underlyings: Iterable[str]) -> dict[str, Surface]:
-    """Surfaces by name of underlying; one without any quote is left out, so that the pricing can name the instrument."""
-    quoted = set(market.quotes.underlying.tolist())
-    return {u: fit_surface(market, u) for u in sorted(set(underlyings)) if u in quoted}
+    """Surfaces by name of underlying, quarantined quotes left out.
+
+    An underlying without any quote is left out too, so that the pricing can name the instrument. Raises as `fit_surface`.
+    """
+    from upm_gpu.market.marks import check_marks
+
+    quoted, keep = set(market.quotes.underlying.tolist()), ~check_marks(market).quarantined
+    return {u: fit_surface(market, u, keep) for u in sorted(set(underlyings)) if u in quoted}
 
 
 def fit_slices(

@@ -94,9 +94,11 @@ class _Last:
         return self.pair
 
     def value(self, x: NDArray) -> NDArray:
+        """Residuals."""
         return self(x)[0]
 
     def jacobian(self, x: NDArray) -> NDArray:
+        """Derivatives of the residuals."""
         return self(x)[1]
 
 

@@ -36,6 +36,7 @@ class Body:
 
 
 def body_quantile(body: Body, tail: NDArray[np.float64], upper: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Standardised quantiles of the law at the tail probabilities `tail`, counted from above where `upper`."""
     shape = np.broadcast_shapes(tail.shape, upper.shape)
     p, up = np.broadcast_to(tail, shape).ravel(), np.broadcast_to(upper, shape).ravel()
     out = np.empty(p.size)

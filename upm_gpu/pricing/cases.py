@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.domain.cells import CellFault, parse_number, shown
-from upm_gpu.domain.tables import escape_cell
+from upm_gpu.domain.text import cell_text, escape_cell
 from upm_gpu.errors import InputError
 from upm_gpu.formula.black import EUROPEAN_INPUTS
 from upm_gpu.formula.implied_volatility import ABOVE_BOUND, BELOW_PAYOFF, FOUND, NO_TIME_VALUE
@@ -114,7 +114,7 @@ def _number(cells: dict[str, str], column: str, default: float | None = None) ->
         raise _Refused(15, f"column {column}: {fault.message}") from None
 
 
-def _one_of(cells: dict[str, str], column: str, allowed: Sequence[str], number: int, default: str = "") -> str:
+def _one_of(cells: dict[str, str], column: str, allowed: Sequence[str], default: str = "", *, number: int) -> str:
     value = cells.get(column, "").strip() or default
     if value not in allowed:
         raise _Refused(number, f"column {column}: {shown(value)} is not one of {', '.join(allowed)}.")
@@ -123,16 +123,16 @@ def _one_of(cells: dict[str, str], column: str, allowed: Sequence[str], number: 
 
 def _european(cells: dict[str, str]) -> tuple[dict[str, float], str]:
     """Columns of `european_values` and the name of the method for one row, or _Refused."""
-    product = _one_of(cells, "product", PRODUCTS, 10)
-    model = _one_of(cells, "model", MODELS, 11, "black_scholes")
+    product = _one_of(cells, "product", PRODUCTS, number=10)
+    model = _one_of(cells, "model", MODELS, "black_scholes", number=11)
     if product != "european":
         raise _Refused(10, f"product {product} is not offered. Offered: european.")
     if model != "black_scholes":
         raise _Refused(11, f"model {model} is not offered for european. Offered: black_scholes.")
     if cells.get("dividends", "").strip():
         raise _Refused(12, "cash dividends are not offered for european. Leave `dividends` blank and give dividend_yield.")
-    sign = 1.0 if _one_of(cells, "option_type", ("call", "put"), 13) == "call" else -1.0
-    inverse = _one_of(cells, "settlement", ("linear", "inverse"), 14, "linear") == "inverse"
+    sign = 1.0 if _one_of(cells, "option_type", ("call", "put"), number=13) == "call" else -1.0
+    inverse = _one_of(cells, "settlement", ("linear", "inverse"), "linear", number=14) == "inverse"
     nan = float("nan")
     row = {"sign": sign, "inverse": float(inverse)}
     for column, default in (("spot", nan), ("forward", nan), ("strike", None), ("time_to_expiry", None), ("rate", 0.0), ("dividend_yield", 0.0),
@@ -199,10 +199,6 @@ def value_cases(table: CaseTable, values: Values) -> tuple[list[dict[str, Any]],
     return results, sorted(faults, key=lambda fault: fault.line)
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
-
-
 def _safe(text: str) -> str:
     """A cell of the input as it was; text that a spreadsheet would run is escaped, numbers are not."""
     try:
@@ -220,5 +216,5 @@ def case_text(table: CaseTable, results: list[dict[str, Any]]) -> str:
     writer.writerow([*(escape_cell(table.header[i]) for i in kept), *RESULTS])
     for row, result in zip(table.rows, results, strict=True):
         padded = (*row, *[""] * (len(table.header) - len(row)))
-        writer.writerow([*(_safe(padded[i]) for i in kept), *(_cell(result.get(name)) for name in RESULTS)])
+        writer.writerow([*(_safe(padded[i]) for i in kept), *(cell_text(result.get(name)) for name in RESULTS)])
     return buffer.getvalue()

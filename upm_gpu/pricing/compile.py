@@ -14,11 +14,15 @@ import numpy as np
 
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
 from upm_gpu.errors import InputError, MarketDataError
+from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.marks import MarkCheck, check_marks
-from upm_gpu.market.snapshot import MarketSnapshot, days_between, years_between
+from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program
 
 NO_DATE = -1
+FREE_STRIKE = 1e-30
+"""A linear future that settles inside the longest horizon is a call struck at next to nothing: worth the forward while it lives, the
+index once it has settled. In units of its forward; 1e-30 is lost in the rounding of the forward."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surf
     missing = sorted(required_states(instruments, market.reporting_currency, state_index) - set(state_index))
     if missing:
         raise InputError("UPM-PR-001", f"the book reads {missing[0]}, which the model does not make. "
-                         f"Add the factor to the model parameters (it makes {', '.join(state_names)}).")
+                         f"Add the asset's closes to the market's history, or the factor to the parameter file (made are {', '.join(state_names)}).")
     if not list(instruments):
         raise InputError("UPM-IN-039", "nothing to margin: no instrument is held. Check the positions and rejects.")
     date_index = {float(d): i for i, d in enumerate(dates)}
@@ -109,38 +113,33 @@ class _Build:
     horizons: tuple[float, ...]
     dynamics: Dynamics
     marks: MarkCheck
-    linear_keys: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
+    linear_states: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
     groups: dict[tuple, list[tuple[int, Future | Option]]] = field(default_factory=dict)
-    equity: dict[int, float] = field(default_factory=dict)
 
     def add(self, n: int, instrument: Instrument) -> None:
+        """Give instrument `n` a linear key or a place in a pricing group."""
         if isinstance(instrument, Spot):
-            level = self.spot(instrument.underlying, instrument.instrument_id)
-            self.equity[n] = level
-            self.linear(n, instrument, level, NO_DATE)
+            self.linear(n, instrument, spot_price(self.market, instrument.underlying, instrument.instrument_id))
             return
-        self.currency(instrument)
+        rate = exchange_rate(self.market, instrument)
         if isinstance(instrument, Option):
             if instrument.exercise != "european":
                 raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise is not priced. Remove the instrument or its positions.")
-            key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
-            self.groups.setdefault(key, []).append((n, instrument))
-            if instrument.premium == "futures":
-                self.equity[n] = 0.0
+            terms = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
+            self.groups.setdefault(terms, []).append((n, instrument))
             return
-        price = self.future_price(instrument)
-        expiry_date = self.expiry_date(instrument)
-        self.equity[n] = 0.0
-        if instrument.settlement == "linear":
-            self.linear(n, instrument, price * self.currency(instrument), expiry_date)
-        elif isinstance(instrument, Future) and expiry_date != NO_DATE:
-            self.groups.setdefault((instrument.underlying, instrument.expiry), []).append((n, instrument))
+        price = quote_price(self.market, instrument)
+        if isinstance(instrument, Future) and self.expiry_date(instrument) != NO_DATE:
+            key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency)
+            self.groups.setdefault(key, []).append((n, instrument))
+        elif instrument.settlement == "linear":
+            self.linear(n, instrument, price * rate)
         else:
-            self.linear(n, instrument, self.spot(instrument.underlying, instrument.instrument_id) / price, NO_DATE)
+            self.linear(n, instrument, spot_price(self.market, instrument.underlying, instrument.instrument_id) / price)
 
-    def linear(self, n: int, instrument: Instrument, coefficient: float, date: int) -> None:
-        key = (self.state_index[f"log_level[{instrument.underlying}]"], date)
-        self.linear_keys.setdefault(key, []).append((n, coefficient))
+    def linear(self, n: int, instrument: Instrument, coefficient: float) -> None:
+        """Fold into the column of its state: P&L = coefficient x (exp(log-level) - 1)."""
+        self.linear_states.setdefault(self.state_index[f"log_level[{instrument.underlying}]"], []).append((n, coefficient))
 
     def expiry_date(self, instrument: Future | Option | Perpetual) -> int:
         """Index of the path date of the expiry, or NO_DATE when it lies beyond the longest horizon."""
@@ -152,44 +151,6 @@ class _Build:
                              f"{self.market.valuation_time.isoformat()}. Remove the position or value at an earlier time.")
         return self.date_index.get(days, NO_DATE) if days <= max(self.horizons) else NO_DATE
 
-    def spot(self, asset: str, who: str) -> float:
-        price = self.market.spots.get(asset)
-        if price is None:
-            raise MarketDataError("UPM-MD-021", f"{who}: no spot price of {asset}. Add it to spots.")
-        return price
-
-    def currency(self, instrument: Future | Option | Perpetual) -> float:
-        """Value of one unit of the quote currency in the reporting currency."""
-        if instrument.quote_currency == self.market.reporting_currency:
-            return 1.0
-        rate = self.market.spots.get(instrument.quote_currency)
-        if rate is None:
-            raise MarketDataError("UPM-MD-022", f"{instrument.instrument_id}: no exchange rate of {instrument.quote_currency} to "
-                                  f"{self.market.reporting_currency}. Add {instrument.quote_currency} to spots.")
-        return rate
-
-    def future_price(self, instrument: Future | Perpetual) -> float:
-        if isinstance(instrument, Future):
-            return self.forward(instrument)
-        price = self.market.forwards.get((instrument.underlying, None))
-        return price if price is not None else self.spot(instrument.underlying, instrument.instrument_id) / self.currency(instrument)
-
-    def forward(self, instrument: Future | Option) -> float:
-        """Forward of the expiry: quoted, else ln(F/S) linear in time between quoted expiries, flat carry rate outside."""
-        quoted = self.market.forwards.get((instrument.underlying, instrument.expiry))
-        if quoted is not None:
-            return quoted
-        spot = self.spot(instrument.underlying, instrument.instrument_id) / self.currency(instrument)
-        known = sorted((years_between(self.market.valuation_time, e), math.log(f / spot)) for (u, e), f in self.market.forwards.items()
-                       if u == instrument.underlying and e is not None and e > self.market.valuation_time)
-        years = years_between(self.market.valuation_time, instrument.expiry)
-        if not known:
-            return spot
-        if years >= known[-1][0]:
-            return spot * math.exp(known[-1][1] / known[-1][0] * years)
-        times, carries = [0.0, *(k[0] for k in known)], [0.0, *(k[1] for k in known)]
-        return spot * math.exp(float(np.interp(years, times, carries)))
-
     def discount(self, currency: str, start_days: float, end_days: float) -> float:
         """exp(-integral of the zero curve) between two times; 1 without rates. Zero rates linear in tenor, flat outside."""
         curve = self.market.rates.get(currency, ())
@@ -200,11 +161,12 @@ class _Build:
         return math.exp(exponent[0] - exponent[1])
 
     def finish(self, instruments: tuple[Instrument, ...], state_names: tuple[str, ...], dates: np.ndarray) -> tuple[Compiled, CompileReport]:
-        linear = sorted(self.linear_keys)
+        """The arrays of all instruments added."""
+        linear = sorted(self.linear_states)
         column = np.full(len(instruments), -1, np.int32)
         coefficient = np.ones(len(instruments))
-        for c, key in enumerate(linear):
-            for n, k in self.linear_keys[key]:
+        for c, state in enumerate(linear):
+            for n, k in self.linear_states[state]:
                 column[n], coefficient[n] = c, k
         terms = np.zeros((len(TERM_REALS), sum(map(len, self.groups.values()))))
         base, first = [], len(linear)
@@ -214,10 +176,9 @@ class _Build:
             reals = self.group_terms([i for _, i in group], terms[:, first - len(linear): last - len(linear)])
             base.append((first, len(group), group[0][1], reals))
             first = last
-        equity = np.array([self.equity.get(n, np.nan) for n in range(len(instruments))])
         compiled = Compiled(
             instrument_ids=tuple(i.instrument_id for i in instruments), instrument_column=column, instrument_coefficient=coefficient,
-            equity_value=equity, state_names=state_names, dates=dates, linear=len(linear), terms=terms,
+            state_names=state_names, dates=dates, linear=len(linear), terms=terms,
             programs=tuple(self.program(h, linear, base) for h in self.horizons))
         used = sorted({i.underlying for i in instruments if isinstance(i, Option)})
         return compiled, CompileReport(
@@ -226,22 +187,29 @@ class _Build:
 
     def group_terms(self, members: list[Future | Option], terms: np.ndarray) -> dict[str, float]:
         """Group reals that do not depend on the horizon; fills `terms` (TERM_REALS, members), all futures or all options."""
-        spot = self.spot(members[0].underlying, members[0].instrument_id)
+        spot, rate = spot_price(self.market, members[0].underlying, members[0].instrument_id), exchange_rate(self.market, members[0])
+        forward = quote_price(self.market, members[0])
         options = [i for i in members if isinstance(i, Option)]
+        if not options and members[0].settlement == "inverse":
+            terms[TERM_REALS.index("strike")] = forward
+            return {"spot0": spot, "forward0": forward, "index0": spot / rate}
+        # from here in the reporting currency: Black's price is homogeneous in forward and strike, and a payoff needs one currency
         if not options:
-            terms[TERM_REALS.index("strike")] = [self.forward(i) for i in members]
-            return {"spot0": spot, "forward0": self.forward(members[0])}
+            days = days_between(self.market.valuation_time, members[0].expiry)
+            for i, value in enumerate((FREE_STRIKE * forward * rate, math.log(FREE_STRIKE), 1.0, 0.0, 1.0)):
+                terms[i] = value
+            return {"spot0": spot, "forward0": forward * rate, "expiry_years": days / 365.0, "expiry_days": days}
         first = options[0]
         days = days_between(self.market.valuation_time, first.expiry)
         if days <= 0.0:
             self.expiry_date(first)
         surface = self.surfaces.get(first.underlying)
         if surface is None:
-            raise MarketDataError("UPM-MD-023", f"{first.instrument_id}: no implied volatility of {first.underlying} at all. Add quotes to implied_vols.")
+            raise MarketDataError("UPM-MD-053", f"{first.instrument_id}: no implied volatility of {first.underlying} at all. Add quotes to implied_vols.")
         from upm_gpu.formula.families import svi_total_variance
         from upm_gpu.market.surface import slice_at
 
-        forward, smile = self.forward(first), slice_at(surface, first.expiry)
+        smile = slice_at(surface, first.expiry)
         years = days / 365.0
         strike = np.array([i.strike for i in options])
         sign = np.array([1.0 if i.option_type == "call" else -1.0 for i in options])
@@ -249,11 +217,9 @@ class _Build:
         fitted = np.sqrt(svi_total_variance(k, smile.a, smile.b, smile.rho, smile.m, smile.s) / years)
         quoted = self.quoted(first, strike)
         volatility = np.where(np.isfinite(quoted), quoted, fitted)
-        for i, row in enumerate((strike, k, volatility, volatility - fitted, sign)):
+        for i, row in enumerate((strike * rate, k, volatility, volatility - fitted, sign)):
             terms[i] = row
-        inverse = first.settlement == "inverse"
-        return {"spot0": spot, "forward0": forward, "expiry_years": years, "remaining_years": years, "expiry_days": days,
-                "inverse": float(inverse), "rate": self.currency(first), "volatility_loading": self.dynamics.loading(days),
+        return {"spot0": spot, "forward0": forward * rate, "expiry_years": years, "expiry_days": days, "volatility_loading": self.dynamics.loading(days),
                 "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s}
 
     def quoted(self, group: Option, strike: np.ndarray) -> np.ndarray:
@@ -263,10 +229,10 @@ class _Build:
         found = {float(quotes.strike[q]): float(quotes.implied_volatility[q]) for q in same}
         return np.array([found.get(float(k), np.nan) for k in strike])
 
-    def program(self, horizon: float, linear: list[tuple[int, int]], base: list[tuple[int, int, Future | Option, dict[str, float]]]) -> Program:
+    def program(self, horizon: float, linear: list[int], base: list[tuple[int, int, Future | Option, dict[str, float]]]) -> Program:
+        """Every column at one horizon: constants of the groups, and the dates and states each reads."""
         at = self.date_index[float(horizon)]
         days = sorted(self.date_index)
-        read = [at if settle == NO_DATE or days[settle] > horizon else settle for _, settle in linear]
         integers = np.full((len(base), len(GROUP_INTEGERS)), -1, np.int32)
         reals = np.zeros((len(base), len(GROUP_REALS)))
         for g, (first, count, instrument, constants) in enumerate(base):
@@ -278,30 +244,29 @@ class _Build:
                      "forward_state": self.state_index[f"log_level[{instrument.underlying}]"],
                      "inverse": int(instrument.settlement == "inverse"),
                      "sticky_moneyness": int(self.dynamics.sticky_moneyness), "additive_volatility": int(self.dynamics.additive)}
-            if isinstance(instrument, Future):
+            if "index0" in constants:
                 names["family"] = Family.INVERSE_FUTURE
                 names["settle_date"] = expiry if settled else at
                 names["volatility_state"] = names["level_state"]
-                values["forward0"] = constants["spot0"] if settled else constants["forward0"]
+                values["forward0"] = constants["index0"] if settled else constants["forward0"]
                 values["expiry_years"] = 1.0
             else:
                 names["family"] = Family.EUROPEAN
-                own, common = volatility_states(instrument)
-                names["volatility_state"] = self.state_index[own if own in self.state_index else common]
-                if own in self.state_index:
-                    if self.dynamics.additive:
-                        raise InputError("UPM-PR-015", f"{own} is a change of log-volatility and the configuration adds points. Set model.volatility_shift to relative.")
-                    values["volatility_loading"] = 1.0
-                currency, end = instrument.quote_currency, constants["expiry_days"]
-                paid_now = instrument.settlement == "inverse" or instrument.premium == "futures"
-                values["discount0"] = constants["rate"] if not paid_now else 1.0
-                values["discount"] = values["discount0"]
-                if not paid_now:
-                    values["discount0"] *= self.discount(currency, 0.0, end)
-                    values["discount"] *= self.discount(currency, horizon, end)
-                values["remaining_years"] = max(constants["expiry_days"] - horizon, 0.0) / 365.0
+                names["volatility_state"] = names["level_state"]
+                if isinstance(instrument, Option):
+                    own, common = volatility_states(instrument)
+                    names["volatility_state"] = self.state_index[own if own in self.state_index else common]
+                    if own in self.state_index:
+                        if self.dynamics.additive:
+                            raise InputError("UPM-PR-007", f"{own} is a change of log-volatility and the configuration adds points. Set model.volatility_shift to relative.")
+                        values["volatility_loading"] = 1.0
+                end = constants["expiry_days"]
+                discounted = isinstance(instrument, Option) and instrument.settlement == "linear" and instrument.premium == "upfront"
+                values["discount0"] = self.discount(instrument.quote_currency, 0.0, end) if discounted else 1.0
+                values["discount"] = self.discount(instrument.quote_currency, horizon, end) if discounted else 1.0
+                values["remaining_years"] = max(end - horizon, 0.0) / 365.0
                 if settled:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
             integers[g] = [names[k] for k in GROUP_INTEGERS]
             reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
-        return Program(float(horizon), np.array([s for s, _ in linear], np.int32), np.array(read, np.int32), integers, reals)
+        return Program(float(horizon), np.array(linear, np.int32), np.full(len(linear), at, np.int32), integers, reals)

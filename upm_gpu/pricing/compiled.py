@@ -67,14 +67,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Compiled:
+    """Instruments as columns with their terms, and one program a horizon."""
+
     instrument_ids: tuple[str, ...]
     """(N,) ascending"""
     instrument_column: NDArray[np.int32]
     """(N,)"""
     instrument_coefficient: NDArray[np.float64]
     """(N,) P&L of one unit = coefficient x unit P&L of its column"""
-    equity_value: NDArray[np.float64]
-    """(N,) value today of one unit that counts in equity, reporting currency (spot: level; upfront option: model value; futures: 0). Options are filled from `value0` of the backend."""
     state_names: tuple[str, ...]
     """(K,)"""
     dates: NDArray[np.float64]
@@ -87,10 +87,12 @@ class Compiled:
 
     @property
     def columns(self) -> int:
+        """C."""
         return self.linear + self.terms.shape[1]
 
     @property
     def horizons(self) -> tuple[float, ...]:
+        """(H,) days since valuation."""
         return tuple(p.horizon for p in self.programs)
 
 
@@ -107,6 +109,7 @@ class Rows:
 
     @property
     def count(self) -> int:
+        """R."""
         return len(self.first) - 1
 
 
@@ -114,5 +117,5 @@ def empty(state_names: tuple[str, ...], dates: NDArray[np.float64]) -> tuple[Com
     """A book of nothing, for drawing states alone."""
     none, number = np.zeros(0, np.int32), np.zeros(0)
     program = Program(float(dates[-1]), none, none, np.zeros((0, len(GROUP_INTEGERS)), np.int32), np.zeros((0, len(GROUP_REALS))))
-    return (Compiled((), none, number, number, state_names, dates, 0, np.zeros((len(TERM_REALS), 0)), (program,)),
+    return (Compiled((), none, number, state_names, dates, 0, np.zeros((len(TERM_REALS), 0)), (program,)),
             Rows(np.zeros(1, np.int64), none, number))

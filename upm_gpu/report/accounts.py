@@ -131,6 +131,7 @@ def account_table(margin: Columns, rows: int, decimals: int) -> dict:
 
 
 def charge_title(name: str) -> str:
+    """What a `charge_*` column is called on the page."""
     return name.removeprefix("charge_").replace("_", " ").capitalize()
 
 

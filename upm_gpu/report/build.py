@@ -9,13 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from importlib.resources import files
 from pathlib import Path
 
 from upm_gpu.errors import CapacityError, UsageError
 from upm_gpu.report import accounts, comparisons, figures, quality, words
-from upm_gpu.report.read import Columns, length, read_json, read_manifest, read_rows, read_table, select
-from upm_gpu.run.durable import write_file
+from upm_gpu.report.read import Columns, length, read_json, read_rows, read_table, select
+from upm_gpu.run.verify import read_manifest
 
 LIMIT = 9_500_000
 """bytes a report may have: mail gateways and browsers take 10 MB without complaint"""
@@ -24,21 +23,11 @@ ROWS = 5_000
 SCRIPTS = ("charts.js", "table.js", "report.js")
 
 
-def build_report(run_path: Path | str) -> Path:
-    """Write `report.html` into the run folder, whole or not at all, and return its path. Raises as `render_report`.
-
-    The checksums of a finished run are not touched: `upm report` replaces the page and its line together.
-    """
-    path = Path(run_path) / "report.html"
-    write_file(path, render_report(path.parent))
-    return path
-
-
 def render_report(run_path: Path | str) -> bytes:
     """The page of a run folder that is complete but for the page itself.
 
-    Raises `InputError` for a folder that is no run or has an unknown format, `IntegrityError` for a file that cannot be
-    read, `UsageError` where jinja2 is not installed.
+    Raises `UsageError` for a folder that is no run and where jinja2 is not installed, `InputError` for an unknown format,
+    `IntegrityError` for a file that is missing or cannot be read.
     """
     run_path = Path(run_path)
     manifest = read_manifest(run_path)
@@ -101,6 +90,7 @@ def report_data(run_path: Path, manifest: dict, rows: int) -> tuple[dict, dict]:
 
 
 def currency(manifest: dict) -> str:
+    """The reporting currency."""
     found = manifest.get("reporting_currency") or "USD"
     return str(found)
 
@@ -144,7 +134,7 @@ def _page(run_path: Path, manifest: dict, rows: int) -> bytes:
         raise UsageError("UPM-CF-040", "the report needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'` and run `upm report` on the folder.") from None
 
     data, printed = report_data(run_path, manifest, rows)
-    folder = files("upm_gpu").joinpath("report")
+    folder = Path(__file__).parent
     style = folder.joinpath("report.css").read_text(encoding="utf-8")
     script = "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

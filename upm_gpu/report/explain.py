@@ -13,8 +13,9 @@ from upm_gpu.errors import InputError
 from upm_gpu.report.accounts import charge_title, core_margin
 from upm_gpu.report.build import currency
 from upm_gpu.report.figures import margin_measure
-from upm_gpu.report.read import Columns, length, read_manifest, read_table, where
+from upm_gpu.report.read import Columns, length, read_table, where
 from upm_gpu.report.words import factor_moves, full, horizon, is_state
+from upm_gpu.run.verify import read_manifest
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""Reading a run folder: the manifest, columns of Parquet files and rows of CSV files.
+"""Reading a run folder: columns of Parquet files, rows of CSV files, objects of JSON files.
 
 A file that is not there is None, so that its section can say so; a file that is there and cannot be read is an
 `IntegrityError`, because a report that silently leaves a figure out is worse than none.
@@ -14,30 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.errors import InputError, IntegrityError
+from upm_gpu.errors import IntegrityError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
-"""the run folder layout this reader knows (`manifest.json`, key `format`)"""
-
 Columns = dict[str, NDArray]
 """equally long columns by name: float64, int64 or object (text)"""
-
-
-def read_manifest(run_path: Path) -> dict:
-    """The manifest of a finished run; refuses, by name, a folder without one and a format it does not know."""
-    path = run_path / "manifest.json"
-    if not run_path.is_dir():
-        raise InputError("UPM-RN-040", f"{run_path} is not a run folder. Give the folder named by --out when the run was made.")
-    if not path.is_file():
-        raise InputError("UPM-RN-041", f"{path} is missing, so {run_path} is not a finished run. Finish it with `upm resume {run_path}`.")
-    manifest = read_json(path)
-    found = manifest.get("format") if isinstance(manifest, dict) else None
-    if not isinstance(manifest, dict) or found != FORMAT:
-        raise InputError("UPM-RN-042", f"{path} has format {found!r}; this version reads format {FORMAT}. Use the version that wrote it.")
-    return manifest
 
 
 def read_json(path: Path) -> dict | None:
@@ -90,6 +73,7 @@ def select(columns: Columns, **equal: object) -> Columns:
 
 
 def length(columns: Columns) -> int:
+    """Rows."""
     return len(next(iter(columns.values()))) if columns else 0
 
 
@@ -101,7 +85,9 @@ def _column(chunks: pa.ChunkedArray) -> NDArray:
         chunks = chunks.cast(kind.value_type)
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return np.array(["" if value is None else value for value in chunks.to_pylist()], dtype=object)
+        # one object a distinct text: a million rows repeat a few thousand ids
+        coded = chunks.fill_null("").combine_chunks().dictionary_encode()
+        return np.array(coded.dictionary.to_pylist(), dtype=object)[coded.indices.to_numpy()]
     if pa.types.is_boolean(kind):
         return np.array([bool(value) for value in chunks.to_pylist()], dtype=bool)
     if pa.types.is_integer(kind) and chunks.null_count == 0:

@@ -34,10 +34,12 @@ class QuadraticLoss:
 
     @property
     def mean(self) -> float:
+        """Of the quadratic loss."""
         return self.constant + float(np.sum(self.square))
 
     @property
     def standard_deviation(self) -> float:
+        """Of the quadratic loss."""
         return float(np.sqrt(np.sum(self.linear**2 + 2.0 * self.square**2)))
 
 

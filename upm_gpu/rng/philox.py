@@ -10,6 +10,9 @@ rounds, counters of zeros, ones and digits of pi) and by NumPy's own Philox4x64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,6 +24,9 @@ WEYL_32 = (0x9E3779B9, 0xBB67AE85)
 WEYL_64 = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 THREEFRY_PARITY_32 = 0x1BD11BDA
 THREEFRY_ROTATIONS_4X32 = ((10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20))
+
+
+Multiply = Callable[[int, NDArray], tuple[NDArray, NDArray]]
 
 
 def _multiply_32(a: int, b: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
@@ -47,22 +53,29 @@ def _words(values: ArrayLike, width: int, dtype: type) -> list[NDArray]:
     return [array[..., i] for i in range(width)]
 
 
+def _philox4(counter: list[NDArray], key: list[NDArray], rounds: int, multipliers: tuple[int, int], weyl: tuple[Any, Any],
+             multiply: Multiply) -> NDArray:
+    """The rounds of the members with four words, of either width."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    with np.errstate(over="ignore"):
+        for round_ in range(rounds):
+            if round_:
+                k0, k1 = k0 + weyl[0], k1 + weyl[1]
+            high0, low0 = multiply(multipliers[0], c0)
+            high1, low1 = multiply(multipliers[1], c2)
+            c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+    return np.stack(np.broadcast_arrays(c0, c1, c2, c3), axis=-1)
+
+
 def philox4x32(counter: ArrayLike, key: ArrayLike, rounds: int = 10) -> NDArray[np.uint32]:
     """Four random 32-bit words per (counter, key); counter (..., 4), key (..., 2), broadcast, result (..., 4) uint32.
 
     >>> [hex(word) for word in philox4x32([0, 0, 0, 0], [0, 0])]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """
-    c0, c1, c2, c3 = _words(counter, 4, np.uint32)
-    k0, k1 = _words(key, 2, np.uint32)
-    with np.errstate(over="ignore"):
-        for round_ in range(rounds):
-            if round_:
-                k0, k1 = k0 + np.uint32(WEYL_32[0]), k1 + np.uint32(WEYL_32[1])
-            high0, low0 = _multiply_32(MULTIPLIERS_4X32[0], c0)
-            high1, low1 = _multiply_32(MULTIPLIERS_4X32[1], c2)
-            c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-    return np.stack(np.broadcast_arrays(c0, c1, c2, c3), axis=-1)
+    weyl = (np.uint32(WEYL_32[0]), np.uint32(WEYL_32[1]))
+    return _philox4(_words(counter, 4, np.uint32), _words(key, 2, np.uint32), rounds, MULTIPLIERS_4X32, weyl, _multiply_32)
 
 
 def philox2x32(counter: ArrayLike, key: ArrayLike, rounds: int = 10) -> NDArray[np.uint32]:
@@ -83,16 +96,8 @@ def philox4x64(counter: ArrayLike, key: ArrayLike, rounds: int = 10) -> NDArray[
 
     NumPy's `Philox` advances its counter before it draws, so its first block is the one at counter 1.
     """
-    c0, c1, c2, c3 = _words(counter, 4, np.uint64)
-    k0, k1 = _words(key, 2, np.uint64)
-    with np.errstate(over="ignore"):
-        for round_ in range(rounds):
-            if round_:
-                k0, k1 = k0 + np.uint64(WEYL_64[0]), k1 + np.uint64(WEYL_64[1])
-            high0, low0 = _multiply_64(MULTIPLIERS_4X64[0], c0)
-            high1, low1 = _multiply_64(MULTIPLIERS_4X64[1], c2)
-            c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-    return np.stack(np.broadcast_arrays(c0, c1, c2, c3), axis=-1)
+    weyl = (np.uint64(WEYL_64[0]), np.uint64(WEYL_64[1]))
+    return _philox4(_words(counter, 4, np.uint64), _words(key, 2, np.uint64), rounds, MULTIPLIERS_4X64, weyl, _multiply_64)
 
 
 def threefry4x32(counter: ArrayLike, key: ArrayLike, rounds: int = 20) -> NDArray[np.uint32]:

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +141,7 @@ class _Group:
         self.seconds += seconds
 
     def arrays(self, merged: TailState) -> dict[str, NDArray]:
+        """What is written of the group: the part of `carry` that lies in its range."""
         return tail_to_arrays(TailState(
             merged.pnl, merged.scenario,
             np.concatenate([p.blocks for p in self.parts]), np.concatenate([p.block_sums for p in self.parts]),
@@ -263,11 +263,6 @@ def run_chunks(run: RunFolder | None, ranges: Iterable[tuple[int, int]], compute
         if carry is None:
             raise ValueError("no scenarios to run")
     return ChunkPass(carry, computed, reused, timings)
-
-
-def in_ledger(run: RunFolder, progress: Progress | None = None, **options: Any) -> Callable[..., TailState]:
-    """`run_chunks` as the loop of an engine: `loop(ranges, compute, merge) -> TailState`."""
-    return lambda ranges, compute, merge: run_chunks(run, ranges, compute, merge, progress, **options).state
 
 
 def _interrupted(run: RunFolder | None, done: int, total: int) -> str:

@@ -36,6 +36,7 @@ def sealed_names(folder: Path) -> list[str]:
 
 
 def sums_bytes(hashes: dict[str, str]) -> bytes:
+    """The text of SHA256SUMS: name -> hex digest, in name order."""
     return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes)).encode("ascii")
 
 

@@ -59,14 +59,17 @@ class RunFolder:
 
     @property
     def inputs(self) -> Path:
+        """Folder of the copies the run reads."""
         return self.path / INPUTS
 
     @property
     def settings(self) -> Mapping[str, object]:
+        """What the run was asked, as kept in the plan."""
         return self.plan["settings"]  # type: ignore[return-value]
 
     @property
     def log(self) -> RunLog:
+        """The log of the run."""
         return RunLog(self.path / LOG)
 
     @property
@@ -75,10 +78,12 @@ class RunFolder:
         return (self.path / SUMS).is_file()
 
     def warn(self, message: str) -> None:
+        """Say aloud and keep for the manifest."""
         self.warnings.append(message)
         self.log.warning("warning", message=message)
 
     def close(self) -> None:
+        """Give the lock back."""
         self.lock.release()
 
     def __enter__(self) -> RunFolder:
@@ -100,6 +105,7 @@ class RunFolder:
 
 
 def resume_command(run: RunFolder) -> str:
+    """The command that goes on with this run."""
     return f"upm resume {shlex.quote(run.shown)}"
 
 
@@ -137,7 +143,10 @@ def check_target(path: str | Path) -> None:
     elif os.path.lexists(path):
         raise UsageError("UPM-RN-005", f"{path} is a file, not a folder. Give another place with --out.")
     else:
-        parent = path.absolute().parent
+        try:
+            parent = path.absolute().parent
+        except OSError as error:  # the working folder is gone
+            raise _cannot_create(path, error) from None
         while not parent.exists() and parent != parent.parent:
             parent = parent.parent
         writable = parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)

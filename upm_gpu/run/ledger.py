@@ -55,6 +55,7 @@ class Chunk:
 
 
 def chunk_name(scenario_set: int, first: int, last: int) -> str:
+    """File name of a chunk."""
     return f"{CHUNKS}/{scenario_set}-{first}-{last}.upm"
 
 
@@ -66,6 +67,7 @@ class Ledger:
         self.connection = connection
 
     def close(self) -> None:
+        """Close the database."""
         self.connection.close()
 
     def __enter__(self) -> Ledger:

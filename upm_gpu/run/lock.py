@@ -32,6 +32,7 @@ def process_start(pid: int) -> str:
 
 
 def boot_id() -> str:
+    """What tells one start of the machine from another; "" where the system does not say."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -40,16 +41,20 @@ def boot_id() -> str:
 
 @dataclass(frozen=True)
 class Owner:
+    """Who holds a lock: a process, told from a later one of the same number by its start."""
+
     pid: int
     start: str
     boot: str
 
     @property
     def alive(self) -> bool:
+        """Whether it runs now, on this start of this machine."""
         return self.boot == boot_id() and self.start != "" and process_start(self.pid) == self.start
 
 
 def this_process() -> Owner:
+    """The owner that this process would be."""
     return Owner(os.getpid(), process_start(os.getpid()), boot_id())
 
 

@@ -72,7 +72,9 @@ class RunLog:
             pass
 
     def info(self, event: str, **fields: object) -> None:
+        """One line of level info."""
         self.event("INFO", event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
+        """One line of level warning."""
         self.event("WARNING", event, **fields)

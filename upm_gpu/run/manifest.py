@@ -7,12 +7,13 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from upm_gpu.errors import UpmError
+from upm_gpu.errors import UpmError, UsageError
 from upm_gpu.run.folder import FORMAT
+from upm_gpu.shipped import package_file
 
 SCHEMA_VERSION = 1
 """of the columns in the result files"""
@@ -27,6 +28,7 @@ def _version(distribution: str) -> str:
 
 
 def program_version() -> str:
+    """Version of this package."""
     from upm_gpu import __version__
 
     return __version__
@@ -38,16 +40,11 @@ def versions() -> dict[str, str]:
     return found | {name: _version(name) for name in ("numpy", "scipy", "pandas", "pyarrow")}
 
 
-def kernels_folder() -> Path | None:
-    """`kernels/` of the wheel or of the checkout."""
-    package = Path(str(resources.files("upm_gpu")))
-    return next((p for p in (package / "kernels", package.parent / "kernels") if p.is_dir()), None)
-
-
 def kernels_sha256(folder: Path | None = None) -> str:
     """SHA-256 over (name, text) of every kernel source, in name order; "" where none is installed."""
-    folder = folder or kernels_folder()
-    if folder is None:
+    try:
+        folder = folder or package_file("kernels")
+    except UsageError:
         return ""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.suffix in _KERNEL_SUFFIXES and p.is_file()):

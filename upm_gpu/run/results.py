@@ -7,19 +7,16 @@ spreadsheet would run as a formula are led by an apostrophe. JSON: sorted keys.
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Reject
-from upm_gpu.domain.tables import escape_cell
+from upm_gpu.domain.text import csv_text
 from upm_gpu.errors import UpmError
 from upm_gpu.run import durable
 from upm_gpu.run.folder import RunFolder, json_bytes
@@ -143,33 +140,13 @@ def parquet_bytes(content: pa.Table) -> memoryview:
     return memoryview(sink.getvalue())
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (bool, np.bool_)):
-        return "true" if value else "false"
-    if isinstance(value, np.float32):
-        return str(value)
-    if isinstance(value, (float, np.floating)):
-        number = float(value) + 0.0
-        return "" if math.isnan(number) else repr(number)
-    if isinstance(value, (int, np.integer)):
-        return str(int(value))
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if not value.microsecond else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return escape_cell(str(value))
-
-
 def csv_bytes(columns: Columns) -> bytes:
     """Columns as CSV (UTF-8, header, minimal quotes)."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([escape_cell(name) for name in columns])
-    writer.writerows(zip(*([_cell(v) for v in values] for values in columns.values()), strict=True))
-    return text.getvalue().encode("utf-8", errors="backslashreplace")
+    return csv_text(columns, zip(*columns.values(), strict=True)).encode("utf-8", errors="backslashreplace")
 
 
 def reject_columns(rejects: Sequence[Reject]) -> Columns:
+    """Rejected rows as columns, in the order of rejects.csv."""
     return {name: [getattr(r, name) for r in rejects] for name in ("file", "line", "column", "code", "message", "raw")}
 
 

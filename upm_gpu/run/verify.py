@@ -31,7 +31,7 @@ def read_sums(folder: Path) -> dict[str, str]:
         raise IntegrityError("UPM-RN-018", f"{path} is missing: the run was not finished, or the file was removed. An unfinished run goes "
                                            f"on with `upm resume`.") from None
     except OSError as error:
-        raise IntegrityError("UPM-RN-018", f"{path} cannot be read ({os.strerror(error.errno or 0)}).") from None
+        raise IntegrityError("UPM-RN-018", f"{path} cannot be read ({os.strerror(error.errno or 0)}). Check its permissions, or restore it from a copy.") from None
 
     def malformed(line: int, why: str) -> IntegrityError:
         return IntegrityError("UPM-RN-019", f"{SUMS} line {line}: {why}; the file was changed after the run. Restore it from a copy.")
@@ -71,7 +71,7 @@ def check_format(name: str, content: object) -> None:
                                        f"that wrote the run.")
 
 
-def read_manifest(path: str | Path) -> dict[str, object]:
+def read_manifest(path: str | Path) -> dict[str, Any]:
     """manifest.json of a run; raises IntegrityError where it is missing or unreadable, InputError for its format."""
     folder = check_folder(path)
     try:

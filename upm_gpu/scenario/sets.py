@@ -192,6 +192,7 @@ class Explicit:
 
     @property
     def count(self) -> int:
+        """Scenarios."""
         return self.values.shape[2]
 
 

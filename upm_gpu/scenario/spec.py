@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 Law = Literal["gaussian", "student_t"]
@@ -60,7 +60,6 @@ class ScenarioSpec:
     volatility_shift: str = "relative"
     volatility_decay_short: float = 0.30
     volatility_decay_long: float = 0.13
-    extra: dict[str, float] = field(default_factory=dict)
     expiries: tuple[tuple[str, str, float], ...] = ()
     """(underlying, label, days since valuation) of the option expiries that will be priced: a model whose volatility moves by expiry makes a state
     `volatility_shift[underlying,label]` for each; no draw depends on them"""

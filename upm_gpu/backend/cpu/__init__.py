@@ -46,6 +46,7 @@ class Prepared:
 
     @property
     def stored(self) -> type:
+        """Type of a stored unit P&L."""
         return np.float32 if self.precision == "mixed" else np.float64
 
     @property
@@ -95,7 +96,7 @@ def _isa_index(isa: str | None) -> int:
     """-1 lets the engine choose."""
     known = dict(_isa_indices())
     if isa is not None and isa not in known:
-        raise DeviceError("UPM-DV-013", f"instruction set {isa} does not run here (this processor and build have {', '.join(known)}).")
+        raise DeviceError("UPM-DV-013", f"instruction set {isa} does not run here. Use one that this processor and build have: {', '.join(known)}.")
     return -1 if isa is None else known[isa]
 
 

@@ -124,6 +124,8 @@ def load(path: Path | None = None) -> ctypes.CDLL:
     where = path or library_path()
     if not where.is_file():
         raise DeviceError("UPM-DV-010", f"the compiled engine {where} is missing (a pure-Python install). Install a C++ compiler and install again, or use --device reference.")
+    if _cut_short(where):
+        raise DeviceError("UPM-DV-011", f"the compiled engine {where} is cut short: the file ends before its own table of contents. Install again, or use --device reference.")
     try:
         library = ctypes.CDLL(str(where))
     except OSError as error:
@@ -144,6 +146,19 @@ def load(path: Path | None = None) -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def _cut_short(path: Path) -> bool:
+    """Whether an ELF file ends before its section table, which is its last part: to map such a file ends the process with a bus error."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError:  # the loader has a message for it
+        return False
+    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":  # 64 bits, little endian; and for anything else
+        return False
+    table, size, number = int.from_bytes(head[40:48], "little"), int.from_bytes(head[58:60], "little"), int.from_bytes(head[60:62], "little")
+    return path.stat().st_size < table + size * number
 
 
 def check(status: int, what: str) -> None:

@@ -10,27 +10,21 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from upm_gpu.errors import DeviceError
+from upm_gpu.shipped import package_file
 
 MODULES = ("walk", "resample", "garch", "sampled_walk", "jumps", "heston", "unit_pnl", "row_tail", "attribution", "values")
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true", "--dopt=on", "--generate-line-info")
 """every fma is explicit in the text, so that CPU and GPU give the same bits; line info is what compute-sanitizer reports"""
 
 
-def kernel_folder() -> Path:
-    """Where the kernel text lies: inside the installed package, or beside it in a source tree."""
-    installed = Path(str(files("upm_gpu"))) / "kernels"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "kernels"
-
-
 def kernel_texts(folder: Path | None = None) -> dict[str, str]:
     """Every kernel file and header by the name it is included under."""
-    folder = folder or kernel_folder()
+    folder = folder or package_file("kernels")
     return {path.name: path.read_text("ascii") for path in sorted(folder.iterdir()) if path.suffix in (".cu", ".cuh", ".def")}
 
 
@@ -83,20 +77,12 @@ def compile_module(binding: ModuleType, texts: dict[str, str], module: str, arch
         if int(status) != 0:
             log = b" " * _checked(binding, binding.nvrtcGetProgramLogSize(program))[1]
             _checked(binding, binding.nvrtcGetProgramLog(program, log))
-            raise DeviceError("UPM-DV-006", f"kernels/{module}.cu does not compile for {architecture}: {log.decode(errors='replace').strip()[:2000]}")
+            raise DeviceError("UPM-DV-006", f"kernels/{module}.cu does not compile for {architecture}: {log.decode(errors='replace').strip()[:2000]}\nUse --device cpu and report this.")
         cubin = b" " * _checked(binding, binding.nvrtcGetCUBINSize(program))[1]
         _checked(binding, binding.nvrtcGetCUBIN(program, cubin))
         return cubin
     finally:
         binding.nvrtcDestroyProgram(program)
-
-
-def kernel_hash() -> str:
-    """SHA-256 of all kernel text, for the manifest."""
-    digest = hashlib.sha256()
-    for name, text in sorted(kernel_texts().items()):
-        digest.update(f"{name}\0{text}\0".encode())
-    return digest.hexdigest()
 
 
 def cache_folder() -> Path:
@@ -148,5 +134,5 @@ def _write(path: Path, content: bytes) -> None:
 def _checked(binding: ModuleType, result: tuple[Any, ...]) -> tuple[Any, ...]:
     if int(result[0]) != 0:
         reason = binding.nvrtcGetErrorString(result[0])[1]
-        raise DeviceError("UPM-DV-006", f"the kernel compiler failed: {reason.decode() if isinstance(reason, bytes) else reason}.")
+        raise DeviceError("UPM-DV-006", f"the kernel compiler failed: {reason.decode() if isinstance(reason, bytes) else reason}. Run `upm doctor`, or use --device cpu.")
     return result

@@ -59,6 +59,7 @@ class Prepared:
 
     @property
     def stored(self) -> np.dtype:
+        """Type of a stored unit P&L."""
         return np.dtype(np.float32 if self.precision == "mixed" else np.float64)
 
     @property
@@ -84,7 +85,7 @@ def prepare(device: Device, compiled: Compiled, rows: Rows, precision: Precision
     """Upload a book and value every option today. Raises CapacityError where the device cannot hold it."""
     options = compiled.terms.shape[1]
     try:
-        programs = tuple(_program(device, compiled, p) for p in compiled.programs)
+        programs = tuple(_program(device, p) for p in compiled.programs)
         terms = device.upload(_at_least_one(compiled.terms))
         value0 = device.allocate(max(options, 1), np.float64)
         if options:
@@ -100,7 +101,7 @@ def prepare(device: Device, compiled: Compiled, rows: Rows, precision: Precision
                             f"{device.name} ({refusal}). Free the device, split the book, or use --device cpu.") from None
 
 
-def _program(device: Device, compiled: Compiled, program: Program) -> DeviceProgram:
+def _program(device: Device, program: Program) -> DeviceProgram:
     slices = [(g, first, min(first + SLICE, int(row[1] + row[2])))
               for g, row in enumerate(program.group_integers) for first in range(int(row[1]), int(row[1] + row[2]), SLICE)]
     return DeviceProgram(

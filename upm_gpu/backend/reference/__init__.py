@@ -35,6 +35,7 @@ class Prepared:
 
     @property
     def stored(self) -> type:
+        """Type of a stored unit P&L."""
         return np.float32 if self.precision == "mixed" else np.float64
 
     def __enter__(self) -> Prepared:

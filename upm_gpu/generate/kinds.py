@@ -1,4 +1,4 @@
-"""The kinds of account a synthetic book holds, and how each picks its lines. See `generate.py`."""
+"""The kinds of account a synthetic book holds, and how each picks its lines. See `book.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.domain.generate import OPTION_LOT, Universe
+from upm_gpu.errors import InputError
+from upm_gpu.generate.universe import OPTION_LOT, Universe
 from upm_gpu.rng.normal import uniform_at
 from upm_gpu.rng.streams import BOOK, stream_word
 
@@ -28,6 +29,7 @@ class Draws:
         self.block: NDArray[np.float64] = np.empty(0)
 
     def uniform(self) -> float:
+        """The next one."""
         if self.used == len(self.block):
             seed, kind, number = self.address
             more = uniform_at(seed, np.arange(self.used, self.used + 256, dtype=np.uint32), kind, number, stream_word(0, BOOK))
@@ -36,9 +38,11 @@ class Draws:
         return float(self.block[self.used - 1])
 
     def normal(self) -> float:
+        """A standard normal."""
         return NORMAL.inv_cdf(self.uniform())
 
     def lognormal(self, median: float, sigma: float) -> float:
+        """exp(normal) with this median and log-deviation."""
         return median * math.exp(sigma * self.normal())
 
     def between(self, low: int, high: int) -> int:
@@ -46,10 +50,13 @@ class Draws:
         return min(low + int(self.uniform() * (high - low + 1)), high)
 
     def sign(self, share: float = 0.5) -> float:
+        """+1 with probability `share`, else -1."""
         return 1.0 if self.uniform() < share else -1.0
 
     def pick(self, candidates: NDArray[np.int64], weight: NDArray[np.float64]) -> int:
-        """One candidate, with probability in proportion to its weight."""
+        """One candidate, with probability in proportion to its weight; InputError UPM-IN-104 where there is none."""
+        if not len(candidates):
+            raise InputError("UPM-IN-104", "the market quotes too few options to draw a book from: no strike suits one of its accounts. Import a whole chain.")
         total = np.cumsum(weight)
         return int(candidates[min(int(np.searchsorted(total, self.uniform() * total[-1], side="right")), len(candidates) - 1)])
 
@@ -70,6 +77,8 @@ class Holding:
 
 @dataclass(frozen=True)
 class Kind:
+    """A sort of account: how many, and how one is drawn."""
+
     prefix: str
     share: float
     """of all accounts"""
@@ -91,7 +100,10 @@ def draw_account(kind: Kind, universe: Universe, draws: Draws) -> Holding:
 
 
 def _underlying(universe: Universe, draws: Draws) -> str:
-    return "BTC" if draws.uniform() < 0.6 else "ETH"
+    bitcoin = draws.uniform() < 0.6
+    if len(universe.traded) == 1:
+        return universe.traded[0]
+    return "BTC" if bitcoin else "ETH"
 
 
 def _options(universe: Universe, underlying: str, low_days: float = 0.0, high_days: float = math.inf) -> NDArray[np.int64]:

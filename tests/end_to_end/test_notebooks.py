@@ -1,0 +1,32 @@
+"""Every notebook runs from top to bottom, and is kept without outputs: they belong to whoever ran it, paths and all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+def test_there_are_notebooks() -> None:
+    assert [p.name for p in NOTEBOOKS] == ["from_chain_to_margin.ipynb"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    cells = [c for c in content["cells"] if c["cell_type"] == "code"]
+    assert all(c["outputs"] == [] and c["execution_count"] is None for c in cells)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for number, cell in enumerate(cells):
+        exec(compile("".join(cell["source"]), f"{path.name} cell {number}", "exec"), names)
+    assert list(tmp_path.iterdir()) == []
+    if path.stem == "from_chain_to_margin":
+        account, pnl = names["account"], names["pnl"]
+        assert set(names["table"]["status"]) == {"ok", "call", "liquidation"}
+        assert np.sort(pnl)[200] == -account["value_at_risk"]
+        assert -np.sort(pnl)[:200].mean() == pytest.approx(account["expected_shortfall"], rel=1e-12)

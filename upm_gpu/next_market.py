@@ -1,0 +1,88 @@
+"""The market that came: read and compiled before anything is computed, compared with the scenarios when they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from upm_gpu import exhibits
+from upm_gpu.domain.instrument import Option, Spot
+from upm_gpu.engine import Outcome, Plan
+from upm_gpu.errors import MarketDataError, UpmError
+from upm_gpu.margin.result import model_values
+from upm_gpu.margin.units import sum_by
+from upm_gpu.market.levels import exchange_rate, spot_price
+from upm_gpu.market.reader import load_market
+from upm_gpu.market.settlements import load_settlements
+from upm_gpu.market.snapshot import MarketSnapshot, days_between
+from upm_gpu.market.surface import fit_surfaces
+from upm_gpu.pricing.compiled import Compiled
+from upm_gpu.risk.dependence import dependence_of
+from upm_gpu.risk.tail import finish
+
+FAR = 0.25
+"""a horizon further from the time that passed than this part of it is named as no match"""
+
+
+@dataclass(frozen=True)
+class NextMarket:
+    """A later snapshot and what is needed to value the book in it."""
+
+    market: MarketSnapshot
+    settlements: dict[tuple[str, object], tuple[float, bool]]
+    alive: tuple[Option, ...]
+    compiled: Compiled | None
+    """the options alive then, at their own model values; None where there are none"""
+    elapsed: float
+    """days since the run's valuation time"""
+
+
+def load_next(plan: Plan, folder: Path) -> NextMarket:
+    """Read a later market and everything the book needs in it; raises what is missing, so that no run ends on it."""
+    try:
+        later = load_market(folder, plan.market.reporting_currency)
+        elapsed = days_between(plan.market.valuation_time, later.valuation_time)
+        if elapsed <= 0.0:
+            raise MarketDataError("UPM-MD-131", f"its valuation time {later.valuation_time.isoformat()} is not after {plan.market.valuation_time.isoformat()}. "
+                                  "Give a later snapshot, or leave market.next_path blank.")
+        for instrument in plan.instruments:
+            spot_price(later, instrument.underlying, instrument.instrument_id)
+            if not isinstance(instrument, Spot):
+                exchange_rate(later, instrument)
+        alive = tuple(i for i in plan.instruments if isinstance(i, Option) and days_between(later.valuation_time, i.expiry) > 0.0)
+        compiled = exhibits.compile_today(alive, later, fit_surfaces(later, {i.underlying for i in alive}), plan.scenarios.state_names, plan.dynamics) if alive else None
+        return NextMarket(later, load_settlements(folder), alive, compiled, elapsed)
+    except UpmError as error:
+        raise type(error)(error.code, f"the next market (market.next_path): {error.message}") from None
+
+
+def realised(outcome: Outcome, later: NextMarket) -> tuple[pd.DataFrame, str]:
+    """VaR and ES at the horizon nearest to the next snapshot beside the loss that came, per unit; and one line about it."""
+    plan = outcome.plan
+    h = int(np.argmin([abs(d - later.elapsed) for d in plan.horizons]))
+    today = model_values(plan.compiled, plan.instruments, outcome.value0)
+    pnl, proxy = exhibits.realised_pnl(plan.instruments, today, plan.market, later.market, later.settlements, _values(outcome, later))
+    lines = plan.units.lines
+    loss = -sum_by(lines.unit, lines.quantity * pnl[lines.instrument], len(plan.units.names))
+    sound = -sum_by(lines.unit, lines.quantity * np.where(proxy, 0.0, pnl)[lines.instrument], len(plan.units.names))
+    estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios))[plan.core.level]
+    table = pd.DataFrame({"account_id": list(plan.units.names), "horizon_days": plan.horizons[h], "value_at_risk": estimate.value_at_risk[h],
+                          "expected_shortfall": estimate.expected_shortfall[h], "realised_loss": loss, "realised_loss_without_proxy": sound})
+    beyond_var, beyond_es = int((loss > estimate.value_at_risk[h]).sum()), int((loss > estimate.expected_shortfall[h]).sum())
+    note = (f"realised: {later.market.valuation_time.isoformat()} is {later.elapsed:.3f} days on; {beyond_var} of {len(table)} units lost more than their "
+            f"value-at-risk, {beyond_es} more than their expected shortfall at {plan.horizons[h]:g} days; {int(proxy.sum())} instruments settled at a proxy price")
+    if abs(plan.horizons[h] - later.elapsed) > FAR * later.elapsed:
+        note += f"; no horizon is near: add {later.elapsed:.3f}d to model.horizons before comparing"
+    return table, note
+
+
+def _values(outcome: Outcome, later: NextMarket) -> dict[str, float]:
+    """Model value at the next snapshot of one unit of every option still alive then."""
+    if later.compiled is None:
+        return {}
+    rows = exhibits.select_rows(outcome.plan.rows, [])
+    with outcome.choice.module.prepare(later.compiled, rows, "double", 1) as prepared:
+        return model_values(later.compiled, later.alive, np.array(prepared.value0))
