@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 2
+#define UPM_ABI_VERSION 3
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
 #define UPM_GROUP_INTEGERS 11
@@ -62,6 +62,14 @@ struct UpmJumps {
   const double* entry_loading;       // (first_entry[states],)
 };
 
+// Regimes: roots of `size` doubles each, in the place of cholesky (or of UpmGarch.loading).
+struct UpmRegimes {
+  int64_t count, size;
+  uint32_t stream, shift;
+  const double* threshold;  // (count - 1,)
+  const double* root;       // (count, size)
+};
+
 // Heston, behind `model`; UpmScenarios has seed, cholesky (underlyings, underlyings), legs, terms, dates, centre (dates, underlyings), jumps.
 struct UpmHeston {
   int64_t underlyings, classes, shifts;
@@ -101,6 +109,7 @@ struct UpmScenarios {
   const int32_t* date_whole;      // (dates,)
   const int32_t* date_leg;        // (dates,)
   const double* centre;           // (dates, states)
+  const UpmRegimes* regimes;      // null: one square root
 };
 
 // SampledWalk, behind `model` of a set of kind sampled_walk whose other fields are those of a walk.
@@ -125,8 +134,7 @@ struct UpmResample {
 struct UpmGarch {
   int64_t rows, common, groups, centrings;
   const double* residual;         // (states, rows), or null: drawn normals
-  const double* loading;          // (states, common), or null: cholesky
-  const double* specific;         // (states,)
+  const double* loading;          // (states, common + 1): of the common factors, then the specific part; or null: cholesky
   const int32_t* group;           // (states,)
   const UpmTable* mixing;         // (groups,)
   const int32_t* odd;             // (tables,)

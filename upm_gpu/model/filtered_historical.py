@@ -90,7 +90,7 @@ class FilteredHistoricalParameters:
             centring=tuple(centring), centring_of=index, leg_step=legs.step, leg_root=legs.root, leg_first_term=legs.first_term,
             term_stream=np.array([stream_word(spec.stream, RESIDUAL_OF[int(i)]) for i in legs.term_internal], np.uint32), term_step=legs.term_step,
             term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole, date_leg=legs.date_leg,
-            drift=drift_of(self.drift, self.measure, dates, size))
+            drift=drift_of(self.drift, self.measure, dates, size), regimes=None)
 
 
 def refuse_correlation(spec: ScenarioSpec, name: str) -> None:

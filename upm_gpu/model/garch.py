@@ -124,7 +124,7 @@ class GarchParameters:
             odd=np.array(odd, np.int32), max_log_move=self.dynamics.max_log_move, **self.dynamics.coefficients(), variance=self.dynamics.variance,
             top=self.dynamics.top, centring=tuple(centring), centring_of=index, leg_step=legs.step, leg_root=legs.root, leg_first_term=legs.first_term,
             term_stream=legs.term_stream, term_step=legs.term_step, term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole,
-            date_leg=legs.date_leg, drift=drift_of(self.drift, self.measure, dates, size))
+            date_leg=legs.date_leg, drift=drift_of(self.drift, self.measure, dates, size), regimes=None)
 
     def _dependence(self) -> tuple[NDArray[np.float64] | None, ...]:
         """Cholesky factor, loadings, specific parts; None where not used."""
