@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 2
+#define UPM_ABI_VERSION 3
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
 #define UPM_GROUP_INTEGERS 11
@@ -133,6 +133,20 @@ struct UpmGarch {
   const double *omega, *alpha, *falling, *beta, *variance, *top;  // (states,) each; falling: alpha + gamma
   const UpmTable* centring;       // (centrings,)
   const int32_t* centring_of;     // (legs, states)
+};
+
+// Derived, behind `model` of kind 20: operations on the states of `base`, whose states come first. `scratch` of the set holds the base's states and scratch.
+struct UpmDerived {
+  const UpmScenarios* base;
+  int64_t operations;
+  const int32_t* operation;     // (operations,) numbers of derived.def
+  const int32_t* first_output;  // (operations + 1,)
+  const int32_t* first_input;   // (operations + 1,)
+  const int32_t* input;         // states below the operation's outputs, or -1
+  const int32_t* first_real;    // (operations + 1,)
+  const double* real;
+  const double* days;           // (dates,)
+  int64_t lent;                 // rows of scratch of an operation
 };
 
 int32_t upm_abi_version();

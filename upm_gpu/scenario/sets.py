@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from upm_gpu.scenario.derived import Derived
     from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
 BLOCK = 4096
@@ -247,4 +248,4 @@ class SampledWalk:
 
 
 Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching"]
-ScenarioSet: TypeAlias = "Walk | SampledWalk | Heston | GarchWalk | Resample | Explicit"
+ScenarioSet: TypeAlias = "Walk | SampledWalk | Heston | GarchWalk | Resample | Derived | Explicit"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from upm_gpu.backend.cpu.derived_structs import derived_struct
 from upm_gpu.backend.cpu.library import (
     BookStruct,
     HestonStruct,
@@ -126,5 +127,6 @@ STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {
     "resample": resample_struct,
     "garch": garch_struct,
     "sampled_walk": lambda sampled, keep: sampled_walk_struct(sampled, _walk(sampled.walk, keep), keep),
+    "derived": lambda derived, keep: derived_struct(derived, STRUCTS[derived.base.kind](derived.base, keep), keep),
 }
 """by the kind of a scenario set; numbers are those of kernels/models.def"""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.backend.cuda.derived import derive_wave, upload_derived
 from upm_gpu.backend.cuda.heston import draw_heston, upload_heston
 from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
 from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, upload_sampled
 from upm_gpu.backend.cuda.volatility_waves import draw_garch, draw_resample, upload_garch, upload_resample
+from upm_gpu.scenario.derived import Derived
 from upm_gpu.scenario.sets import Explicit, Heston, SampledWalk, ScenarioSet, SmoothTable, Walk
 
 WALK_THREADS = 128
@@ -54,6 +56,8 @@ def device_source(prepared: Prepared, scenarios: ScenarioSet) -> Any:
     if scenarios.kind not in UPLOADS:
         return None
     known = prepared.sources.get("scenarios")
+    if known is not None and isinstance(known[0], Derived) and known[0].base is scenarios:
+        return known[1].base
     if known is None or known[0] is not scenarios:
         known = prepared.sources["scenarios"] = scenarios, UPLOADS[scenarios.kind](prepared.device, scenarios)
     return known[1]
@@ -95,6 +99,12 @@ def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: in
 def _draw_sampled_walk(prepared: Prepared, sampled: SampledWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
     source = device_source(prepared, sampled)
     _draw_legs(prepared, sampled.walk, source.walk, wave, first, count, listed, source, sampled.dense)
+
+
+def _draw_derived(prepared: Prepared, derived: Derived, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
+    source = device_source(prepared, derived)
+    draw(prepared, derived.base, replace(wave, states=wave.base), first, count, listed)
+    derive_wave(prepared.device, source, derived, wave, count)
 
 
 def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None,
@@ -142,7 +152,13 @@ def take_clipped(prepared: Prepared, scenarios: ScenarioSet) -> NDArray[np.int64
     if known is None or known[0] is not scenarios:
         return np.zeros(len(scenarios.state_names), np.int64)
     del prepared.sources["scenarios"]
-    return prepared.device.download(known[1].clipped).astype(np.int64)
+    source = known[1]
+    if not isinstance(scenarios, Derived):
+        return prepared.device.download(source.clipped).astype(np.int64)
+    counts = prepared.device.download(source.events).astype(np.int64)
+    if source.base is not None:
+        counts[: len(scenarios.base.state_names)] = prepared.device.download(source.base.clipped).astype(np.int64)
+    return counts
 
 
 UPLOADS: dict[str, Callable[[Device, Any], Any]] = {
@@ -151,6 +167,7 @@ UPLOADS: dict[str, Callable[[Device, Any], Any]] = {
     "resample": upload_resample,
     "garch": upload_garch,
     "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, _upload_walk(device, sampled.walk)),
+    "derived": lambda device, derived: upload_derived(device, derived, UPLOADS[derived.base.kind](device, derived.base) if derived.base.kind in UPLOADS else None),
 }
 """by kind of set: its arrays on the device, with `clipped` (K,) uint64 among them"""
 DRAWS: dict[str, Callable[..., None]] = {
@@ -160,6 +177,7 @@ DRAWS: dict[str, Callable[..., None]] = {
     "resample": draw_resample,
     "garch": draw_garch,
     "sampled_walk": _draw_sampled_walk,
+    "derived": _draw_derived,
 }
 """by kind of set: (prepared, scenarios, wave, first, count, listed) -> None"""
 
