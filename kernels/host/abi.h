@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 2
+#define UPM_ABI_VERSION 3
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
 #define UPM_GROUP_INTEGERS 11
@@ -101,6 +101,8 @@ struct UpmScenarios {
   const int32_t* date_whole;      // (dates,)
   const int32_t* date_leg;        // (dates,)
   const double* centre;           // (dates, states)
+  const double* persistence;      // (states,) of walk and garch, or null: 1
+  const double* date_persistence; // (dates, states), where persistence is given
 };
 
 // SampledWalk, behind `model` of a set of kind sampled_walk whose other fields are those of a walk.

@@ -62,6 +62,7 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
 
 // Steps, parts of steps and dates of a path.
 void check_legs(const UpmScenarios& set) {
+  require(!set.persistence == !set.date_persistence);
   for (int64_t d = 0; d < set.dates; ++d) {
     require(inside(set.date_leg[d], -1, set.legs) && inside(set.date_whole[d], d ? set.date_whole[d - 1] : 0, set.legs + 1));
   }

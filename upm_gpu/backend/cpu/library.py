@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import CapacityError, DeviceError
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 OK, BAD_ARGUMENT, NO_MEMORY, NO_ISA = 0, 1, 2, 3
 
 _POINTER = ctypes.c_void_p
@@ -75,7 +75,7 @@ class ScenariosStruct(ctypes.Structure):
         ("cholesky", _POINTER), ("scale", _POINTER), ("max_log_move", _POINTER), ("marginal", _POINTER), ("tables", ctypes.POINTER(TableStruct)),
         ("table_count", _I64), ("mixing", TableStruct), ("mixing_stream", _I64), ("legs", _I64), ("terms", _I64), ("leg_step", _POINTER),
         ("leg_root", _POINTER), ("leg_first_term", _POINTER), ("term_stream", _POINTER), ("term_step", _POINTER), ("term_weight", _POINTER),
-        ("date_whole", _POINTER), ("date_leg", _POINTER), ("centre", _POINTER),
+        ("date_whole", _POINTER), ("date_leg", _POINTER), ("centre", _POINTER), ("persistence", _POINTER), ("date_persistence", _POINTER),
     )
 
 
