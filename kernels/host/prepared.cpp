@@ -8,13 +8,16 @@
 
 namespace upm_plain {
 extern const upm::TileFunctions functions;
+extern const upm::Operations operations;
 }
 #ifdef UPM_X86_64
 namespace upm_avx2 {
 extern const upm::TileFunctions functions;
+extern const upm::Operations operations;
 }
 namespace upm_avx512 {
 extern const upm::TileFunctions functions;
+extern const upm::Operations operations;
 }
 #endif
 
@@ -23,15 +26,15 @@ namespace upm {
 const std::vector<Isa>& isas() {
   static const std::vector<Isa> all = {
 #ifdef UPM_X86_64
-      {"avx512", &upm_avx512::functions,
+      {"avx512", &upm_avx512::functions, &upm_avx512::operations,
        [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
        },
        1.0},
-      {"avx2", &upm_avx2::functions, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, 1.7},
+      {"avx2", &upm_avx2::functions, &upm_avx2::operations, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, 1.7},
 #endif
-      {"plain", &upm_plain::functions, [] { return true; }, 40.0},
+      {"plain", &upm_plain::functions, &upm_plain::operations, [] { return true; }, 40.0},
   };
   return all;
 }
@@ -62,6 +65,7 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
 
 // Steps, parts of steps and dates of a path.
 void check_legs(const UpmScenarios& set) {
+  require(!set.persistence == !set.date_persistence);
   for (int64_t d = 0; d < set.dates; ++d) {
     require(inside(set.date_leg[d], -1, set.legs) && inside(set.date_whole[d], d ? set.date_whole[d - 1] : 0, set.legs + 1));
   }

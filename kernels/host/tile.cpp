@@ -8,7 +8,6 @@
 #include <emmintrin.h>
 #endif
 
-#include "european.cuh"
 #include "families.cuh"
 #include "heston.cuh"
 #include "jumps.cuh"
@@ -293,13 +292,9 @@ void rows(RowTask* task) {
   }
 }
 
-void europeans(const double* in, double* out, int64_t count, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) european_values(in + i, count, out + i, count);
-}
-
 }  // namespace
 
 extern const upm::TileFunctions functions;
-const upm::TileFunctions functions = {draw, value0, unit, rows, europeans, EUROPEAN_INPUTS, EUROPEAN_OUTPUTS};
+const upm::TileFunctions functions = {draw, value0, unit, rows};
 
 }  // namespace UPM_ISA

@@ -19,7 +19,7 @@ from upm_gpu.backend.cpu.library import (
     TableStruct,
 )
 from upm_gpu.backend.cpu.sampled_structs import sampled_walk_struct
-from upm_gpu.backend.cpu.volatility_structs import garch_struct, resample_struct
+from upm_gpu.backend.cpu.volatility_structs import garch_struct, lend_persistence, resample_struct
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
 from upm_gpu.scenario.sets import Explicit, Heston, Jumps, ScenarioSet, SmoothTable, Walk
 
@@ -79,6 +79,7 @@ def _walk(walk: Walk, keep: Keep) -> ScenariosStruct:
     )
     if walk.mixing is not None:
         struct.mixing = _table(walk.mixing, keep)
+    lend_persistence(struct, walk, keep)
     _lend_jumps(struct, walk.jumps, size, legs, keep)
     return struct
 

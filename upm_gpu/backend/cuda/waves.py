@@ -15,7 +15,13 @@ from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
 from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, upload_sampled
-from upm_gpu.backend.cuda.volatility_waves import draw_garch, draw_resample, upload_garch, upload_resample
+from upm_gpu.backend.cuda.volatility_waves import (
+    draw_garch,
+    draw_resample,
+    upload_garch,
+    upload_persistence,
+    upload_resample,
+)
 from upm_gpu.scenario.derived import Derived
 from upm_gpu.scenario.sets import Explicit, Heston, SampledWalk, ScenarioSet, SmoothTable, Walk
 
@@ -46,6 +52,8 @@ class DeviceWalk:
     term_step: Any
     term_weight: Any
     centre: Any
+    persistence: tuple[Any, ...]
+    """(K,) of a whole step, then of the part of a step each date ends in"""
     jumps: DeviceJumps | None
     clipped: Any
     """(K,) uint64, counts up"""
@@ -73,7 +81,7 @@ def _upload_walk(device: Device, walk: Walk) -> DeviceWalk:
         device.upload((np.cumsum(cells) - cells).astype(np.int32)), device.upload(np.concatenate([t.coefficients for t in tables]).astype(np.float64)),
         device.upload(walk.mixing.coefficients.astype(np.float64) if walk.mixing else np.zeros((1, 8))), device.upload(walk.term_stream.astype(np.uint32)),
         device.upload(walk.term_step.astype(np.uint32)), device.upload(walk.term_weight.astype(np.float64)), device.upload(walk.centre.astype(np.float64)),
-        upload_jumps(device, walk.jumps),
+        upload_persistence(device, walk), upload_jumps(device, walk.jumps),
         device.upload(np.zeros(len(walk.state_names), np.uint64)))
 
 
@@ -133,7 +141,7 @@ def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, f
         device.launch("walk", "move_leg", (tiles, blocks_for(factors, FACTORS_A_THREAD), 1), block,
                       (np.int32(factors), *size, source.cholesky, np.int32(dense), source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
                        source.table_cells, source.table_begin, source.table_coefficients, np.int32(walk.mixing is not None), wave.stretch,
-                       np.float64(walk.leg_root[number]), wave.normal, *jumps, wave.running, np.int32(date), source.centre, wave.states, source.clipped))
+                       np.float64(walk.leg_root[number]), wave.normal, *jumps, source.persistence[date + 1], wave.running, np.int32(date), source.centre, wave.states, source.clipped))
 
     whole = 0
     for date in range(len(walk.dates)):
