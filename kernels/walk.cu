@@ -56,14 +56,14 @@ struct Marginals {
   const double* coefficients;
 };
 
-// Correlates the normals of a leg, applies copula, marginal and cap, adds the jumps of the state's clocks (jump, (C, stride)). A whole step is added to `running`; the part of a step
-// that ends at a date gives states[date] = (running + move) + centre. Draws that met the cap are counted.
+// Correlates the normals of a leg, applies copula, marginal and cap, adds the jumps of the state's clocks (jump, (C, stride)). A whole step gives
+// running = persistence running + move; the part of a step that ends at a date states[date] = (persistence running + move) + centre, persistence (K) being that part's. Draws that met the cap are counted.
 // `roots`: square roots of the correlation, `root_size` doubles apart, by the scenario's regime; root_size 0: there is one. `dense`: full matrices. Grid (scenario tiles, groups of FACTORS_A_THREAD factors).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4)
     move_leg(i32 factors, i32 scenarios, i64 stride, const double* roots, i64 root_size, const i32* regime, i32 dense, const double* scale, const double* cap, const i32* marginal, const double* table_low,
              const double* table_inverse_width, const i32* table_cells, const i32* table_begin, const double* table_coefficients, i32 stretched, const double* stretch,
              double root, const double* normal, i32 jumping, const i32* first_entry, const i32* entry_clock, const double* entry_loading, const double* jump,
-             double* running, i32 date, const double* centre, double* states, u64* clipped) {
+             const double* persistence, double* running, i32 date, const double* centre, double* states, u64* clipped) {
   const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
   const i32 begin = (i32)blockIdx.y * FACTORS_A_THREAD;
   const i32 end = begin + FACTORS_A_THREAD < factors ? begin + FACTORS_A_THREAD : factors;
@@ -90,7 +90,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4)
     double move = upm::walk_move(g, scale[k], cap[k], root);
     if (jumping)
       for (i32 e = first_entry[k]; e < first_entry[k + 1]; ++e) move = move + entry_loading[e] * jump[entry_clock[e] * stride + s];
-    const double sum = running[k * stride + s] + move;
+    const double sum = persistence[k] * running[k * stride + s] + move;
     if (date < 0) running[k * stride + s] = sum;
     else states[((i64)date * factors + k) * stride + s] = sum + centre[(i64)date * factors + k];
   }

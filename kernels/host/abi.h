@@ -110,6 +110,8 @@ struct UpmScenarios {
   const int32_t* date_leg;        // (dates,)
   const double* centre;           // (dates, states)
   const UpmRegimes* regimes;      // null: one square root
+  const double* persistence;      // (states,) of walk and garch, or null: 1
+  const double* date_persistence; // (dates, states), where persistence is given
 };
 
 // SampledWalk, behind `model` of a set of kind sampled_walk whose other fields are those of a walk.
@@ -143,6 +145,20 @@ struct UpmGarch {
   const int32_t* centring_of;     // (legs, states)
 };
 
+// Derived, behind `model` of kind 20: operations on the states of `base`, whose states come first. `scratch` of the set holds the base's states and scratch.
+struct UpmDerived {
+  const UpmScenarios* base;
+  int64_t operations;
+  const int32_t* operation;     // (operations,) numbers of derived.def
+  const int32_t* first_output;  // (operations + 1,)
+  const int32_t* first_input;   // (operations + 1,)
+  const int32_t* input;         // states below the operation's outputs, or -1
+  const int32_t* first_real;    // (operations + 1,)
+  const double* real;
+  const double* days;           // (dates,)
+  int64_t lent;                 // rows of scratch of an operation
+};
+
 int32_t upm_abi_version();
 int64_t upm_struct_bytes(int32_t which);  // in the order of STRUCTS in library.py
 
@@ -172,8 +188,9 @@ int32_t upm_row_tail(const void* prepared, const UpmScenarios* set, int64_t firs
 // ascending ranges and multiplies by the quantities at the end. tail_first (rows + 1,).
 int32_t upm_attribution(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, const int64_t* tail_first,
                         const uint32_t* tail_scenario, const double* tail_weight, int64_t tail_length, int32_t threads, double* total, int64_t length);
-// European prices and Greeks: in (inputs, cases), out (outputs, cases), in the order of european.cuh.
-int32_t upm_european_values(int32_t isa, int64_t cases, const double* in, int64_t in_length, double* out, int64_t out_length, int32_t threads);
+// An operation of operations.def by its number: in (inputs, cases), out (outputs, cases), in the order of its header. Where columns repeat, the width
+// of `in` is that of the longest case.
+int32_t upm_values(int32_t isa, int32_t operation, int64_t cases, const double* in, int64_t in_length, double* out, int64_t out_length, int32_t threads);
 // Worst `depth` of two ascending lists a slot, by (pnl, scenario). The result may lie in the arrays of `a` (depth = depth_a).
 int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b, const uint32_t* scenario_b,
                         int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads);

@@ -41,17 +41,18 @@ def garch_paths(walk: GarchWalk, first: int, last: int) -> tuple[NDArray[np.floa
     states = np.empty((walk.dates.size, size, ids.size))
     path = [variance]
     parts: dict[int, NDArray[np.float64]] = {}
+    keep = 1.0 if walk.persistence is None else walk.persistence[:, None]
     for step in range(whole + 1):
         for d in np.flatnonzero(walk.date_whole == step):
             leg = int(walk.date_leg[d])
             if leg >= 0 and leg not in parts:
                 parts[leg] = _moves(walk, leg, ids, variance, clipped)[1]
-            states[d] = running if leg < 0 else running + parts[leg]
+            states[d] = running if leg < 0 else (1.0 if walk.date_persistence is None else walk.date_persistence[d][:, None]) * running + parts[leg]
             states[d] += walk.drift[d][:, None]
         if step == whole:
             break
         y, moved = _moves(walk, step, ids, variance, clipped)
-        running = running + moved
+        running = keep * running + moved
         slope = np.where(y < 0.0, (walk.alpha + walk.gamma)[:, None], walk.alpha[:, None])
         variance = np.minimum((walk.omega[:, None] + slope * (y * y)) + walk.beta[:, None] * variance, walk.top[:, None])
         path.append(variance)

@@ -27,6 +27,7 @@ from upm_gpu.model.garch_twin import loadings
 from upm_gpu.model.gbm import is_price
 from upm_gpu.model.psd import correlation_cholesky
 from upm_gpu.rng.streams import REGIME, stream_word
+from upm_gpu.scenario.derived import Derived
 from upm_gpu.scenario.regimes import Regimes
 from upm_gpu.scenario.sets import Heston, SampledWalk, ScenarioSet, Walk
 from upm_gpu.scenario.volatility_sets import GarchWalk
@@ -113,6 +114,9 @@ def under_regimes(scenarios: ScenarioSet, regimes: Sequence[Regime], inverse_ass
 
     Raises `CalibrationError` UPM-CA-139 for a set without a correlation, UPM-CA-150 for probabilities that are none.
     """
+    if isinstance(scenarios, Derived):
+        changed, used = under_regimes(scenarios.base, regimes, inverse_assets, stream)
+        return replace(scenarios, base=changed), used
     part = scenarios.walk if isinstance(scenarios, SampledWalk) else scenarios
     if not isinstance(part, Walk | Heston | GarchWalk) or (isinstance(part, GarchWalk) and part.residuals is not None):
         if regimes:
@@ -140,10 +144,10 @@ def under_regimes(scenarios: ScenarioSet, regimes: Sequence[Regime], inverse_ass
     stack = np.stack([_widened(root, width) for root in roots])
     probability = np.array([u.probability for u in used])
     mixture = Regimes(np.cumsum(probability)[:-1], stack, stream_word(stream, REGIME), int(isinstance(scenarios, SampledWalk) and scenarios.sampler == "antithetic"))
-    changed: Any = _with_root(part, stack[0])
+    made: Any = _with_root(part, stack[0])
     if len(used) > 1:
-        changed = replace(changed, regimes=mixture)
-    return (replace(scenarios, walk=changed) if isinstance(scenarios, SampledWalk) else changed), used
+        made = replace(made, regimes=mixture)
+    return (replace(scenarios, walk=made) if isinstance(scenarios, SampledWalk) else made), used
 
 
 def correlation_of(part: Walk | Heston | GarchWalk) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 from upm_gpu.backend.cpu.library import Keep, ScenariosStruct, TableStruct
 from upm_gpu.backend.cpu.regime_structs import lend_regimes
 from upm_gpu.model.garch_twin import common_factors, loadings
-from upm_gpu.scenario.sets import SmoothTable
+from upm_gpu.scenario.sets import SmoothTable, Walk
 from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
 _POINTER, _I64 = ctypes.c_void_p, ctypes.c_int64
@@ -69,7 +69,16 @@ def garch_struct(walk: GarchWalk, keep: Keep) -> ScenariosStruct:
     struct.model = ctypes.addressof(model)
     struct.scratch = 5 * size + model.common + model.groups
     lend_regimes(struct, walk.regimes, keep)
+    lend_persistence(struct, walk, keep)
     return struct
+
+
+def lend_persistence(struct: ScenariosStruct, walk: Walk | GarchWalk, keep: Keep) -> None:
+    """Hang the reversion of a walk's states on its struct; without it the pointers stay null."""
+    if walk.persistence is not None:
+        size, dates = len(walk.state_names), len(walk.dates)
+        struct.persistence = keep(walk.persistence, np.float64, (size,))
+        struct.date_persistence = keep(walk.date_persistence, np.float64, (dates, size))
 
 
 def _tables(tables: Sequence[SmoothTable], keep: Keep) -> ctypes.Array[TableStruct]:

@@ -14,7 +14,7 @@ from upm_gpu.backend.cuda.memory import Prepared, Wave
 from upm_gpu.backend.cuda.regimes import DeviceRegimes, draw_regimes, upload_regimes
 from upm_gpu.model.garch_twin import common_factors, loadings
 from upm_gpu.rng.streams import COMMON
-from upm_gpu.scenario.sets import SmoothTable
+from upm_gpu.scenario.sets import SmoothTable, Walk
 from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
 THREADS = 128
@@ -44,6 +44,7 @@ class DeviceGarch:
     mixing: int
     """number of the first mixing table"""
     clipped: Any
+    persistence: tuple[Any, ...]
     workspace: dict[str, Any] = field(default_factory=dict)
 
 
@@ -81,7 +82,15 @@ def upload_garch(device: Device, walk: GarchWalk) -> DeviceGarch:
                  device.upload((np.cumsum(cells) - cells).astype(np.int32)), device.upload(np.concatenate([t.coefficients for t in tables]).astype(np.float64))),
         tuple(device.upload(np.where(row >= 0, row + before, -1).astype(np.int32)) for row in walk.centring_of),
         None if walk.residuals is not None else upload_regimes(device, loadings(walk), walk.regimes), len(walk.tables),
-        device.upload(np.zeros(len(walk.state_names), np.uint64)))
+        device.upload(np.zeros(len(walk.state_names), np.uint64)), upload_persistence(device, walk))
+
+
+def upload_persistence(device: Device, walk: Walk | GarchWalk) -> tuple[Any, ...]:
+    """(K,) arrays: what a whole step leaves of a state, then what the part of a step before each date does."""
+    one = np.ones(len(walk.state_names))
+    if walk.persistence is None or walk.date_persistence is None:
+        return (device.upload(one),) * (len(walk.dates) + 1)
+    return tuple(device.upload(np.ascontiguousarray(row, np.float64)) for row in (walk.persistence, *walk.date_persistence))
 
 
 def draw_garch(prepared: Prepared, walk: GarchWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
@@ -105,7 +114,7 @@ def draw_garch(prepared: Prepared, walk: GarchWalk, wave: Wave, first: int, coun
 
     def leg(number: int, date: int) -> None:
         terms = (np.int32(walk.leg_first_term[number]), np.int32(walk.leg_first_term[number + 1]), a["term_stream"], a["term_step"], a["term_weight"])
-        end = (np.float64(walk.leg_root[number]), source.centring[number], *recursion, wave.running, variance, np.int32(date), a["drift"], wave.states, source.clipped)
+        end = (np.float64(walk.leg_root[number]), source.centring[number], *recursion, source.persistence[date + 1], wave.running, variance, np.int32(date), a["drift"], wave.states, source.clipped)
         if walk.residuals is not None:
             device.launch("garch", "garch_resampled_leg", (tiles, factors, 1), block,
                           (seed, *which, np.int32(factors), *size, np.int64(walk.residuals.shape[1]), a["residuals"], *terms, a["max_log_move"], *source.tables, *end))
