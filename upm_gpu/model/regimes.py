@@ -115,8 +115,8 @@ def under_regimes(scenarios: ScenarioSet, regimes: Sequence[Regime], inverse_ass
     Raises `CalibrationError` UPM-CA-139 for a set without a correlation, UPM-CA-150 for probabilities that are none.
     """
     if isinstance(scenarios, Derived):
-        changed, used = under_regimes(scenarios.base, regimes, inverse_assets, stream)
-        return replace(scenarios, base=changed), used
+        changed, inner = under_regimes(scenarios.base, regimes, inverse_assets, stream)
+        return replace(scenarios, base=changed), inner
     part = scenarios.walk if isinstance(scenarios, SampledWalk) else scenarios
     if not isinstance(part, Walk | Heston | GarchWalk) or (isinstance(part, GarchWalk) and part.residuals is not None):
         if regimes:
