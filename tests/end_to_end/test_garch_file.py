@@ -131,7 +131,7 @@ def test_the_file_moves_what_it_names_and_says_what_it_does_not(tmp_path):
     panel = history_panel(market.history, made.state_names, market.valuation_time, 0.97)
     filtered = filter_panel(panel, "garch", 0.97, [("gjr", made.dynamics.model[k]) if i == k else None for i in range(len(made.state_names))])
     assert filtered.next_variance[k] == made.dynamics.variance[k]
-    silent = [w for w in report.warnings if w.startswith("UPM-CA-167")]
+    silent = [w for w in report.warnings if w.startswith("UPM-CA-187")]
     assert len(silent) == 1 and "log_level[ETH]" in silent[0] and "log_level[BTC]" not in silent[0]
 
 
@@ -146,19 +146,19 @@ def test_a_run_from_calibrated_files(tmp_path):
         done = upm("run", config, "--out", tmp_path / str(number))
         assert done.code in (0, 4), done.err
         total.append(float(pd.read_csv(tmp_path / str(number) / "margin.csv")["initial_margin"].sum()))
-    assert "UPM-CA-166 p.toml: BTC: UPM-CA-162" in done.err
+    assert "UPM-CA-186 p.toml: BTC: UPM-CA-182" in done.err
     assert (tmp_path / "1" / "inputs" / "parameters.toml").read_bytes() == (tmp_path / "p.toml").read_bytes()
     assert total[1] == pytest.approx(total[0], rel=0.3) and total[1] != total[0]
 
 
 @pytest.mark.parametrize(("old", "new", "code", "words"), [
-    ('units = "percent"', 'units = "decimal"', "UPM-CA-164", "percent"), ("schema_version = 1", "schema_version = 2", "UPM-CA-164", "schema_version"),
-    ('kind = "garch"', 'kind = "covariance"', "UPM-CA-164", "kind"), ("alpha = 0.05", "alhpa = 0.05", "UPM-CA-164", "Did you mean alpha"),
-    ("alpha = 0.05", 'alpha = "0.05"', "UPM-CA-164", "finite"), ("omega = 0.5\n", "", "UPM-CA-164", "missing"), ("omega = 0.5", "omega = nan", "UPM-CA-164", "nan"),
-    ("beta = 0.85", "beta = 0.95", "UPM-CA-121", "long-run"), ("omega = 0.5", "omega = -0.5", "UPM-CA-120", "negative"), ("nu = 3.5", "nu = 2", "UPM-CA-164", "above 2"),
-    ('model = "gjr"', 'model = "garch"', "UPM-CA-164", "gamma"), ('clock = "days"', 'clock = "sessions"', "UPM-CA-165", "--clock days"),
-    ('asset = "BTC"', 'asset = "BTX"', "UPM-CA-165", "did you mean BTC"), ('asset = "BTC"', "asset = 3", "UPM-CA-164", "asset"),
-    ("2026-02-05T09:36:47Z", "soon", "UPM-CA-164", "valuation_time"), ('asset = "BTC"', "assets = 1", "UPM-CA-164", "unknown key"), ("alpha =", "alpha", "UPM-CA-164", "not a parameter file")])
+    ('units = "percent"', 'units = "decimal"', "UPM-CA-184", "percent"), ("schema_version = 1", "schema_version = 2", "UPM-CA-184", "schema_version"),
+    ('kind = "garch"', 'kind = "covariance"', "UPM-CA-184", "kind"), ("alpha = 0.05", "alhpa = 0.05", "UPM-CA-184", "Did you mean alpha"),
+    ("alpha = 0.05", 'alpha = "0.05"', "UPM-CA-184", "finite"), ("omega = 0.5\n", "", "UPM-CA-184", "missing"), ("omega = 0.5", "omega = nan", "UPM-CA-184", "nan"),
+    ("beta = 0.85", "beta = 0.95", "UPM-CA-121", "long-run"), ("omega = 0.5", "omega = -0.5", "UPM-CA-120", "negative"), ("nu = 3.5", "nu = 2", "UPM-CA-184", "above 2"),
+    ('model = "gjr"', 'model = "garch"', "UPM-CA-184", "gamma"), ('clock = "days"', 'clock = "sessions"', "UPM-CA-185", "--clock days"),
+    ('asset = "BTC"', 'asset = "BTX"', "UPM-CA-185", "did you mean BTC"), ('asset = "BTC"', "asset = 3", "UPM-CA-184", "asset"),
+    ("2026-02-05T09:36:47Z", "soon", "UPM-CA-184", "valuation_time"), ('asset = "BTC"', "assets = 1", "UPM-CA-184", "unknown key"), ("alpha =", "alpha", "UPM-CA-184", "not a parameter file")])
 def test_files_that_are_refused(tmp_path, old, new, code, words):
     (tmp_path / "p.toml").write_text(ONE.replace(old, new, 1))
     market = load_market(resolve_sample("sample:crypto", "market"))
@@ -173,8 +173,8 @@ def test_parameters_from_the_future_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), [
-    (["--asset", "BTX"], "UPM-CA-103", "BTC"), (["--asset", ","], "UPM-CA-161", "--asset"), (["--asset", "BTC", "--model", "egarch"], "UPM-CA-161", "garch, gjr"),
-    (["--asset", "BTC", "--distribution", "t"], "UPM-CA-161", "student_t"), (["--asset", "BTC", "--mean", "ar"], "UPM-CA-161", "constant"), (["--asset", "BTC,BTC"], "UPM-CA-161", "--asset")])
+    (["--asset", "BTX"], "UPM-CA-103", "BTC"), (["--asset", ","], "UPM-CA-181", "--asset"), (["--asset", "BTC", "--model", "egarch"], "UPM-CA-181", "garch, gjr"),
+    (["--asset", "BTC", "--distribution", "t"], "UPM-CA-181", "student_t"), (["--asset", "BTC", "--mean", "ar"], "UPM-CA-181", "constant"), (["--asset", "BTC,BTC"], "UPM-CA-181", "--asset")])
 def test_commands_that_are_refused(tmp_path, capsys, monkeypatch, arguments, code, words):
     here(capsys, monkeypatch, "calibrate", "garch", "sample:crypto", *arguments, "--out", tmp_path / "p.toml").refused(3, code, words)
     assert list(tmp_path.iterdir()) == []

@@ -105,7 +105,7 @@ def test_bounds_are_named_and_have_no_error(pounds):
     assert found.bounds == ("persistence",)
     assert found.model.persistence == pytest.approx(0.999999, abs=1e-12)
     assert math.isnan(found.robust["beta"]) and all(math.isfinite(found.robust[k]) for k in ("omega", "alpha", "nu"))
-    assert "UPM-CA-162" in found.warnings[0]
+    assert "UPM-CA-182" in found.warnings[0]
     quiet = estimate(np.random.default_rng(1).uniform(-1.0, 1.0, 1500), "garch", distribution="student_t")
     assert "nu" in quiet.bounds
     assert math.isnan(quiet.robust["nu"])
@@ -120,7 +120,7 @@ def test_noise_without_memory_is_fitted_or_named_but_never_swallowed(kind, distr
     constant = float(np.sum(contributions(r, Garch(float(np.mean(r * r)), 0.0, 0.0))))
     assert found.model.log_likelihood > constant - 0.5  # a t law of 500 degrees is not quite a normal one
     if "alpha" in found.bounds or found.warnings:
-        assert any(w.startswith(("UPM-CA-162", "UPM-CA-163")) for w in found.warnings)
+        assert any(w.startswith(("UPM-CA-182", "UPM-CA-183")) for w in found.warnings)
     else:
         assert abs(found.model.alpha) < 4.0 * found.robust["alpha"]
 
@@ -132,7 +132,7 @@ def test_series_and_choices_that_are_refused():
     with pytest.raises(CalibrationError, match="UPM-CA-123"):
         estimate(np.full(300, 0.1), "garch", "constant")
     for choice in ({"kind": "egarch"}, {"kind": "garch", "mean": "ar"}, {"kind": "garch", "distribution": "ged"}):
-        with pytest.raises(CalibrationError, match=r"UPM-CA-161.*Use one of"):
+        with pytest.raises(CalibrationError, match=r"UPM-CA-181.*Use one of"):
             estimate(np.ones(300), **choice)
 
 
@@ -140,7 +140,7 @@ def test_a_search_that_has_not_converged_is_refused(pounds, monkeypatch):
     from upm_gpu.calibrate import garch_estimate
 
     monkeypatch.setattr(garch_estimate, "_newton", lambda search, theta: (theta, 0.01))
-    with pytest.raises(CalibrationError, match=r"UPM-CA-160.*could still rise by 0.01"):
+    with pytest.raises(CalibrationError, match=r"UPM-CA-180.*could still rise by 0.01"):
         estimate(pounds, "garch")
 
 

@@ -102,10 +102,10 @@ def contributions(returns: NDArray[np.float64], model: Garch, distribution: Dist
 
 
 def estimate(returns: NDArray[np.float64], kind: Kind, mean: Mean = "zero", distribution: Distribution = "normal", name: str = "the series") -> Estimate:
-    """Fit a series (T,). Raises `CalibrationError` UPM-CA-122 (too few), 123 (constant), 124 (no maximum), 160 (not converged), 161 (an unknown choice)."""
+    """Fit a series (T,). Raises `CalibrationError` UPM-CA-122 (too few), 123 (constant), 124 (no maximum), 180 (not converged), 181 (an unknown choice)."""
     for what, value, known in (("model", kind, KINDS), ("mean", mean, MEANS), ("distribution", distribution, DISTRIBUTIONS)):
         if value not in known:
-            raise CalibrationError("UPM-CA-161", f"{what} {value!r} of the GARCH fit is not known. Use one of {', '.join(known)}.")
+            raise CalibrationError("UPM-CA-181", f"{what} {value!r} of the GARCH fit is not known. Use one of {', '.join(known)}.")
     if len(returns) < MIN_RETURNS:
         raise CalibrationError("UPM-CA-122", f"GARCH of {name}: {len(returns)} returns, at least {MIN_RETURNS} are needed. Lengthen the history or use the ewma filter.")
     scale = float(np.sqrt(np.mean((returns - (np.mean(returns) if mean == "constant" else 0.0)) ** 2)))
@@ -120,12 +120,12 @@ def estimate(returns: NDArray[np.float64], kind: Kind, mean: Mean = "zero", dist
     bounds, free = search.met, search.free
     held = [k for k in search.keys if k not in free]
     if not gain <= CONVERGED:
-        raise CalibrationError("UPM-CA-160", f"GARCH of {name}: the search ended where the log-likelihood could still rise by {gain:.3g} (at most {CONVERGED:g} is taken for converged). "
+        raise CalibrationError("UPM-CA-180", f"GARCH of {name}: the search ended where the log-likelihood could still rise by {gain:.3g} (at most {CONVERGED:g} is taken for converged). "
                                "Look for errors in the series, take a longer one, or a simpler model, mean or distribution.")
-    warnings = [f"UPM-CA-162 GARCH of {name}: {_BOUND_TEXT[b]}" for b in bounds]
+    warnings = [f"UPM-CA-182 GARCH of {name}: {_BOUND_TEXT[b]}" for b in bounds]
     robust, hessian = _errors(search, theta, free)
     if not all(np.isfinite(v) for v in robust):
-        warnings.append(f"UPM-CA-163 GARCH of {name}: the likelihood is flat in some direction at its maximum, so there are no standard errors. Take a longer series or a simpler model.")
+        warnings.append(f"UPM-CA-183 GARCH of {name}: the likelihood is flat in some direction at its maximum, so there are no standard errors. Take a longer series or a simpler model.")
     unit = {"mu": scale, "omega": scale * scale}
     model, nu, skewness = search.model(theta)
     total = float(np.sum(search.terms(theta))) - len(returns) * float(np.log(scale))

@@ -31,17 +31,17 @@ def calibrate_garch(history: Path | str, out: Path | str, assets: Sequence[str],
                     errors: str = "robust", clock: str = "auto") -> dict[str, Any]:
     """Fit assets of a history file, market folder or sample, write the file, and return a summary of plain values.
 
-    Raises `CalibrationError` UPM-CA-103 (no closes), 105 (bad closes), 109 (cannot be written), 122 to 124 and 160 (the fit), 161 (an unknown choice).
+    Raises `CalibrationError` UPM-CA-103 (no closes), 105 (bad closes), 109 (cannot be written), 122 to 124 and 180 (the fit), 181 (an unknown choice).
     """
     from upm_gpu.calibrate.parameter_file import read_history
 
     for what, value, known in (("--model", kind, KINDS), ("--mean", mean, MEANS), ("--distribution", distribution, DISTRIBUTIONS), ("--errors", errors, ERRORS),
                                ("--clock", clock, CLOCKS)):
         if value not in known:
-            raise CalibrationError("UPM-CA-161", f"{what} {value!r} is not known. Use one of {', '.join(known)}.")
+            raise CalibrationError("UPM-CA-181", f"{what} {value!r} is not known. Use one of {', '.join(known)}.")
     names = [a.strip() for a in assets if a.strip()]
     if not names or len(set(names)) != len(names):
-        raise CalibrationError("UPM-CA-161", f"--asset {','.join(assets)!r}: name one series of the history or several different ones, such as BTC,ETH,BTC.IV30.")
+        raise CalibrationError("UPM-CA-181", f"--asset {','.join(assets)!r}: name one series of the history or several different ones, such as BTC,ETH,BTC.IV30.")
     frame, valuation_time = read_history(str(history))
     fits: dict[str, tuple[Estimate, Series, str]] = {}
     for name in names:
