@@ -169,7 +169,7 @@ def calibrate_garch(
     mean: Annotated[str, typer.Option(help="zero or constant.")] = "zero",
     distribution: Annotated[str, typer.Option(help="normal, student_t or skewed_t.")] = "normal",
     errors: Annotated[str, typer.Option(help="Standard errors: robust or hessian; the file holds both.")] = "robust",
-    clock: Annotated[str, typer.Option(help="days, sessions, or auto: sessions where the week has days without closes.")] = "auto",
+    clock: Annotated[str, typer.Option(help="calendar, sessions, or auto: sessions where weekends have no closes.")] = "auto",
     json: Json = False,
 ) -> None:
     """GARCH(1,1) or GJR-GARCH(1,1) of percent returns by maximum likelihood."""

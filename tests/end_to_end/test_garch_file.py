@@ -30,7 +30,7 @@ units = "percent"
 asset = "BTC"
 model = "gjr"
 distribution = "student_t"
-clock = "days"
+clock = "calendar"
 omega = 0.5
 alpha = 0.05
 beta = 0.85
@@ -62,13 +62,13 @@ def test_the_benchmark_through_the_command(tmp_path, capsys, monkeypatch, busine
     assert data["log_likelihood"] == pytest.approx(-1106.60785082174, abs=1e-5)
     assert data["standard_errors_hessian"]["beta"] == pytest.approx(0.0335527, rel=1e-4)
     assert data["standard_errors"] == data["standard_errors_robust"]
-    assert (data["gamma"], data["nu"], data["clock"]) == (0.0, math.inf, "sessions" if business_days else "days")
+    assert (data["gamma"], data["nu"], data["clock"]) == (0.0, math.inf, "sessions" if business_days else "calendar")
     assert "Bollerslev-Wooldridge" in said.out and "1974 returns" in said.out and "0.0724" in said.out
 
 
-def test_weekends_count_where_the_clock_is_told_days(tmp_path):
+def test_weekends_count_where_the_clock_is_the_calendar(tmp_path):
     history = pounds_history(tmp_path, True)
-    found = [json.loads(upm("calibrate", "garch", history, "--asset", "DEMGBP", "--clock", c, "--out", tmp_path / "p.toml", "--json").out) for c in ("sessions", "days")]
+    found = [json.loads(upm("calibrate", "garch", history, "--asset", "DEMGBP", "--clock", c, "--out", tmp_path / "p.toml", "--json").out) for c in ("sessions", "calendar")]
     ratio = [f["assets"]["DEMGBP"]["parameters"]["omega"]["value"] for f in found]
     assert ratio[0] != pytest.approx(ratio[1], rel=0.01)
 
@@ -93,7 +93,7 @@ def write_start_fits(market, path: Path) -> ScenarioSpec:
     made, _ = calibrate_model(market, spec)
     rows = ['schema_version = 1\nkind = "garch"\nvaluation_time = "2026-02-05T09:36:47Z"\nunits = "percent"']
     for name, model in zip(made.state_names, made.dynamics.model, strict=True):
-        rows.append(f'[assets."{series_name(name)}"]\nmodel = "gjr"\ndistribution = "normal"\nclock = "days"\nomega = {model.omega * 1e4!r}\nalpha = {model.alpha!r}\n'
+        rows.append(f'[assets."{series_name(name)}"]\nmodel = "gjr"\ndistribution = "normal"\nclock = "calendar"\nomega = {model.omega * 1e4!r}\nalpha = {model.alpha!r}\n'
                     f"beta = {model.beta!r}\ngamma = {model.gamma!r}")
     path.write_text("\n".join(rows) + "\n")
     return spec
@@ -156,7 +156,7 @@ def test_a_run_from_calibrated_files(tmp_path):
     ('kind = "garch"', 'kind = "covariance"', "UPM-CA-184", "kind"), ("alpha = 0.05", "alhpa = 0.05", "UPM-CA-184", "Did you mean alpha"),
     ("alpha = 0.05", 'alpha = "0.05"', "UPM-CA-184", "finite"), ("omega = 0.5\n", "", "UPM-CA-184", "missing"), ("omega = 0.5", "omega = nan", "UPM-CA-184", "nan"),
     ("beta = 0.85", "beta = 0.95", "UPM-CA-121", "long-run"), ("omega = 0.5", "omega = -0.5", "UPM-CA-120", "negative"), ("nu = 3.5", "nu = 2", "UPM-CA-184", "above 2"),
-    ('model = "gjr"', 'model = "garch"', "UPM-CA-184", "gamma"), ('clock = "days"', 'clock = "sessions"', "UPM-CA-185", "--clock days"),
+    ('model = "gjr"', 'model = "garch"', "UPM-CA-184", "gamma"), ('clock = "calendar"', 'clock = "sessions"', "UPM-CA-185", "--clock calendar"),
     ('asset = "BTC"', 'asset = "BTX"', "UPM-CA-185", "did you mean BTC"), ('asset = "BTC"', "asset = 3", "UPM-CA-184", "asset"),
     ("2026-02-05T09:36:47Z", "soon", "UPM-CA-184", "valuation_time"), ('asset = "BTC"', "assets = 1", "UPM-CA-184", "unknown key"), ("alpha =", "alpha", "UPM-CA-184", "not a parameter file")])
 def test_files_that_are_refused(tmp_path, old, new, code, words):

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from upm_gpu.calibrate.garch_estimate import DISTRIBUTIONS, ERRORS, KEYS, KINDS, MEANS, Estimate, estimate
-from upm_gpu.calibrate.series import MAX_GAP_DAYS, Series, asset_series, returns
+from upm_gpu.calibrate.series import Series, asset_series, returns
+from upm_gpu.domain.clock import session_clock
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
+from upm_gpu.scenario.spec import ClockName
 from upm_gpu.strict_toml import toml_value
 
 SCHEMA_VERSION = 1
 PERCENT = 100.0
-CLOCKS = ("auto", "days", "sessions")
+CLOCKS = ("auto", "calendar", "sessions")
 METHODS = {"robust": "Bollerslev-Wooldridge (sandwich)", "hessian": "inverse Hessian"}
 
 
@@ -47,24 +48,18 @@ def calibrate_garch(history: Path | str, out: Path | str, assets: Sequence[str],
     for name in names:
         series = asset_series(frame, name, valuation_time)
         used = _clock_of(series) if clock == "auto" else clock
-        r = PERCENT * (returns(series) if used == "days" else _session_returns(series))
-        fits[name] = estimate(r, kind, mean, distribution, name), series, used  # type: ignore[arg-type]
+        counted = series if used == "calendar" else Series(session_clock(valuation_time).at(series.time), series.value)
+        fits[name] = estimate(PERCENT * returns(counted), kind, mean, distribution, name), series, used  # type: ignore[arg-type]
     write_garch(fits, valuation_time, Path(out), errors, Path(str(history)).name)
     return {"out": str(out), "valuation_time": instant_text(valuation_time), "standard_errors": METHODS[errors], "units": "percent",
             "assets": {name: _summary(fit, errors) | {"clock": used} for name, (fit, _, used) in fits.items()}}
 
 
-def _clock_of(series: Series) -> str:
-    """`sessions` where at least two days of the week have no close (less than 2 % of them), else `days`."""
-    # a close belongs to the day that ends with it: half a second back, and 1970-01-01 was a Thursday
+def _clock_of(series: Series) -> ClockName:
+    """`sessions` where less than 2 % of the closes are of a Saturday or Sunday, else `calendar`."""
+    # a close at midnight belongs to the day before: half a second back; 1970-01-01 was a Thursday
     weekday = np.floor(series.time - 0.5 / 86_400.0 + 3.0).astype(np.int64) % 7
-    share = np.bincount(weekday, minlength=7) / max(len(weekday), 1)
-    return "sessions" if np.count_nonzero(share < 0.02) >= 2 and len(weekday) > 30 else "days"
-
-
-def _session_returns(series: Series) -> NDArray[np.float64]:
-    """Changes from close to close, a weekend as long as any other step; spans over four days are left out."""
-    return np.diff(series.value)[np.diff(series.time) <= MAX_GAP_DAYS]
+    return "sessions" if np.mean(weekday >= 5) < 0.02 else "calendar"
 
 
 def _summary(fit: Estimate, errors: str) -> dict[str, Any]:
@@ -101,7 +96,7 @@ def write_garch(fits: Mapping[str, tuple[Estimate, Series, str]], valuation_time
         here = "" if len(fits) == 1 else f"assets.{toml_value(name)}."
         rows += ["", f"[{here[:-1]}]"] if here else [f"asset = {toml_value(name)}"]
         rows += [f'model = "{fit.kind}"', f'mean = "{fit.mean}"', f'distribution = "{fit.distribution}"',
-                 "# days: changes over the root of the elapsed days; sessions: from close to close", f'clock = "{clock}"']
+                 "# what a day of variance is: returns are changes over the root of its elapsed days", f'clock = "{clock}"']
         rows += [f"{k} = {toml_value(fit.value(k))}" for k in KEYS]
         rows += [f"log_likelihood = {toml_value(fit.model.log_likelihood)}", "# parameters that ran to the edge of what is allowed; nan: no standard error there",
                  f"bounds = {toml_value(fit.bounds)}"]

@@ -130,7 +130,7 @@ def _known(name: str, table: Mapping[str, Any], known: Sequence[str], here: str)
             raise InputError("UPM-CA-184", f"{name}: unknown key {here + key!r}. " + (f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."))
 
 
-def given_recursions(path: str, factors: Sequence[str], valuation_time: datetime, otherwise: str) -> tuple[tuple[Given | None, ...], tuple[str, ...]]:
+def given_recursions(path: str, factors: Sequence[str], valuation_time: datetime, otherwise: str, clock: str = "calendar") -> tuple[tuple[Given | None, ...], tuple[str, ...]]:
     """(K,) what a file gives each factor, None where it is silent, and warnings. Raises as `read_garch`, and UPM-CA-185 for a series that moves no factor.
 
     Factors it does not name are filtered by `otherwise` at the start of the run; that is said.
@@ -142,8 +142,8 @@ def given_recursions(path: str, factors: Sequence[str], valuation_time: datetime
             near = get_close_matches(asset, wanted, 1)
             raise InputError("UPM-CA-185", f"{file.name}: {asset} moves no factor of this run" + (f"; did you mean {near[0]}?" if near else "") +
                              f" The factors read {', '.join(wanted)}. Leave it out of the file, or add its closes to the market's history.")
-        if entry.clock != "days":
-            raise InputError("UPM-CA-185", f"{file.name} key clock of {asset}: fitted from session to session, and the steps of this run are days. Calibrate with --clock days.")
+        if entry.clock != clock:
+            raise InputError("UPM-CA-185", f"{file.name} key clock of {asset}: fitted to days of the clock {entry.clock}, and this run counts {clock} (model.clock). Calibrate with --clock {clock}.")
     notes = [f"UPM-CA-186 {file.name}: {asset}: {w}" for asset, entry in file.assets.items() for w in entry.warnings]
     missing = [f for f in factors if file.of(f) is None]
     if missing:
