@@ -13,6 +13,7 @@
 #include "jumps.cuh"
 #include "garch.cuh"
 #include "derived.cuh"
+#include "regimes.cuh"
 #include "resample.cuh"
 #include "walk.cuh"
 #include "sampled_walk.cuh"
@@ -35,6 +36,7 @@ alignas(64) const double NOTHING[T] = {};  // a state that is not there and read
 
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
+#include "regimes.inc"
 #include "walk.inc"
 #include "resample.inc"
 #include "garch.inc"
