@@ -125,9 +125,9 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
 
     with _progress(plan.spec.count, quiet) as progress:
 
-        def loop(ranges: Any, compute: Callable, join: Callable) -> Any:
-            done = run_chunks(folder, ranges, compute, join, progress, write_share=None)
-            ledger["ledger"] = done.timings["ledger"]
+        def loop(ranges: Any, compute: Callable, join: Callable, again: int = 0) -> Any:
+            done = run_chunks(folder, ranges, compute, join, progress, write_share=None, scenario_set=again)
+            ledger["ledger"] = ledger.get("ledger", 0.0) + done.timings["ledger"]
             return done.state
 
         outcome = compute_outcome(plan, choice, config.compute.chunk, loop)
