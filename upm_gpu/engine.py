@@ -36,6 +36,7 @@ from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional,
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.scenario.derived import Derived, shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -165,18 +166,18 @@ def guided(scenarios: ScenarioSet, spec: ScenarioSpec, compiled: Compiled, rows:
     """
     from upm_gpu.backend import reference
     from upm_gpu.model.sampling import mixed
-    from upm_gpu.risk.pilot import run_pilot
+    from upm_gpu.risk.pilot import plain_walk, run_pilot
     from upm_gpu.risk.tail import tail_depth
     from upm_gpu.risk.tail_mixture import first_depth, guide
 
-    walk: Any = getattr(scenarios, "walk", None)
     nobody = Rows(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0))
     with reference.prepare(compiled, nobody, "double") as prepared:
-        pilot = run_pilot(walk, compiled, rows, lambda given: reference.unit_pnl(prepared, given, 0, given.count, horizon), horizon, level, lowest)
+        pilot = run_pilot(scenarios, compiled, rows, lambda given: reference.unit_pnl(prepared, given, 0, given.count, horizon), horizon, level, lowest)
     found = guide(pilot, spec.stream)
     if found is None:
         return scenarios, tail_depth(spec.count, lowest)
-    return mixed(walk, found.mixture), max(tail_depth(spec.count, lowest), first_depth(found, spec.count))
+    drawn: ScenarioSet = mixed(plain_walk(scenarios), found.mixture)
+    return replace(scenarios, base=drawn) if isinstance(scenarios, Derived) else drawn, max(tail_depth(spec.count, lowest), first_depth(found, spec.count))
 
 
 Loop = Callable[..., TailState]
@@ -250,9 +251,7 @@ def with_count(plan: Plan, count: int) -> Plan:
 
     if count == plan.spec.count:
         return plan
-    scenarios: Any = plan.scenarios
-    shorter = scenarios.shortened(count) if hasattr(scenarios, "shortened") else replace(scenarios, count=count)
-    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shorter, depth=tail_depth(count, min(r.level for r in plan.requests)))
+    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shortened(plan.scenarios, count), depth=tail_depth(count, min(r.level for r in plan.requests)))
 
 
 def measure(plan: Plan, tail: TailState, weights: np.ndarray | None = None) -> dict[MeasureRequest, Measure]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.model.importance import scenario_weights
 from upm_gpu.rng.scramble import SCRAMBLINGS
+from upm_gpu.scenario.derived import base_of
 from upm_gpu.scenario.sets import BLOCK, SampledWalk, ScenarioSet
 
 Dependence = Literal["independent", "pairs", "scramblings", "blocks", "weighted"]
@@ -37,12 +38,14 @@ PIECE = 1 << 22
 
 def dependence_of(scenarios: ScenarioSet) -> Dependence:
     """Which scenarios of a set depend on one another."""
-    return _OF_SAMPLER[scenarios.sampler] if isinstance(scenarios, SampledWalk) else "independent"
+    drawn = base_of(scenarios)
+    return _OF_SAMPLER[drawn.sampler] if isinstance(drawn, SampledWalk) else "independent"
 
 
 def weights_of(scenarios: ScenarioSet) -> NDArray[np.float64] | None:
     """(S,) weights of the scenarios of a set; None: all count alike."""
-    return scenario_weights(scenarios) if isinstance(scenarios, SampledWalk) and scenarios.mixture is not None else None
+    drawn = base_of(scenarios)
+    return scenario_weights(drawn) if isinstance(drawn, SampledWalk) and drawn.mixture is not None else None
 
 
 def usable(dependence: Dependence, count: int) -> Dependence:

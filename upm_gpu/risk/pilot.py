@@ -15,12 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.model.gbm import reference_states
 from upm_gpu.model.importance import pilot_normals
+from upm_gpu.model.registry import reference_states
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, Compiled, Program, Rows
 from upm_gpu.risk.measures import tail_size
 from upm_gpu.rng.streams import PILOT
-from upm_gpu.scenario.sets import Explicit, Walk
+from upm_gpu.scenario.derived import Derived
+from upm_gpu.scenario.sets import Explicit, SampledWalk, ScenarioSet, Walk
 
 PRICE_NODES, VOLATILITY_NODES = 25, 9
 GATHER = 4.0
@@ -49,30 +50,36 @@ class Pilot:
     """(N, m) worst scenarios at the lowest level asked"""
 
 
-def run_pilot(walk: Walk, compiled: Compiled, rows: Rows, values: UnitValues, horizon: int, level: float, lowest: float) -> Pilot:
-    """Draw, value and cut the pilot scenarios of a plain walk."""
+def run_pilot(scenarios: ScenarioSet, compiled: Compiled, rows: Rows, values: UnitValues, horizon: int, level: float, lowest: float) -> Pilot:
+    """Draw, value and cut the pilot scenarios of a walk, with or without states derived from it."""
+    walk = plain_walk(scenarios)
+    states_of_all = len(scenarios.state_names)
     program = compiled.programs[horizon]
     price, volatility = column_states(compiled, program)
     row = np.repeat(np.arange(rows.count), np.diff(rows.first))
-    pairs, inverse = np.unique(row * len(walk.state_names) + price[rows.column], return_inverse=True)
+    pairs, inverse = np.unique(row * states_of_all + price[rows.column], return_inverse=True)
     count = int(np.clip(1 << int(np.log2(WORK / max(len(pairs), 1))), LEAST, MOST))
     date = int(np.searchsorted(compiled.dates, program.horizon))
-    states = reference_states(_pilot_walk(walk, count), 0, count)[0][date]
+    drawn = _pilot_walk(walk, count)
+    states = reference_states(replace(scenarios, base=drawn) if isinstance(scenarios, Derived) else drawn, 0, count)[0][date]
     # a grid point moves every state of a kind to the same share of the farthest it went
     reach = np.maximum(np.max(np.abs(states), axis=1), 1e-12)
     across, up = _nodes(PRICE_NODES), _nodes(VOLATILITY_NODES)
-    grid = reach[:, None] * np.where(np.isin(np.arange(len(reach)), volatility)[:, None], np.tile(up, PRICE_NODES), np.repeat(across, VOLATILITY_NODES))
-    unit = values(Explicit(walk.state_names, compiled.dates, np.tile(grid, (len(compiled.dates), 1, 1))))
+    grid = np.zeros((len(reach), PRICE_NODES * VOLATILITY_NODES))
+    grid[np.unique(price)] = np.repeat(across, VOLATILITY_NODES)
+    grid[np.unique(volatility[volatility >= 0])] = np.tile(up, PRICE_NODES)
+    grid *= reach[:, None]
+    unit = values(Explicit(scenarios.state_names, compiled.dates, np.tile(grid, (len(compiled.dates), 1, 1))))
     table = np.stack([np.bincount(inverse, rows.quantity * unit[rows.column, g], len(pairs)) for g in range(unit.shape[1])], axis=1)
 
-    cells = {int(k): _cells(states, reach, int(k), int(max(volatility[price == k], default=-1)), across, up) for k in np.unique(pairs % len(walk.state_names))}
+    cells = {int(k): _cells(states, reach, int(k), int(max(volatility[price == k], default=-1)), across, up) for k in np.unique(pairs % states_of_all)}
     n, m = (int(np.ceil(tail_size(count, at))) for at in (level, lowest))
     kept: list[tuple[int, NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]] = []
-    starts = np.searchsorted(pairs // len(walk.state_names), np.arange(rows.count + 1))
+    starts = np.searchsorted(pairs // states_of_all, np.arange(rows.count + 1))
     for r in range(rows.count):
         loss = np.zeros(count)
         for p in range(starts[r], starts[r + 1]):
-            node, share = cells[int(pairs[p] % len(walk.state_names))]
+            node, share = cells[int(pairs[p] % states_of_all)]
             for corner, weight in zip(node, share, strict=True):
                 loss -= weight * table[p, corner]
         order = np.argsort(-loss, kind="stable")[: max(n, m) + 1]
@@ -82,6 +89,14 @@ def run_pilot(walk: Walk, compiled: Compiled, rows: Rows, values: UnitValues, ho
     if not kept:
         return Pilot(pilot_normals(walk, 1), np.zeros(0, np.int64), np.zeros((0, n), np.int64), np.zeros((0, n)), np.zeros((0, m), np.int64))
     return Pilot(pilot_normals(walk, count), np.array([k[0] for k in kept]), *(np.stack([k[i] for k in kept]) for i in (1, 2, 3)))  # type: ignore[misc]
+
+
+def plain_walk(scenarios: ScenarioSet) -> Walk:
+    """The walk that a set for importance sampling is drawn from."""
+    base = scenarios.base if isinstance(scenarios, Derived) else scenarios
+    walk = base.walk if isinstance(base, SampledWalk) else base
+    assert isinstance(walk, Walk)
+    return walk
 
 
 def column_states(compiled: Compiled, program: Program) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -101,7 +116,8 @@ def _pilot_walk(walk: Walk, count: int) -> Walk:
     jumps = walk.jumps
     if jumps is not None:
         jumps = replace(jumps, stream=jumps.stream + PILOT, split_stream=jumps.split_stream + np.uint32(PILOT))
-    return replace(walk, count=count, term_stream=walk.term_stream + np.uint32(PILOT), mixing_stream=walk.mixing_stream + PILOT, jumps=jumps)
+    regimes = None if walk.regimes is None else replace(walk.regimes, stream=walk.regimes.stream + PILOT)
+    return replace(walk, count=count, term_stream=walk.term_stream + np.uint32(PILOT), mixing_stream=walk.mixing_stream + PILOT, jumps=jumps, regimes=regimes)
 
 
 def _nodes(count: int) -> NDArray[np.float64]:
