@@ -26,8 +26,8 @@ from upm_gpu.scenario.sets import Explicit, SampledWalk, ScenarioSet, Walk
 PRICE_NODES, VOLATILITY_NODES = 25, 9
 GATHER = 4.0
 """nodes lie at max |x| sinh(GATHER u) / sinh(GATHER), u equally spaced: fine near today, where payoffs bend"""
-LEAST, MOST = 1 << 13, 1 << 16
-"""pilot scenarios: 82 to 655 in a tail of 1 %"""
+LEAST, MOST = 1 << 13, 1 << 15
+"""pilot scenarios: 82 to 328 in a tail of 1 %"""
 WORK = 1 << 24
 """(row, underlying) pairs x pilot scenarios that set their number between the two"""
 UnitValues = Callable[[Explicit], NDArray[np.float64]]

@@ -111,7 +111,8 @@ def _fit(x: NDArray[np.float64], tail: NDArray[np.int64], mass: NDArray[np.float
     held = share > 0.0
     shift = np.zeros((int(held.sum()), x.shape[0]))
     shift[:, used] = np.clip(np.round(centres[held], DIGITS), -LARGEST_SHIFT, LARGEST_SHIFT)
-    return make_mixture(shift.reshape(-1, *shape), np.round(np.maximum(share[held], LEAST_SHARE), DIGITS), stream)
+    rounded: NDArray[np.float64] = np.round(np.maximum(share[held], LEAST_SHARE), DIGITS)
+    return make_mixture(shift.reshape(-1, *shape), rounded, stream)
 
 
 def _distance(at: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -165,8 +165,9 @@ def euler_weights(tail: TailState, weights: NDArray[np.float64], horizon: int, l
         b = found.boundary
         share = found.weight[: b + 1].copy()
         share[b] = found.k - (found.seen[b - 1] if b else 0.0)
-        order = np.argsort(scenario[: b + 1], kind="stable")
-        ids.append(scenario[: b + 1][order])
+        share = share[: b + 1 if share[b] > 0.0 else b]
+        order = np.argsort(scenario[: len(share)], kind="stable")
+        ids.append(scenario[: len(share)][order])
         shares.append(-share[order] / found.k)
     first = np.zeros(len(ids) + 1, np.int64)
     np.cumsum([len(i) for i in ids], out=first[1:])
