@@ -36,7 +36,7 @@ from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional,
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
-from upm_gpu.scenario.derived import Derived, shortened
+from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -65,6 +65,8 @@ class Plan:
     core: MeasureRequest
     requests: tuple[MeasureRequest, ...]
     depth: int
+    clock_days: tuple[float, ...]
+    """(H,) the horizons in days of the trading clock, as asked for"""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -79,8 +81,8 @@ class Plan:
         return self.compiled.horizons
 
     def horizon(self, days: float) -> int:
-        """Index of the horizon `days` away; ValueError where it is none of the plan's."""
-        return self.horizons.index(days)
+        """Index of the horizon `days` of the trading clock away; ValueError where it is none of the plan's."""
+        return self.clock_days.index(days)
 
 
 @dataclass
@@ -114,6 +116,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
     """
     from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.guided import guided
     from upm_gpu.margin.methodology import core_request, simulated_assets
     from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.model.sampling import check_sampled
@@ -127,7 +130,9 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     requests = [core]
     for parameters in methodology.charges:
         requests += load_charge(parameters.name).requests(core, parameters.model_dump())
-    horizons = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    clock = spec.trading_clock(market.valuation_time)
+    clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
     dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
                         spec.volatility_decay_short, spec.volatility_decay_long)
     surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
@@ -136,7 +141,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
-    scenarios = model.scenarios(dates, replace(spec, expiries=option_expiries(instruments, market)))
+    scenarios = model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market)))
     check_sampled(scenarios, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
     units = build_units(book, instruments, simulated)
@@ -144,9 +149,9 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     lowest = min(r.level for r in requests)
     depth = tail_depth(spec.count, lowest)
     if spec.sampler == "importance":
-        scenarios, depth = guided(scenarios, spec, compiled, rows, compiled.horizons.index(core.horizon), core.level, lowest)
+        scenarios, depth = guided(scenarios, spec, compiled, rows, clock_days.index(core.horizon), core.level, lowest)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
-                core, tuple(dict.fromkeys(requests)), depth)
+                core, tuple(dict.fromkeys(requests)), depth, clock_days)
 
 
 def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
@@ -157,27 +162,6 @@ def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared
     size = -(-chunk // BLOCK) * BLOCK
     end = plan.scenarios.count if end is None else end
     return [(first, min(first + size, end)) for first in range(start, end, size)]
-
-
-def guided(scenarios: ScenarioSet, spec: ScenarioSpec, compiled: Compiled, rows: Rows, horizon: int, level: float, lowest: float) -> tuple[ScenarioSet, int]:
-    """Importance sampling for the tails of `rows`: the walk drawn from the mixture that pilot scenarios propose, and the depth of the tail they expect.
-
-    The pilot is valued by the NumPy twins, so that every backend is guided by the same mixture.
-    """
-    from upm_gpu.backend import reference
-    from upm_gpu.model.sampling import mixed
-    from upm_gpu.risk.pilot import plain_walk, run_pilot
-    from upm_gpu.risk.tail import tail_depth
-    from upm_gpu.risk.tail_mixture import first_depth, guide
-
-    nobody = Rows(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0))
-    with reference.prepare(compiled, nobody, "double") as prepared:
-        pilot = run_pilot(scenarios, compiled, rows, lambda given: reference.unit_pnl(prepared, given, 0, given.count, horizon), horizon, level, lowest)
-    found = guide(pilot, spec.stream)
-    if found is None:
-        return scenarios, tail_depth(spec.count, lowest)
-    drawn: ScenarioSet = mixed(plain_walk(scenarios), found.mixture)
-    return replace(scenarios, base=drawn) if isinstance(scenarios, Derived) else drawn, max(tail_depth(spec.count, lowest), first_depth(found, spec.count))
 
 
 Loop = Callable[..., TailState]

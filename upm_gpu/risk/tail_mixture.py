@@ -111,7 +111,7 @@ def _fit(x: NDArray[np.float64], tail: NDArray[np.int64], mass: NDArray[np.float
     held = share > 0.0
     shift = np.zeros((int(held.sum()), x.shape[0]))
     shift[:, used] = np.clip(np.round(centres[held], DIGITS), -LARGEST_SHIFT, LARGEST_SHIFT)
-    rounded = np.round(np.maximum(share[held].astype(np.float64), LEAST_SHARE), DIGITS)
+    rounded = np.asarray(np.round(np.maximum(share[held], LEAST_SHARE), DIGITS), np.float64)
     return make_mixture(shift.reshape(-1, *shape), rounded, stream)
 
 
