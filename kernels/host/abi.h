@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 2
+#define UPM_ABI_VERSION 3
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
 #define UPM_GROUP_INTEGERS 11
@@ -124,7 +124,7 @@ struct UpmResample {
 // GarchWalk, behind `model` of kind 11. Of UpmScenarios it reads cholesky, max_log_move, marginal, tables, mixing_stream, legs, terms, dates and `centre` as drift.
 struct UpmGarch {
   int64_t rows, common, groups, centrings;
-  const double* residual;         // (states, rows), or null: drawn normals
+  const double* residual;         // (rows, residual_stride), or null: drawn normals
   const double* loading;          // (states, common), or null: cholesky
   const double* specific;         // (states,)
   const int32_t* group;           // (states,)
@@ -133,6 +133,7 @@ struct UpmGarch {
   const double *omega, *alpha, *falling, *beta, *variance, *top;  // (states,) each; falling: alpha + gamma
   const UpmTable* centring;       // (centrings,)
   const int32_t* centring_of;     // (legs, states)
+  int64_t residual_stride;        // numbers a date: a multiple of 8, at least `states`
 };
 
 int32_t upm_abi_version();
