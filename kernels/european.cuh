@@ -34,6 +34,10 @@ enum EuropeanOutput {
   EUROPEAN_OUTPUTS
 };
 
+struct european_shape {
+  enum { inputs = EUROPEAN_INPUTS, outputs = EUROPEAN_OUTPUTS, repeated = 0, count = 0 };
+};
+
 // ln(level / strike); near 1 from the exact difference, where the quotient's rounding would count.
 UPM_INLINE double log_ratio(double level, double strike) {
   double difference = level - strike;

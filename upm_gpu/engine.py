@@ -36,6 +36,7 @@ from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional,
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -211,9 +212,7 @@ def with_count(plan: Plan, count: int) -> Plan:
 
     if count == plan.spec.count:
         return plan
-    scenarios: Any = plan.scenarios
-    shorter = scenarios.shortened(count) if hasattr(scenarios, "shortened") else replace(scenarios, count=count)
-    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shorter, depth=tail_depth(count, min(r.level for r in plan.requests)))
+    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shortened(plan.scenarios, count), depth=tail_depth(count, min(r.level for r in plan.requests)))
 
 
 def measure(plan: Plan, tail: TailState) -> dict[MeasureRequest, Measure]:

@@ -165,7 +165,7 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
     if options:
         at = list(options)
         columns = _greek_columns(compiled, at)
-        result = backend.values(columns)
+        result = backend.values("european", columns)
         spot = np.array([market.spots[i.underlying] for i in options.values()])
         inverse = np.array([i.settlement == "inverse" for i in options.values()])
         forward = columns["forward"]

@@ -22,6 +22,7 @@ from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
 from upm_gpu.run.results import Results
+from upm_gpu.scenario.derived import Derived, base_of, events_of
 from upm_gpu.shipped import package_file
 
 DETAILED = 25
@@ -180,7 +181,7 @@ def _factors(plan: Plan) -> list[dict[str, Any]]:
     fit, volatility = plan.fit, dict(zip(getattr(plan.model, "state_names", ()), getattr(plan.model, "daily_volatility", ()), strict=False))
     return [{"factor": name, "daily_volatility": float(volatility[name]) if name in volatility else None, "returns_used": int(fit.observations[k, k]) if fit is not None and np.ndim(fit.observations) == 2 else None,
              "first": fit.first[k] if fit is not None and len(fit.first) > k else None, "proxy": bool(fit is not None and name in fit.proxies),
-             "correlation_repair_distance": float(fit.repair_distance) if fit is not None else None} for k, name in enumerate(plan.scenarios.state_names)]
+             "correlation_repair_distance": float(fit.repair_distance) if fit is not None else None} for k, name in enumerate(base_of(plan.scenarios).state_names)]
 
 
 def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str], now: datetime) -> Provenance:
@@ -189,9 +190,10 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
     market = {k: v for k, v in inputs.items() if k.startswith("market/")}
     isa = choice.module.isas()[0] if hasattr(choice.module, "isas") else ""
     estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios))[plan.core.level]
+    clipped, events = events_of(plan.scenarios, outcome.tail.clipped)
     counts = {k: int(summary[k]) for k in ("accounts", "calls", "liquidations", "rejects", "quarantined")}
     counts |= {"instruments": len(plan.instruments), "positions": len(plan.book.positions.instrument), "rows_read": plan.book.rows_read,
-               "columns": plan.compiled.columns, "units": len(plan.units.names), "draws_clipped": int(outcome.tail.clipped.sum()), "chunks": len(outcome.ranges)}
+               "columns": plan.compiled.columns, "units": len(plan.units.names), "draws_clipped": int(clipped.sum()), "chunks": len(outcome.ranges)}
     law = asdict(plan.spec)
     return Provenance(
         snapshot_sha256=_hash(market), spec_sha256=_hash(law), methodology_sha256=inputs["methodology.toml"], kernels_sha256=kernels_sha256(),
@@ -201,7 +203,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         command=tuple(folder.settings.get("command", ())), valuation_time=plan.market.valuation_time.isoformat().replace("+00:00", "Z"),
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
-        extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law), "scenario_cap": outcome.cap,
+        extra={**({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift})
 
 

@@ -62,6 +62,14 @@ struct UpmJumps {
   const double* entry_loading;       // (first_entry[states],)
 };
 
+// Regimes: roots of `size` doubles each, in the place of cholesky (or of UpmGarch.loading).
+struct UpmRegimes {
+  int64_t count, size;
+  uint32_t stream, shift;
+  const double* threshold;  // (count - 1,)
+  const double* root;       // (count, size)
+};
+
 // Heston, behind `model`; UpmScenarios has seed, cholesky (underlyings, underlyings), legs, terms, dates, centre (dates, underlyings), jumps.
 struct UpmHeston {
   int64_t underlyings, classes, shifts;
@@ -101,6 +109,9 @@ struct UpmScenarios {
   const int32_t* date_whole;      // (dates,)
   const int32_t* date_leg;        // (dates,)
   const double* centre;           // (dates, states)
+  const UpmRegimes* regimes;      // null: one square root
+  const double* persistence;      // (states,) of walk and garch, or null: 1
+  const double* date_persistence; // (dates, states), where persistence is given
 };
 
 // SampledWalk, behind `model` of a set of kind sampled_walk whose other fields are those of a walk.
@@ -125,8 +136,7 @@ struct UpmResample {
 struct UpmGarch {
   int64_t rows, common, groups, centrings;
   const double* residual;         // (rows, residual_stride), or null: drawn normals
-  const double* loading;          // (states, common), or null: cholesky
-  const double* specific;         // (states,)
+  const double* loading;          // (states, common + 1): of the common factors, then the specific part; or null: cholesky
   const int32_t* group;           // (states,)
   const UpmTable* mixing;         // (groups,)
   const int32_t* odd;             // (tables,)
@@ -134,6 +144,20 @@ struct UpmGarch {
   const UpmTable* centring;       // (centrings,)
   const int32_t* centring_of;     // (legs, states)
   int64_t residual_stride;        // numbers a date: a multiple of 8, at least `states`
+};
+
+// Derived, behind `model` of kind 20: operations on the states of `base`, whose states come first. `scratch` of the set holds the base's states and scratch.
+struct UpmDerived {
+  const UpmScenarios* base;
+  int64_t operations;
+  const int32_t* operation;     // (operations,) numbers of derived.def
+  const int32_t* first_output;  // (operations + 1,)
+  const int32_t* first_input;   // (operations + 1,)
+  const int32_t* input;         // states below the operation's outputs, or -1
+  const int32_t* first_real;    // (operations + 1,)
+  const double* real;
+  const double* days;           // (dates,)
+  int64_t lent;                 // rows of scratch of an operation
 };
 
 int32_t upm_abi_version();
@@ -165,8 +189,9 @@ int32_t upm_row_tail(const void* prepared, const UpmScenarios* set, int64_t firs
 // ascending ranges and multiplies by the quantities at the end. tail_first (rows + 1,).
 int32_t upm_attribution(const void* prepared, const UpmScenarios* set, int64_t first, int64_t last, int64_t horizon, const int64_t* tail_first,
                         const uint32_t* tail_scenario, const double* tail_weight, int64_t tail_length, int32_t threads, double* total, int64_t length);
-// European prices and Greeks: in (inputs, cases), out (outputs, cases), in the order of european.cuh.
-int32_t upm_european_values(int32_t isa, int64_t cases, const double* in, int64_t in_length, double* out, int64_t out_length, int32_t threads);
+// An operation of operations.def by its number: in (inputs, cases), out (outputs, cases), in the order of its header. Where columns repeat, the width
+// of `in` is that of the longest case.
+int32_t upm_values(int32_t isa, int32_t operation, int64_t cases, const double* in, int64_t in_length, double* out, int64_t out_length, int32_t threads);
 // Worst `depth` of two ascending lists a slot, by (pnl, scenario). The result may lie in the arrays of `a` (depth = depth_a).
 int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b, const uint32_t* scenario_b,
                         int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads);

@@ -44,7 +44,7 @@ upm::Range range_of(const Prepared& p, const UpmScenarios* set, int64_t first, i
 UPM_EXPORT int32_t upm_abi_version() { return UPM_ABI_VERSION; }
 
 UPM_EXPORT int64_t upm_struct_bytes(int32_t which) {
-  const int64_t bytes[] = {sizeof(UpmProgram), sizeof(UpmBook), sizeof(UpmTable), sizeof(UpmScenarios), sizeof(UpmJumps), sizeof(UpmHeston)};
+  const int64_t bytes[] = {sizeof(UpmProgram), sizeof(UpmBook), sizeof(UpmTable), sizeof(UpmScenarios), sizeof(UpmJumps), sizeof(UpmHeston), sizeof(UpmRegimes)};
   return which >= 0 && which < static_cast<int32_t>(sizeof bytes / sizeof *bytes) ? bytes[which] : -1;
 }
 
@@ -136,14 +136,20 @@ UPM_EXPORT int32_t upm_attribution(const void* handle, const UpmScenarios* set, 
   });
 }
 
-UPM_EXPORT int32_t upm_european_values(int32_t isa, int64_t cases, const double* in, int64_t in_length, double* out, int64_t out_length, int32_t threads) {
+UPM_EXPORT int32_t upm_values(int32_t isa, int32_t operation, int64_t cases, const double* in, int64_t in_length, double* out, int64_t out_length,
+                              int32_t threads) {
   if (!choose(&isa)) return UPM_NO_ISA;
   return guarded([&] {
-    const upm::TileFunctions* f = upm::isas()[isa].functions;
-    require(cases >= 0 && in_length == f->european_inputs * cases && out_length == f->european_outputs * cases && threads >= 1);
-    const int64_t grain = 256;
+    const upm::Operations* known = upm::isas()[isa].operations;
+    const upm::Operation* f = std::find_if(known->all, known->all + known->size, [&](const upm::Operation& o) { return o.number == operation; });
+    require(f != known->all + known->size && cases >= 0 && out_length == f->outputs * cases && threads >= 1);
+    const int64_t inputs = cases ? in_length / cases : f->inputs, times = f->repeated ? (inputs - f->inputs) / f->repeated : 0;
+    require(times >= 0 && in_length == inputs * cases && inputs == f->inputs + f->repeated * times);
+    if (f->repeated)
+      for (int64_t i = 0; i < cases; ++i) require(in[f->count * cases + i] >= 0.0 && in[f->count * cases + i] <= static_cast<double>(times));
+    const int64_t grain = std::clamp<int64_t>(cases / (8 * threads), 1, 256);
     upm::for_each(threads, (cases + grain - 1) / grain, 1,
-                  [&](int, int64_t i) { f->europeans(in, out, cases, i * grain, std::min(cases, (i + 1) * grain)); });
+                  [&](int, int64_t i) { f->run(in, out, cases, i * grain, std::min(cases, (i + 1) * grain)); });
   });
 }
 

@@ -69,9 +69,16 @@ struct TileFunctions {
   void (*value0)(const UpmBook* book, double* value0);
   void (*unit)(const UnitTask* task);
   void (*rows)(RowTask* task);
-  // European cases [begin, end) of `count`: in (inputs, count), out (outputs, count), see european.cuh
-  void (*europeans)(const double* in, double* out, int64_t count, int64_t begin, int64_t end);
-  int32_t european_inputs, european_outputs;
+};
+
+// One operation of operations.def on the cases [begin, end) of `cases`: in (inputs, cases), out (outputs, cases).
+struct Operation {
+  int64_t number, inputs, outputs, repeated, count;
+  void (*run)(const double* in, double* out, int64_t cases, int64_t begin, int64_t end);
+};
+struct Operations {
+  const Operation* all;
+  int64_t size;
 };
 
 }  // namespace upm

@@ -18,6 +18,7 @@ inline void require(bool holds) {
 struct Isa {
   const char* name;
   const TileFunctions* functions;
+  const Operations* operations;
   bool (*runs)();
   double cost;  // time against AVX-512
 };

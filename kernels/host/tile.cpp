@@ -8,11 +8,12 @@
 #include <emmintrin.h>
 #endif
 
-#include "european.cuh"
 #include "families.cuh"
 #include "heston.cuh"
 #include "jumps.cuh"
 #include "garch.cuh"
+#include "derived.cuh"
+#include "regimes.cuh"
 #include "resample.cuh"
 #include "walk.cuh"
 #include "sampled_walk.cuh"
@@ -53,14 +54,25 @@ inline __attribute__((always_inline)) uint64_t at_or_below(const double* x, doub
 #include "tables.inc"
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
+#include "regimes.inc"
 #include "walk.inc"
 #include "resample.inc"
 #include "garch.inc"
 #include "sampled_walk.inc"
 #include "heston.inc"
+#include "derived.inc"
+
+// Given states; what lies beyond the last scenario repeats it.
+void draw_given(const UpmScenarios* set, uint32_t first, int live, double* states) {
+  for (int64_t i = 0; i < set->dates * set->states; ++i) {
+    const double* from = set->values + i * set->count + first;
+    for (int s = 0; s < T; ++s) states[i * T + s] = from[s < live ? s : live - 1];
+  }
+}
 
 void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped) {
   switch (set->kind) {
+    case 0: return draw_given(set, first, live, states);
 #define UPM_MODEL(kind, name) \
   case kind: return draw_##name(set, first, live, states, scratch, clipped);
 #include "models.def"
@@ -284,13 +296,9 @@ void rows(RowTask* task) {
   }
 }
 
-void europeans(const double* in, double* out, int64_t count, int64_t begin, int64_t end) {
-  for (int64_t i = begin; i < end; ++i) european_values(in + i, count, out + i, count);
-}
-
 }  // namespace
 
 extern const upm::TileFunctions functions;
-const upm::TileFunctions functions = {draw, value0, unit, rows, europeans, EUROPEAN_INPUTS, EUROPEAN_OUTPUTS};
+const upm::TileFunctions functions = {draw, value0, unit, rows};
 
 }  // namespace UPM_ISA

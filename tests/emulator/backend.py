@@ -36,5 +36,5 @@ class EmulatedCuda:
     def prepare(self, compiled: Compiled, rows: Rows, precision: Precision, threads: int = 0) -> Prepared:
         return cuda.prepare(compiled, rows, precision, threads, self.device())
 
-    def values(self, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return cuda.values(columns, self.device())
+    def values(self, operation: str, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return cuda.values(operation, columns, self.device())

@@ -63,7 +63,7 @@ def record_run(case: Path) -> None:
         waves.draw(prepared, given, wave, 0, 64)
         waves.price(prepared, wave, len(given.state_names), 0, 64)
         waves.sum_rows(prepared, wave, 64, tiles=True)
-    cuda.values({"spot": np.array([100.0, 90.0]), "strike": np.array([100.0, 120.0]), "time_to_expiry": np.array([0.5, 0.0]), "sign": np.array([1.0, -1.0]),
+    cuda.values("european", {"spot": np.array([100.0, 90.0]), "strike": np.array([100.0, 120.0]), "time_to_expiry": np.array([0.5, 0.0]), "sign": np.array([1.0, -1.0]),
                  "volatility": np.array([0.4, np.nan]), "market_price": np.array([np.nan, 30.0])}, device)
 
 

@@ -30,8 +30,8 @@ class CpuBackend:
     def prepare(self, compiled: Any, rows: Any, precision: Any, threads: int = 2) -> cpu.Prepared:
         return cpu.prepare(compiled, rows, precision, threads, isa=self.isa)
 
-    def values(self, columns: dict[str, Any]) -> dict[str, Any]:
-        return cpu.values(columns, isa=self.isa)
+    def values(self, operation: str, columns: dict[str, Any]) -> dict[str, Any]:
+        return cpu.values(operation, columns, isa=self.isa)
 
 
 def cpu_backend(isa: str) -> CpuBackend:

@@ -22,7 +22,7 @@ from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
 from .cases import DATES, HORIZONS, STATE_NAMES, make_compiled, make_explicit, make_rows, make_walk
 
 EPS = np.finfo(float).eps
-LAWS = ("gaussian", "t_copula", "tables", "t_both", "jumps")
+LAWS = ("gaussian", "t_copula", "tables", "t_both", "jumps", "reverting")
 LAST = BLOCK + 333
 """a second block that ends inside a tile"""
 DEPTH = 40
@@ -210,7 +210,7 @@ def test_values_and_greeks(backend: Any) -> None:
     columns = {"forward": rng.uniform(50.0, 150.0, n), "strike": rng.uniform(50.0, 150.0, n), "time_to_expiry": rng.uniform(0.0, 2.0, n),
                "rate": rng.uniform(-0.01, 0.05, n), "volatility": rng.uniform(0.05, 1.5, n), "sign": rng.choice([-1.0, 1.0], n),
                "inverse": rng.choice([0.0, 1.0], n)}
-    got, expected = backend.values(columns), reference.values(columns)
+    got, expected = backend.values("european", columns), reference.values("european", columns)
     assert list(got) == list(expected)
     for key in expected:
         assert got[key].shape == (n,) and got[key].dtype == np.float64

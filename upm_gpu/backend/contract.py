@@ -82,6 +82,6 @@ class Backend(Protocol):
         """
         ...
 
-    def values(self, columns: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-        """European prices and Greeks for `upm price` and reports; see `formula/black.py` for names and units."""
+    def values(self, operation: str, columns: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+        """Prices and Greeks of single cases for `upm price`, reports and tables: an operation of `formula/operations.py`, its columns by name."""
         ...

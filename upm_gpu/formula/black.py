@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from upm_gpu.formula.implied_volatility import FOUND, UNDEFINED, implied_volatility
 from upm_gpu.formula.normal import normal_cdf, normal_density
+from upm_gpu.formula.operation import GREEKS, Operation, operation_columns
 from upm_gpu.formula.out_of_the_money import black_out_of_the_money
-
-GREEKS = ("price", "delta", "gamma", "vega", "theta", "rho", "dividend_rho")
 
 
 def black_undiscounted(forward: Any, strike: Any, log_moneyness: Any, total_stdev: Any, sign: Any, xp: Any = np, special: Any = None) -> Any:
@@ -46,8 +45,7 @@ def european_columns(columns: dict[str, Any]) -> NDArray[np.float64]:
 
     Absent: no spot, forward, volatility or market price (NaN), zero rate and dividend yield, linear settlement.
     """
-    filled = [np.asarray(columns.get(name, _ABSENT.get(name)), float) for name in EUROPEAN_INPUTS]
-    return np.ascontiguousarray(np.stack(np.broadcast_arrays(*np.atleast_1d(*filled))))
+    return operation_columns(EUROPEAN, columns)
 
 
 def log_ratio(level: Any, strike: Any) -> Any:
@@ -124,3 +122,7 @@ def european_values(columns: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
             "status": status.astype(float),
         }
     return out
+
+
+EUROPEAN = Operation(0, "european", EUROPEAN_INPUTS, EUROPEAN_OUTPUTS, _ABSENT, european_values)
+"""`kernels/european.cuh`"""

@@ -38,6 +38,7 @@ TWINS = {
     "resample": "upm_gpu.model.garch_twin:resample_states",
     "garch": "upm_gpu.model.garch_twin:garch_states",
     "sampled_walk": "upm_gpu.model.sampling:sampled_states",
+    "derived": "upm_gpu.model.derived:derived_states",
 }
 
 

@@ -24,6 +24,7 @@ from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.scramble import SCRAMBLINGS, reversed_directions, scramble_keys, scrambled_uniform
 from upm_gpu.rng.sobol import MAXIMUM_DIMENSION
 from upm_gpu.rng.streams import FACTOR
+from upm_gpu.scenario.derived import base_of
 from upm_gpu.scenario.sets import BLOCK, SampledWalk, Sampler, ScenarioSet, Walk
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -46,7 +47,7 @@ def sample(walk: Walk, spec: ScenarioSpec) -> ScenarioSet:
 
 def check_sampled(scenarios: ScenarioSet, spec: ScenarioSpec) -> None:
     """Refuse a sampler that a model did not take up: scenarios would be plain under another name."""
-    if (spec.sampler != "philox" or spec.variance_reduction != "none") and not isinstance(scenarios, SampledWalk):
+    if (spec.sampler != "philox" or spec.variance_reduction != "none") and not isinstance(base_of(scenarios), SampledWalk):
         raise InputError("UPM-CF-091", f"model {spec.model} draws plain scenarios only, not sampler {spec.sampler} with variance_reduction "
                          f"{spec.variance_reduction}. Use sampler philox and variance_reduction none, or model gbm.")
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.rng.scramble import SCRAMBLINGS
+from upm_gpu.scenario.derived import base_of
 from upm_gpu.scenario.sets import BLOCK, SampledWalk, ScenarioSet
 
 Dependence = Literal["independent", "pairs", "scramblings", "blocks"]
@@ -35,7 +36,8 @@ PIECE = 1 << 22
 
 def dependence_of(scenarios: ScenarioSet) -> Dependence:
     """Which scenarios of a set depend on one another."""
-    return _OF_SAMPLER[scenarios.sampler] if isinstance(scenarios, SampledWalk) else "independent"
+    drawn = base_of(scenarios)
+    return _OF_SAMPLER[drawn.sampler] if isinstance(drawn, SampledWalk) else "independent"
 
 
 def usable(dependence: Dependence, count: int) -> Dependence:

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.scenario.regimes import Regimes
+
 if TYPE_CHECKING:
+    from upm_gpu.scenario.derived import Derived
     from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
 BLOCK = 4096
@@ -80,7 +83,8 @@ class Walk:
     Per base step j: z = L n with n independent normals; under a t copula every z is multiplied by
     exp(mixing(q)), q the normal score of the step's own uniform (the square root of nu / chi2_nu); y is what results.
     The factor's move is x = root x clip(scale x g(y), -max_log_move, +max_log_move), g(y) = y where `marginal` is -1, else
-    sign(y) table(asinh |y|). A date sums the whole steps before it, then its own part of a step, then adds `centre`.
+    sign(y) table(asinh |y|). A date takes the whole steps before it, each x <- persistence x + move, then its own part of a step the same way
+    with `date_persistence`, then adds `centre`.
 
     Addresses of the normals are those of `upm_gpu.rng`: counter (scenario, factor, step, stream). A part of a step is a
     weighted sum of terms, each with its own (stream, step) words: the step's own normal and the nodes of a dyadic
@@ -126,6 +130,12 @@ class Walk:
     """(D, K) added to the log-change at each date"""
     jumps: Jumps | None = None
     """added to the move of each leg"""
+    regimes: Regimes | None = None
+    """square roots in the place of `cholesky`, which is then the first of them"""
+    persistence: NDArray[np.float64] | None = None
+    """(K,) what is left of a state after a base step, before that step's move; None: all of it, a random walk"""
+    date_persistence: NDArray[np.float64] | None = None
+    """(D, K) the same over the part of a step that a date ends in; given where `persistence` is"""
 
     @property
     def jump_clocks(self) -> int:
@@ -171,6 +181,8 @@ class Heston:
     """(D, U) added to the log-price at each date"""
     jumps: Jumps | None = None
     """over all states; only log-prices have entries"""
+    regimes: Regimes | None = None
+    """square roots in the place of `cholesky`, which is then the first of them"""
 
     @property
     def jump_clocks(self) -> int:
@@ -247,4 +259,4 @@ class SampledWalk:
 
 
 Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching"]
-ScenarioSet: TypeAlias = "Walk | SampledWalk | Heston | GarchWalk | Resample | Explicit"
+ScenarioSet: TypeAlias = "Walk | SampledWalk | Heston | GarchWalk | Resample | Derived | Explicit"

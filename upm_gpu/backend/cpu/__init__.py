@@ -26,8 +26,6 @@ from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 name = "cpu"
 PHASES = ("simulate", "price", "aggregate", "tail")
-VALUES_A_CALL = 1 << 16
-"""European cases a native call: well below a second even where every case asks for an implied volatility"""
 
 
 @dataclass(eq=False)
@@ -196,19 +194,19 @@ def attribution(prepared: Prepared, scenarios: ScenarioSet, horizon: int, tail_f
     return prepared.rows.quantity * total
 
 
-def values(columns: dict[str, NDArray[np.float64]], threads: int = 0, *, isa: str | None = None) -> dict[str, NDArray[np.float64]]:
-    """Columns of EUROPEAN_INPUTS, (cases,), to columns of EUROPEAN_OUTPUTS, (cases,); see `formula/black.py`."""
-    from upm_gpu.formula.black import EUROPEAN_INPUTS, EUROPEAN_OUTPUTS, european_columns
+def values(operation: str, columns: dict[str, NDArray[np.float64]], threads: int = 0, *, isa: str | None = None) -> dict[str, NDArray[np.float64]]:
+    """An operation of `formula/operations.py`: its inputs, (cases,), to its outputs, (cases,)."""
+    from upm_gpu.formula.operations import operation_columns, operation_named
 
-    lib, cases = load(), european_columns(columns)
-    assert len(cases) == len(EUROPEAN_INPUTS)
+    wanted = operation_named(operation)
+    lib, cases, out_count = load(), operation_columns(wanted, columns), len(wanted.outputs)
     parts = []
-    for start in range(0, cases.shape[1], VALUES_A_CALL):
-        part = np.ascontiguousarray(cases[:, start : start + VALUES_A_CALL])
-        out: NDArray[np.float64] = np.empty((len(EUROPEAN_OUTPUTS), part.shape[1]))
-        check(lib.upm_european_values(_isa_index(isa), part.shape[1], part, part.size, out, out.size, threads or default_threads()), "european values")
+    for start in range(0, cases.shape[1], wanted.cases_a_call):
+        part = np.ascontiguousarray(cases[:, start : start + wanted.cases_a_call])
+        out: NDArray[np.float64] = np.empty((out_count, part.shape[1]))
+        check(lib.upm_values(_isa_index(isa), wanted.number, part.shape[1], part, part.size, out, out.size, threads or default_threads()), f"{operation} values")
         parts.append(out)
-    return dict(zip(EUROPEAN_OUTPUTS, np.concatenate(parts, axis=1) if parts else np.zeros((len(EUROPEAN_OUTPUTS), 0)), strict=True))
+    return dict(zip(wanted.outputs, np.concatenate(parts, axis=1) if parts else np.zeros((out_count, 0)), strict=True))
 
 
 def merge_tails(a: TailState, b: TailState, threads: int = 0, *, reuse: bool = False) -> TailState:

@@ -58,6 +58,12 @@ class JumpsStruct(ctypes.Structure):
     )
 
 
+class RegimesStruct(ctypes.Structure):
+    """UpmRegimes."""
+
+    _fields_ = (("count", _I64), ("size", _I64), ("stream", ctypes.c_uint32), ("shift", ctypes.c_uint32), ("threshold", _POINTER), ("root", _POINTER))
+
+
 class HestonStruct(ctypes.Structure):
     """UpmHeston."""
 
@@ -75,11 +81,12 @@ class ScenariosStruct(ctypes.Structure):
         ("cholesky", _POINTER), ("scale", _POINTER), ("max_log_move", _POINTER), ("marginal", _POINTER), ("tables", ctypes.POINTER(TableStruct)),
         ("table_count", _I64), ("mixing", TableStruct), ("mixing_stream", _I64), ("legs", _I64), ("terms", _I64), ("leg_step", _POINTER),
         ("leg_root", _POINTER), ("leg_first_term", _POINTER), ("term_stream", _POINTER), ("term_step", _POINTER), ("term_weight", _POINTER),
-        ("date_whole", _POINTER), ("date_leg", _POINTER), ("centre", _POINTER),
+        ("date_whole", _POINTER), ("date_leg", _POINTER), ("centre", _POINTER), ("regimes", ctypes.POINTER(RegimesStruct)),
+        ("persistence", _POINTER), ("date_persistence", _POINTER),
     )
 
 
-STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct, HestonStruct)
+STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct, HestonStruct, RegimesStruct)
 """in the order of upm_struct_bytes"""
 
 
@@ -112,7 +119,7 @@ def _signatures() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "upm_row_tail": (_I32, (*where, _I64, _POINTER, _I32, _array(f64, 3, **out), _array(u32, 3, **out), _I64, _array(f64, 4, **out), _I64,
                                 _array(i64, 1, **out), _I64, ctypes.POINTER(_I64))),
         "upm_attribution": (_I32, (*where, _I64, _array(i64, 1), _array(u32, 1), _array(f64, 1), _I64, _I32, _array(f64, 1, **out), _I64)),
-        "upm_european_values": (_I32, (_I32, _I64, _array(f64, 2), _I64, _array(f64, 2, **out), _I64, _I32)),
+        "upm_values": (_I32, (_I32, _I32, _I64, _array(f64, 2), _I64, _array(f64, 2, **out), _I64, _I32)),
         "upm_merge_tails": (_I32, (_I64, _array(f64, 3), _array(u32, 3), _I64, _array(f64, 3), _array(u32, 3), _I64, _array(f64, 3, **out),
                                    _array(u32, 3, **out), _I64, _I32)),
     }

@@ -97,11 +97,11 @@ def attribution(prepared: Prepared, scenarios: ScenarioSet, horizon: int, tail_f
         return _attribution.attribution(prepared, scenarios, horizon, tail_first, tail_scenario, tail_weight)
 
 
-def values(columns: dict[str, NDArray[np.float64]], device: Device | None = None) -> dict[str, NDArray[np.float64]]:
-    """European prices and Greeks; see `formula/black.py` for names and units."""
+def values(operation: str, columns: dict[str, NDArray[np.float64]], device: Device | None = None) -> dict[str, NDArray[np.float64]]:
+    """An operation of `formula/operations.py`; those without a launch are run by the CPU engine."""
     device = device if device is not None else open_device()
     with _within_memory(device):
-        return _values.values(device, columns)
+        return _values.values(device, operation, columns)
 
 
 @contextmanager

@@ -212,8 +212,8 @@ def attribution(prepared: Prepared, scenarios: ScenarioSet, horizon: int, tail_f
     return rows.quantity * total
 
 
-def values(columns: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
-    """European prices and Greeks by the NumPy formulae."""
-    from upm_gpu.formula.black import european_values
+def values(operation: str, columns: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """An operation of `formula/operations.py` by its plain formula or slower method."""
+    from upm_gpu.formula.operations import operation_named
 
-    return european_values(columns)
+    return operation_named(operation).twin(columns)

@@ -1,0 +1,31 @@
+// Operations on single cases (operations.def). Compiled once per instruction set with UPM_ISA (the namespace), like tile.cpp and under its rule:
+// nothing from the standard library.
+#include "engine.h"
+#include "values.cuh"
+
+namespace UPM_ISA {
+namespace {
+
+using namespace upm;
+
+#define UPM_OPERATION(number, prefix)                                                                        \
+  void run_##prefix(const double* in, double* out, int64_t cases, int64_t begin, int64_t end) {              \
+    for (int64_t i = begin; i < end; ++i) prefix##_values(in + i, cases, out + i, cases);                    \
+  }
+#define UPM_HOST_OPERATION UPM_OPERATION
+#include "operations.def"
+#undef UPM_OPERATION
+
+const Operation table[] = {
+#define UPM_OPERATION(number, prefix) {number, prefix##_shape::inputs, prefix##_shape::outputs, prefix##_shape::repeated, prefix##_shape::count, run_##prefix},
+#include "operations.def"
+#undef UPM_OPERATION
+#undef UPM_HOST_OPERATION
+};
+
+}  // namespace
+
+extern const upm::Operations operations;
+const upm::Operations operations = {table, sizeof table / sizeof table[0]};
+
+}  // namespace UPM_ISA

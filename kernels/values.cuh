@@ -1,0 +1,7 @@
+// The headers of every operation of operations.def.
+#ifndef UPM_VALUES_CUH
+#define UPM_VALUES_CUH
+
+#include "european.cuh"
+
+#endif

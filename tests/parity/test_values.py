@@ -1,0 +1,55 @@
+"""Operations on single cases: one table in C++ and Python, and the same errors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from upm_gpu.backend import cpu
+from upm_gpu.backend.cpu.library import check, load
+from upm_gpu.errors import DeviceError
+from upm_gpu.formula.operation import Operation, operation_columns
+from upm_gpu.formula.operations import PLACES, operation_named
+
+LISTED = re.findall(r"^UPM_(HOST_)?OPERATION\((\d+), (\w+)\)$", (Path(__file__).parents[2] / "kernels" / "operations.def").read_text(), re.MULTILINE)
+
+
+def test_the_tables_agree() -> None:
+    """Numbers, names and where they run are the same in kernels/operations.def and formula/operations.py."""
+    assert {(int(number), name, not host) for host, number, name in LISTED} == {(o.number, o.name, o.on_device) for o in map(operation_named, PLACES)}
+    assert len({number for _, number, _ in LISTED}) == len(LISTED) == len(PLACES)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_no_cases(backend: Any, name: str) -> None:
+    operation = operation_named(name)
+    columns = {c: np.zeros(0) for c in operation.inputs} | {c: np.zeros((0, 0)) for c in operation.repeated}
+    got = backend.values(name, columns)
+    assert tuple(got) == operation.outputs and all(v.shape == (0,) for v in got.values())
+
+
+def test_columns_of_variable_length() -> None:
+    """A case has as many times as come before its first NaN; they lie time by time behind the fixed inputs."""
+    operation = Operation(9, "toy", ("strike", "fixings"), ("price",), {"strike": 5.0}, dict, repeated=("time", "weight"), count="fixings")
+    got = operation_columns(operation, {"time": np.array([[1.0, 2.0], [3.0, np.nan]]), "weight": np.array([[0.1, 0.2], [0.3, np.nan]])})
+    np.testing.assert_array_equal(got, [[5.0, 5.0], [2.0, 1.0], [1.0, 2.0], [0.1, 0.2], [3.0, np.nan], [0.3, np.nan]])
+    with pytest.raises(KeyError):
+        operation_columns(operation, {"strike": np.ones(2)})
+
+
+def test_the_engine_refuses_other_shapes() -> None:
+    """Lengths that do not fit the operation, and operations that do not exist, are statuses and not reads beyond an array."""
+    runs, code, text = cpu.available()
+    if not runs:
+        pytest.skip(f"{code} {text}")
+    library, european = load(), operation_named("european")
+    cases, out = np.zeros((len(european.inputs), 2)), np.zeros((len(european.outputs), 2))
+    check(library.upm_values(-1, 0, 2, cases, cases.size, out, out.size, 1), "values")
+    for number, count, length, room in ((999, 2, cases.size, out.size), (0, 3, cases.size, out.size), (0, 2, cases.size - 1, out.size), (0, 2, cases.size, out.size - 1),
+                                        (0, -1, cases.size, out.size)):
+        with pytest.raises(DeviceError, match="UPM-DV-014"):
+            check(library.upm_values(-1, number, count, cases, length, out, room, 1), "values")

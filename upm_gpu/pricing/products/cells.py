@@ -1,0 +1,97 @@
+"""The cells of one row of `upm price`, read as numbers and words with a code for each thing that can be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from upm_gpu.domain.cells import CellFault, parse_number, shown
+
+NAN = float("nan")
+
+
+class Refused(Exception):
+    """Why a row has no value: `code` is the cell of the table, `message` is for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A row ready to be valued."""
+
+    operation: str
+    """of `formula/operations.py`"""
+    columns: dict[str, float | tuple[float, ...]]
+    """its inputs; a tuple for a repeated one"""
+    method: str
+    """name of the formula, for the column `method`"""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Text by column; a column that the file lacks is blank."""
+
+    row: dict[str, str]
+
+    def text(self, column: str) -> str:
+        """The cell without surrounding space."""
+        return self.row.get(column, "").strip()
+
+    def number(self, column: str, default: float | None = None) -> float:
+        """A plain number; `default` for a blank cell. Refused UPM-PR-015, 016."""
+        text = self.text(column)
+        if not text:
+            if default is None:
+                raise Refused("UPM-PR-016", f"column {column} is blank. Give a number.")
+            return default
+        try:
+            return parse_number(text)
+        except CellFault as fault:
+            raise Refused("UPM-PR-015", f"column {column}: {fault.message}") from None
+
+    def positive(self, column: str, default: float | None = None) -> float:
+        """A number above 0. Refused UPM-PR-018."""
+        value = self.number(column, default)
+        if value <= 0.0:
+            raise Refused("UPM-PR-018", f"column {column}: {value!r} is not above 0.")
+        return value
+
+    def not_negative(self, column: str, default: float | None = None) -> float:
+        """A number that is 0 or above. Refused UPM-PR-018."""
+        value = self.number(column, default)
+        if value < 0.0:
+            raise Refused("UPM-PR-018", f"column {column}: {value!r} is below 0.")
+        return value
+
+    def one_of(self, column: str, allowed: Sequence[str], default: str = "", *, code: str) -> str:
+        """A word of `allowed`; `default` for a blank cell. Refused with `code`."""
+        value = self.text(column) or default
+        if value not in allowed:
+            raise Refused(code, f"column {column}: {shown(value)} is not one of {', '.join(allowed)}.")
+        return value
+
+    def sign(self) -> float:
+        """+1 call, -1 put. Refused UPM-PR-013."""
+        return 1.0 if self.one_of("option_type", ("call", "put"), code="UPM-PR-013") == "call" else -1.0
+
+    def level(self) -> dict[str, float]:
+        """`spot` and `forward`, one of them NaN, the other above 0. Refused UPM-PR-017, 018."""
+        given = [c for c in ("spot", "forward") if self.text(c)]
+        values = {c: self.positive(c) if c in given else NAN for c in ("spot", "forward")}
+        if len(given) != 1:
+            raise Refused("UPM-PR-017", f"{'both spot and forward are' if given else 'neither spot nor forward is'} given. Give one of them.")
+        return values
+
+    def market(self) -> dict[str, float]:
+        """`level`, `time_to_expiry`, `rate`, `dividend_yield` and a `volatility` that must be given."""
+        return {**self.level(), "time_to_expiry": self.not_negative("time_to_expiry"), "rate": self.number("rate", 0.0),
+                "dividend_yield": self.number("dividend_yield", 0.0), "volatility": self.not_negative("volatility")}
+
+    def blank(self, column: str, code: str, message: str) -> None:
+        """Refused with `code` where the cell is filled."""
+        if self.text(column):
+            raise Refused(code, message)

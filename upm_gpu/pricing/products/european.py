@@ -1,0 +1,27 @@
+"""European options under Black-Scholes and Black-76, linear and inverse; the implied volatility where a market price is given instead."""
+
+from __future__ import annotations
+
+import math
+
+from upm_gpu.pricing.products.cells import NAN, Cells, Reading, Refused
+
+
+def read(cells: Cells, product: str, model: str) -> Reading:
+    """Columns of `formula/black.py` EUROPEAN."""
+    cells.blank("dividends", "UPM-PR-012", "cash dividends are not offered for european. Leave `dividends` blank and give dividend_yield.")
+    sign = cells.sign()
+    inverse = cells.one_of("settlement", ("linear", "inverse"), "linear", code="UPM-PR-014") == "inverse"
+    level = cells.level()
+    row: dict[str, float | tuple[float, ...]] = {
+        **level, "sign": sign, "inverse": float(inverse), "strike": cells.positive("strike"), "rate": cells.number("rate", 0.0),
+        "dividend_yield": cells.number("dividend_yield", 0.0)}
+    years, volatility, price = cells.not_negative("time_to_expiry"), cells.not_negative("volatility", NAN), cells.not_negative("market_price", NAN)
+    asked = math.isnan(volatility)
+    if asked and math.isnan(price):
+        raise Refused("UPM-PR-019", "volatility and market_price are both blank. Give the volatility, or the price to imply it from.")
+    if asked and years == 0.0:
+        raise Refused("UPM-PR-018", "an implied volatility needs a time_to_expiry above 0.")
+    row |= {"time_to_expiry": years, "volatility": volatility, "market_price": price}
+    formula = "black_scholes_generalised" if math.isnan(level["forward"]) else "black_76"
+    return Reading("european", row, formula + ("_inverse" if inverse else "") + ("_implied_volatility" if asked else ""))
