@@ -65,7 +65,7 @@ def normals(factors: int, scenarios: int) -> Work:
 
 def factor_model(factors: int, common: int, scenarios: int) -> Work:
     still = Dynamics(("garch",) * factors, (Garch(0.0009, 0.0, 0.0),) * factors, np.full(factors, 0.0009), np.full(factors, np.inf))
-    model = GarchParameters(names(factors), still, (Innovation("gaussian"),) * factors, loading=loadings(factors, common))
+    model = GarchParameters(names(factors), still, (Innovation("gaussian"),) * factors, loading=loadings(factors, common), measure="historical")
     return states(model.scenarios(np.array([1.0]), ScenarioSpec(count=scenarios)))
 
 
@@ -75,15 +75,15 @@ def heston(underlyings: int, steps: int, scenarios: int) -> Work:
     return states(model.scenarios(np.array([1.0]), ScenarioSpec(count=scenarios)))
 
 
-def filtered(factors: int, steps: int, rows: int, scenarios: int) -> Work:
-    """GJR of every factor on residuals of `rows` dates."""
+def filtered(factors: int, steps: int, rows: int, scenarios: int, centred: bool) -> Work:
+    """GJR of every factor on residuals of `rows` dates; `centred`: E[exp] is 1 step by step, which no peer does."""
     gjr = Dynamics(("gjr",) * factors, (Garch(*GJR),) * factors, np.full(factors, 0.0009), np.full(factors, 1.5))
-    model = FilteredHistoricalParameters(names(factors), gjr, residuals(rows, factors))
+    model = FilteredHistoricalParameters(names(factors), gjr, residuals(rows, factors), measure="margin" if centred else "historical")
     return states(model.scenarios(np.array([float(steps)]), ScenarioSpec(count=scenarios)))
 
 
 def sobol_normals(dimensions: int, scenarios: int, owen: bool) -> Work:
-    model = GbmParameters(names(dimensions), np.full(dimensions, 0.03), np.eye(dimensions))
+    model = GbmParameters(names(dimensions), np.full(dimensions, 0.03), correlation(dimensions))
     spec = ScenarioSpec(count=scenarios, sampler="sobol", scrambling="owen" if owen else "digital_shift")
     return states(model.scenarios(np.array([1.0]), spec))
 

@@ -219,7 +219,7 @@ def gjr_step(e: Any, h: Any, xp: Any, where: Any) -> tuple[Any, Any]:
     return m, (omega + (alpha + gamma * where(m < 0.0, 1.0, 0.0)) * m * m + beta * h).clip(max=2.25)
 
 
-def numpy_filtered(factors: int, steps: int, rows: int, scenarios: int) -> Work:
+def numpy_filtered(factors: int, steps: int, rows: int, scenarios: int, centred: bool) -> Work:
     rng, size, e = np.random.default_rng(1), chunk(factors, scenarios), np.ascontiguousarray(residuals(rows, factors).T)
 
     def work() -> np.ndarray:
@@ -235,7 +235,7 @@ def numpy_filtered(factors: int, steps: int, rows: int, scenarios: int) -> Work:
     return work
 
 
-def torch_filtered(factors: int, steps: int, rows: int, scenarios: int) -> Work:
+def torch_filtered(factors: int, steps: int, rows: int, scenarios: int, centred: bool) -> Work:
     torch, size, e = torch_ready(), chunk(factors, scenarios), torch_ready().from_numpy(np.ascontiguousarray(residuals(rows, factors).T))
 
     def work() -> Any:
@@ -251,7 +251,7 @@ def torch_filtered(factors: int, steps: int, rows: int, scenarios: int) -> Work:
     return work
 
 
-def jax_filtered(factors: int, steps: int, rows: int, scenarios: int) -> Work:
+def jax_filtered(factors: int, steps: int, rows: int, scenarios: int, centred: bool) -> Work:
     jax, jnp = jax_ready()
     size, e = chunk(factors, scenarios), jnp.asarray(residuals(rows, factors).T)
 
@@ -266,19 +266,19 @@ def jax_filtered(factors: int, steps: int, rows: int, scenarios: int) -> Work:
     return by_jax(jax, one, scenarios // size)
 
 
-def scipy_normals(dimensions: int, scenarios: int, owen: bool) -> Work:
+def scipy_sobol_normals(dimensions: int, scenarios: int, owen: bool) -> Work:
     """Linear matrix scrambling with a digital shift, SciPy's only scrambling, whatever ours is."""
     from scipy.special import ndtri
     from scipy.stats import qmc
 
     engine = qmc.Sobol(dimensions, scramble=True, bits=52, rng=np.random.default_rng(1))
-    size = chunk(dimensions, scenarios)
+    size, root = chunk(dimensions, scenarios), np.ascontiguousarray(0.03 * np.linalg.cholesky(correlation(dimensions)).T)
 
     def work() -> np.ndarray:
         out = np.empty((scenarios, dimensions))
         engine.reset()
         for at in range(0, scenarios, size):
-            ndtri(engine.random(size), out=out[at : at + size])
+            np.matmul(ndtri(engine.random(size)), root, out=out[at : at + size])
         return out
 
     return work
@@ -287,13 +287,13 @@ def scipy_normals(dimensions: int, scenarios: int, owen: bool) -> Work:
 def torch_sobol_normals(dimensions: int, scenarios: int, owen: bool) -> Work:
     torch = torch_ready()
     engine = torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=1)
-    size = chunk(dimensions, scenarios)
+    size, root = chunk(dimensions, scenarios), torch.from_numpy(np.ascontiguousarray(0.03 * np.linalg.cholesky(correlation(dimensions)).T))
 
     def work() -> Any:
         out = torch.empty((scenarios, dimensions), dtype=torch.float64)
         engine.reset()
         for at in range(0, scenarios, size):
-            torch.special.ndtri(engine.draw(size, dtype=torch.float64), out=out[at : at + size])
+            torch.matmul(torch.special.ndtri(engine.draw(size, dtype=torch.float64)), root, out=out[at : at + size])
         return out
 
     return work
@@ -327,6 +327,6 @@ WORK: dict[str, dict[str, Callable[..., Work]]] = {
     "factor_model": {"NumPy": numpy_factor_model, "torch": torch_factor_model, "JAX": jax_factor_model},
     "heston": {"NumPy and SciPy": numpy_heston, "torch": torch_heston, "JAX": jax_heston},
     "filtered": {"NumPy": numpy_filtered, "torch": torch_filtered, "JAX": jax_filtered},
-    "sobol_normals": {"SciPy": scipy_normals, "torch": torch_sobol_normals},
+    "sobol_normals": {"SciPy": scipy_sobol_normals, "torch": torch_sobol_normals},
     "sobol_points": {"SciPy": scipy_points, "torch": torch_points},
 }

@@ -29,27 +29,7 @@ constexpr int T = TILE;
 
 // ---- states ----------------------------------------------------------------------------------------------------
 
-constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
-typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
-
-// Bit s is set where x[s] <= threshold.
-inline __attribute__((always_inline)) uint64_t at_or_below(const double* x, double threshold) {
-  uint64_t bits = 0;
-#if defined(__AVX512F__)
-  const __m512d t = _mm512_set1_pd(threshold);
-  for (int i = 0; i < T / 8; ++i) bits |= (uint64_t)_mm512_cmp_pd_mask(_mm512_load_pd(x + 8 * i), t, _CMP_LE_OQ) << (8 * i);
-#elif defined(__AVX2__)
-  const __m256d t = _mm256_set1_pd(threshold);
-  for (int i = 0; i < T / 4; ++i) bits |= (uint64_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_load_pd(x + 4 * i), t, _CMP_LE_OQ)) << (4 * i);
-#elif defined(__SSE2__)
-  const __m128d t = _mm_set1_pd(threshold);
-  for (int i = 0; i < T / 2; ++i) bits |= (uint64_t)_mm_movemask_pd(_mm_cmple_pd(_mm_load_pd(x + 2 * i), t)) << (2 * i);
-#else
-  for (int s = 0; s < T; ++s) bits |= (uint64_t)(x[s] <= threshold) << s;
-#endif
-  return bits;
-}
-
+#include "lanes.inc"
 #include "normals.inc"
 #include "tables.inc"
 // A file a kind: draw_<name> writes the states of a tile.
