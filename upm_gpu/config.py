@@ -82,7 +82,7 @@ class ScenariosSection(Strict):
     count: int = Field(default=100_000, description="scenarios")
     seed: int = Field(default=20_260_205, description="64-bit key of the generator")
     stream: int = Field(default=0, description="independent repetition: another stream draws other numbers")
-    sampler: Literal["philox", "sobol"] = Field(default="philox", description="philox, or sobol: 16 scramblings of a low-discrepancy sequence (gbm)")
+    sampler: Literal["philox", "sobol", "importance"] = Field(default="philox", description="philox; sobol: 16 scramblings of a low-discrepancy sequence; importance: weighted scenarios where the accounts lose (gbm, merton)")
     scrambling: Literal["owen", "digital_shift"] = Field(default="owen", description="of sobol points; owen converges faster")
     sobol_order: Literal["brownian_bridge", "principal_components"] = Field(default="brownian_bridge", description="which steps get the first dimensions; factors go by principal components")
     variance_reduction: Literal["none", "antithetic", "moment_matching"] = Field(default="none", description="with philox: mirrored pairs, or normals matched in blocks of 4096 (gbm)")
@@ -148,8 +148,10 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("scenarios.stream", 64, 0 <= s.stream <= 4095, f"stream {s.stream}; give 0 to 4095."),
         ("scenarios.target_relative_error", 56, 0.0 <= s.target_relative_error < 1.0, f"{s.target_relative_error:g}; give a share below 1, such as 0.01, or 0 for a fixed count."),
         ("scenarios.variance_reduction", 63, s.sampler == "philox" or s.variance_reduction == "none",
-         f"{s.variance_reduction} is made of philox draws and the sampler is sobol. Use variance_reduction none, or sampler philox."),
-        ("scenarios.sampler", 91, m.name == "gbm" or (s.sampler == "philox" and s.variance_reduction == "none"),
+         f"{s.variance_reduction} is made of philox draws and the sampler is {s.sampler}. Use variance_reduction none, or sampler philox."),
+        ("scenarios.target_relative_error", 63, s.sampler != "importance" or s.target_relative_error == 0.0,
+         "an adaptive run judges batches of equal scenarios and the sampler is importance. Use target_relative_error 0, or sampler philox or sobol."),
+        ("scenarios.sampler", 91, m.name == "gbm" or (m.name == "merton" and s.sampler == "importance") or (s.sampler == "philox" and s.variance_reduction == "none"),
          f"model {m.name} draws plain scenarios only. Use sampler philox and variance_reduction none, or model gbm."),
         ("output.store_pnl", 51, not c.output.store_pnl, "keeping the unit P&L is not offered yet. Use false: every scenario is drawn again from its address."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),

@@ -116,13 +116,17 @@ struct UpmScenarios {
 
 // SampledWalk, behind `model` of a set of kind sampled_walk whose other fields are those of a walk.
 struct UpmDraws {
-  int32_t sampler, dense;  // sampler: 1 antithetic, 2 moments matched, 3 Sobol (Owen), 4 Sobol (digital shift)
+  int32_t sampler, dense;  // sampler: 1 antithetic, 2 moments matched, 3 Sobol (Owen), 4 Sobol (digital shift), 5 importance
   int64_t steps, dimensions, blocks;
   const uint32_t* direction;        // (dimensions, 28)
   const uint32_t* key;              // (dimensions, 4, 16)
   const int32_t* factor_dimension;  // (steps, states)
   const int32_t* mixing_dimension;  // (steps,)
   const double* moments;            // (blocks, steps, states, 2)
+  int64_t components;               // of the importance mixture
+  uint32_t mixture_stream, reserved;
+  const double* threshold;          // (components - 1,)
+  const double* shift;              // (components, steps, states + 1)
 };
 
 // Resample, behind `model` of kind 10; `values` is (dates, states, rows).

@@ -111,9 +111,13 @@ void check_sampled_walk(const UpmScenarios& set) {
   check_walk(set);
   require(set.model != nullptr);
   const UpmDraws& d = *static_cast<const UpmDraws*>(set.model);
-  require(d.sampler >= 1 && d.sampler <= 4 && (d.sampler < 3 || d.dimensions > 0) && (d.sampler != 2 || d.blocks * UPM_BLOCK >= set.count));
+  require(d.sampler >= 1 && d.sampler <= 5 && (d.sampler < 3 || d.sampler == 5 || d.dimensions > 0) && (d.sampler != 2 || d.blocks * UPM_BLOCK >= set.count));
   for (int64_t t = 0; t < set.terms; ++t) require((set.term_stream[t] & 0xff) != 0 || d.sampler == 1 || inside(set.term_step[t], 0, d.steps));
-  if (d.sampler < 3) return;
+  if (d.sampler == 5) {
+    require(d.components >= 1 && (d.components == 1 || d.threshold) && d.shift);
+    for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps));
+  }
+  if (d.sampler < 3 || d.sampler == 5) return;
   for (int64_t i = 0; i < d.steps * set.states; ++i) require(inside(d.factor_dimension[i], 0, d.dimensions));
   for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps) && inside(d.mixing_dimension[set.leg_step[g]], 0, d.dimensions));
 }
