@@ -65,6 +65,8 @@ class Plan:
     core: MeasureRequest
     requests: tuple[MeasureRequest, ...]
     depth: int
+    clock_days: tuple[float, ...]
+    """(H,) the horizons in days of the trading clock, as asked for"""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -79,8 +81,8 @@ class Plan:
         return self.compiled.horizons
 
     def horizon(self, days: float) -> int:
-        """Index of the horizon `days` away; ValueError where it is none of the plan's."""
-        return self.horizons.index(days)
+        """Index of the horizon `days` of the trading clock away; ValueError where it is none of the plan's."""
+        return self.clock_days.index(days)
 
 
 @dataclass
@@ -127,7 +129,9 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     requests = [core]
     for parameters in methodology.charges:
         requests += load_charge(parameters.name).requests(core, parameters.model_dump())
-    horizons = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    clock = spec.trading_clock(market.valuation_time)
+    clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
     dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
                         spec.volatility_decay_short, spec.volatility_decay_long)
     surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
@@ -136,13 +140,13 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
-    scenarios = model.scenarios(dates, replace(spec, expiries=option_expiries(instruments, market)))
+    scenarios = model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market)))
     check_sampled(scenarios, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
-                core, tuple(dict.fromkeys(requests)), tail_depth(spec.count, min(r.level for r in requests)))
+                core, tuple(dict.fromkeys(requests)), tail_depth(spec.count, min(r.level for r in requests)), clock_days)
 
 
 def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:

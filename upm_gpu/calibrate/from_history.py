@@ -33,7 +33,7 @@ def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_
     """historical, scaled_historical, filtered_historical or garch, and what its calibration has to say. Raises `CalibrationError`."""
     if spec.parameters:
         raise CalibrationError("UPM-CA-141", f"model {spec.model} is made from the market's history, and model.parameters names {spec.parameters}. Leave model.parameters blank.")
-    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive")
+    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", spec.trading_clock(valuation_time))
     cap = np.array([spec.max_log_move_price if is_price(f) else spec.max_log_move_volatility for f in factors])
     if spec.model in ("historical", "scaled_historical"):
         refuse_correlation(spec, spec.model)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.calibrate.garch_fit import fit
 from upm_gpu.calibrate.series import FEW_RETURNS, MAX_GAP_DAYS, MIN_RETURNS, factor_series
+from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.gbm import is_price
 from upm_gpu.model.recursion import Garch, Recursion, ewma, variances
@@ -46,9 +47,9 @@ class Panel:
 
 
 def history_panel(history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float] | None = None,
-                  additive: bool = False) -> Panel:
+                  additive: bool = False, clock: Clock = CALENDAR) -> Panel:
     """The table of a history (columns timestamp, asset, close) up to the valuation time. Raises `CalibrationError` UPM-CA-101 to 107."""
-    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive)
+    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive, clock)
     prices = [s.time for f, s in zip(factors, series, strict=True) if is_price(f)] or [s.time for s in series]
     time = reduce(np.intersect1d, prices)
     if len(time) <= MIN_RETURNS:
@@ -67,7 +68,7 @@ def history_panel(history: pd.DataFrame, factors: Sequence[str], valuation_time:
             raise CalibrationError("UPM-CA-107", f"history of {f}: {len(seen)} returns without a gap over {MAX_GAP_DAYS:g} days, at least {MIN_RETURNS} are needed. Add earlier closes.")
         if not np.any(seen != 0.0):
             raise CalibrationError("UPM-CA-104", f"history of {f}: {len(seen)} returns without any change. A constant series says nothing about risk; correct it or leave the factor out.")
-    return Panel(tuple(factors), changes, np.cumsum(~keep, dtype=np.int64)[keep], tuple(_text(t) for t in time[:-1][keep]), tuple(_text(s.time[0]) for s in series),
+    return Panel(tuple(factors), changes, np.cumsum(~keep, dtype=np.int64)[keep], tuple(_text(t) for t in clock.instant(time[:-1][keep])), tuple(_text(clock.instant(s.time[:1])[0]) for s in series),
                  tuple(proxies), tuple(warnings))
 
 
