@@ -44,14 +44,14 @@ struct american_shape {
 };
 
 // Beyond the numbers of ImpliedStatus.
-enum AmericanStatus { AMERICAN_TWO_BOUNDARIES = 5, AMERICAN_NOT_SOLVED = 6 };
+enum AmericanStatus { AMERICAN_TWO_BOUNDARIES = 30, AMERICAN_NOT_SOLVED = 31 };
 
 #define UPM_AMERICAN_POINTS (UPM_AMERICAN_ANGLES * UPM_AMERICAN_BOUNDARY)
 
 // The unit put in scaled time.
 struct AmericanTerms {
   double r, q, s;
-  bool falls;  // q > r: the boundary starts at r / q < 1; kept from the unbumped terms when Greeks are differences
+  bool falls;  // q > r: the boundary starts at r / q < 1
 };
 
 // What is needed of the boundary to price any spot.
@@ -67,25 +67,28 @@ struct AmericanCurve {
 
 // Shape of the boundary near expiry and at long times, from closed forms.
 struct AmericanShape {
-  double start, log_start;  // b(0+) = min(1, r / q)
+  double log_start;         // ln b(0+)
   double depth;             // ln(b(0+) / b(infinity)) of the perpetual put; capped, as it is infinite at r = 0
   double lead;              // h is roughly depth (1 - e^(lead sqrt t))
   double slack, held;       // r - q b = slack + held (1 - b / b(0+))
   double falls;             // 1 where q > r
 };
 
+// b(0+)
+UPM_INLINE double american_start(const AmericanTerms& t) { return t.q > t.r ? t.r / t.q : 1.0; }
+
 UPM_INLINE AmericanShape american_shape_of(const AmericanTerms& t) {
   AmericanShape f;
-  f.start = t.q > t.r ? t.r / t.q : 1.0;
-  f.log_start = log(f.start);
+  const double start = american_start(t);
+  f.log_start = log(start);
   double s2 = t.s * t.s;
   double m = (t.r - t.q) / s2 - 0.5;
   double root = sqrt(fma(m, m, 2.0 * t.r / s2));
   double power = m > 0.0 ? m + root : (2.0 * t.r / s2) / (root - m);  // the perpetual put falls as x^-power
   f.depth = at_most(f.log_start + log1p(1.0 / power), 60.0);
   f.lead = -(t.falls ? 0.8 : 1.6) * t.s / f.depth;
-  f.slack = t.r - t.q * f.start;
-  f.held = t.q * f.start;
+  f.slack = t.r - t.q * start;
+  f.held = t.q * start;
   f.falls = t.falls ? 1.0 : 0.0;
   return f;
 }
@@ -153,13 +156,14 @@ UPM_INLINE bool american_linear_solve(double (*a)[UPM_AMERICAN_BOUNDARY], double
 }
 
 // Solves the boundary into `curve`. Newton's method on the logarithm of both sides of smooth pasting at sixteen points, with the exact Jacobian:
-// quadratic, 3 or 4 steps from the closed-form guess. `warm` starts from root_value and takes one step, for differences of Greeks.
+// quadratic, 3 or 4 steps from the closed-form guess. `warm` starts from root_value and takes one step, for differences of Greeks; its shape
+// is that of the terms `base`, so that both sides of a difference have the same error.
 // Arrays are [angle][point], so that every sum over the angles runs in the same order on every instruction set.
-static void american_solve(const AmericanTerms& t, bool warm, AmericanCurve& curve) {
+UPM_OUT_OF_LINE void american_solve(const AmericanTerms& t, const AmericanTerms& base, bool warm, AmericanCurve& curve) {
   const i32 n = UPM_AMERICAN_BOUNDARY, points = UPM_AMERICAN_POINTS;
   const double r = t.r, q = t.q, s = t.s, mu = r - q;
-  const AmericanShape shape = american_shape_of(t);
-  const double start = shape.start, log_start = shape.log_start;
+  const AmericanShape shape = american_shape_of(base);
+  const double start = american_start(t), log_start = log(start);
   double cheb[UPM_AMERICAN_BOUNDARY][UPM_AMERICAN_BOUNDARY];       // T_m at the points
   double basis[UPM_AMERICAN_BOUNDARY][UPM_AMERICAN_POINTS];        // T_m at the remaining times
   double reach[UPM_AMERICAN_POINTS];                               // z A there: h = reach * sum of coefficients T_m
@@ -167,7 +171,7 @@ static void american_solve(const AmericanTerms& t, bool warm, AmericanCurve& cur
   double own_reach[UPM_AMERICAN_BOUNDARY], h[UPM_AMERICAN_BOUNDARY];
 
   for (i32 i = 0; i < n; ++i) {
-    own_reach[i] = american_root[i] * american_amplitude(shape, s, american_root[i]);
+    own_reach[i] = american_root[i] * american_amplitude(shape, base.s, american_root[i]);
     h[i] = warm ? curve.root_value[i] : at_most(s * own_reach[i], 0.98 * shape.depth);
     cheb[0][i] = 1.0;
     cheb[1][i] = fma(2.0, american_root[i], -1.0);
@@ -183,7 +187,7 @@ static void american_solve(const AmericanTerms& t, bool warm, AmericanCurve& cur
     }
   for (i32 p = 0; p < points; ++p) {
     double z = basis[0][p], v = root_elapsed[p] * root_elapsed[p];
-    reach[p] = z * american_amplitude(shape, s, z);
+    reach[p] = z * american_amplitude(shape, base.s, z);
     basis[0][p] = 1.0;
     basis[1][p] = fma(2.0, z, -1.0);
     density_weight[p] = yield_weight[p] * exp(-r * v) / s;
@@ -192,8 +196,10 @@ static void american_solve(const AmericanTerms& t, bool warm, AmericanCurve& cur
   for (i32 m = 2; m < n; ++m)
     for (i32 p = 0; p < points; ++p) basis[m][p] = fma(2.0 * basis[1][p], basis[m - 1][p], -basis[m - 2][p]);
 
-  curve.solved = false;
-  for (i32 step = 0; step < (warm ? 1 : 24); ++step) {
+  // Where the boundary never leaves its start by more than rounding (tiny volatility, drift towards it), the guess is the solution: payments
+  // between the two are below 1e-9 of the strike.
+  curve.solved = !warm && shape.depth * (absolute(r) + absolute(q)) < 1e-9;
+  for (i32 step = 0; step < (warm ? 1 : 24) && !curve.solved; ++step) {
     double g[UPM_AMERICAN_BOUNDARY], coefficients[UPM_AMERICAN_BOUNDARY];
     double hu[UPM_AMERICAN_POINTS], own[UPM_AMERICAN_POINTS], flow[UPM_AMERICAN_POINTS], pull[UPM_AMERICAN_POINTS], held[UPM_AMERICAN_POINTS];
     UPM_KEEP_LOOP
@@ -271,10 +277,7 @@ static void american_solve(const AmericanTerms& t, bool warm, AmericanCurve& cur
       moved = size > moved ? size : moved;
       if (!(change == change)) return;
     }
-    if (moved < 1e-4 || warm) {  // the error left is of the order of its square
-      curve.solved = true;
-      break;
-    }
+    curve.solved = moved < 1e-4 || warm;  // the error left is of the order of its square
   }
   if (!curve.solved) return;
 
@@ -297,7 +300,7 @@ static void american_solve(const AmericanTerms& t, bool warm, AmericanCurve& cur
       after = next;
       next = now;
     }
-    double gone = z * american_amplitude(shape, s, z) * fma(0.5 * y, next, coefficients[0] - after);
+    double gone = z * american_amplitude(shape, base.s, z) * fma(0.5 * y, next, coefficients[0] - after);
     curve.drift[p] = fma(mu, v, gone - log_start);
     curve.bound[p] = start * exp(-gone);
     curve.rate_weight[p] = american_price_weight[p] * exp(-r * v);
@@ -359,16 +362,19 @@ UPM_INLINE AmericanTerms american_terms(double sign, double rate, double yield, 
 
 enum AmericanRegime { AMERICAN_EARLY, AMERICAN_NEVER, AMERICAN_BETWEEN };
 
-// Holding on to an exercised unit put earns r - q x a year: exercise pays only where that is positive and x < 1.
+// Interest below which exercising for it is worth nothing: the premium is at most r T of the strike.
+#define UPM_AMERICAN_SMALLEST 1e-13
+
+// An exercised unit put earns r - q x a year: exercise pays only where that is positive and x < 1.
 UPM_INLINE AmericanRegime american_regime(double r, double q) {
-  if (r > 0.0 || (r == 0.0 && q < 0.0)) return AMERICAN_EARLY;
-  return q < r ? AMERICAN_BETWEEN : AMERICAN_NEVER;
+  if (r > UPM_AMERICAN_SMALLEST || (r >= 0.0 && q < 0.0)) return AMERICAN_EARLY;
+  return r < 0.0 && q < r ? AMERICAN_BETWEEN : AMERICAN_NEVER;
 }
 
 // Premium over the European put of strike 1 at x with terms close to those `base` was solved for, by one Newton step from it.
-UPM_INLINE double american_bumped(const AmericanTerms& t, const AmericanCurve& base, double x) {
+UPM_INLINE double american_bumped(const AmericanTerms& t, const AmericanTerms& from, const AmericanCurve& base, double x) {
   AmericanCurve near = base;
-  american_solve(t, true, near);
+  american_solve(t, from, true, near);
   return near.solved ? american_premium(near, x, false).value : not_a_number();
 }
 
@@ -397,7 +403,7 @@ UPM_INLINE void american_certain(double level, double strike, double years, doub
 
 // Price and Greeks of one option of known volatility > 0 in the form of AmericanOutput. `curve` may hold the boundary of the last case: it is
 // used again where the scaled terms are equal, so cases that differ only in spot or strike cost one price integral each.
-static void american_price(double level, bool on_forward, double strike, double years, double rate, double yield, double volatility, double sign,
+UPM_OUT_OF_LINE void american_price(double level, bool on_forward, double strike, double years, double rate, double yield, double volatility, double sign,
                            bool price_only, AmericanCurve& curve, double* out, i64 stride) {
   double in[EUROPEAN_INPUTS], european[EUROPEAN_OUTPUTS];
   in[IN_SPOT] = on_forward ? not_a_number() : level;
@@ -424,7 +430,7 @@ static void american_price(double level, bool on_forward, double strike, double 
     out[AMERICAN_STATUS * stride] = AMERICAN_TWO_BOUNDARIES;
     return;
   }
-  if (!(curve.solved && curve.r == t.r && curve.q == t.q && curve.s == t.s)) american_solve(t, false, curve);
+  if (!(curve.solved && curve.r == t.r && curve.q == t.q && curve.s == t.s)) american_solve(t, t, false, curve);
   if (!curve.solved) {
     for (i32 c = 0; c <= AMERICAN_DIVIDEND_RHO; ++c) out[c * stride] = not_a_number();
     out[AMERICAN_BOUNDARY * stride] = not_a_number();
@@ -457,27 +463,26 @@ static void american_price(double level, bool on_forward, double strike, double 
     out[AMERICAN_VEGA * stride] = out[AMERICAN_RHO * stride] = out[AMERICAN_DIVIDEND_RHO * stride] = not_a_number();
     return;
   }
-  // Differences of the premium on the same boundary machinery; the European part is exact. A bump never leaves the regime: it is shortened
-  // to half the distance, and one-sided at r = 0.
+  // Differences of the premium on the same boundary machinery; the European part is exact. A bump of a rate is small against volatility^2, which is
+  // the scale the boundary moves on. It never leaves the regime: it is shortened to half the distance, and one-sided at r = 0.
   double derivative[3];
   for (i32 kind = 0; kind < 3; ++kind) {
     double side[2], step[2];
     for (i32 up = 0; up < 2; ++up) {
-      double bump = (up ? 1.0 : -1.0) * (kind == 0 ? 3e-4 * volatility : 1e-4);
+      double bump = (up ? 1.0 : -1.0) * (kind == 0 ? 3e-4 * volatility : clip(5e-3 * volatility * volatility, 1e-9, 1e-4));
       double r = rate, q = q_given, v = volatility;
       if (kind == 0) v += bump;
       if (kind == 1) r += bump;
       if (kind == 2 || (kind == 1 && on_forward)) q += bump;
       AmericanTerms near = american_terms(sign, r, q, v, years);
-      if (american_regime(near.r, near.q) != AMERICAN_EARLY || (t.r > 0.0 && !(near.r > 0.0))) {
-        bump = t.r > 0.0 ? -0.5 * (sign > 0.0 ? q_given : rate) : 0.0;
+      if (american_regime(near.r, near.q) != AMERICAN_EARLY || (t.r > UPM_AMERICAN_SMALLEST && !(near.r > UPM_AMERICAN_SMALLEST))) {
+        bump = t.r > UPM_AMERICAN_SMALLEST ? -0.5 * (sign > 0.0 ? q_given : rate) : 0.0;
         r = kind == 1 ? rate + bump : rate;
         q = kind == 2 || (kind == 1 && on_forward) ? q_given + bump : q_given;
         near = american_terms(sign, r, q, v, years);
       }
-      near.falls = t.falls;
       step[up] = bump;
-      side[up] = american_bumped(near, curve, x);
+      side[up] = american_bumped(near, t, curve, x);
     }
     derivative[kind] = scale * (side[1] - side[0]) / (step[1] - step[0]);
   }
@@ -527,7 +532,7 @@ UPM_INLINE ImpliedVolatility american_implied(double level, bool on_forward, dou
 }
 
 // One case; `curve` carries the boundary from case to case (curve.solved = false at first).
-static void american_case(const double* in, i64 in_stride, double* out, i64 out_stride, AmericanCurve& curve) {
+UPM_OUT_OF_LINE void american_case(const double* in, i64 in_stride, double* out, i64 out_stride, AmericanCurve& curve) {
   const double spot = in[AMERICAN_SPOT * in_stride], forward = in[AMERICAN_FORWARD * in_stride];
   const bool on_forward = forward == forward;
   const double level = on_forward ? forward : spot, strike = in[AMERICAN_STRIKE * in_stride], years = in[AMERICAN_YEARS * in_stride];
@@ -559,6 +564,14 @@ UPM_INLINE void american_values(const double* in, i64 in_stride, double* out, i6
   AmericanCurve curve;
   curve.solved = false;
   american_case(in, in_stride, out, out_stride, curve);
+}
+
+// Cases [begin, end) of `cases`. Neighbours that differ only in spot and strike, as the nodes of a table do, share one boundary; the values are the
+// same to the bit as one by one.
+UPM_INLINE void american_range(const double* in, double* out, i64 cases, i64 begin, i64 end) {
+  AmericanCurve curve;
+  curve.solved = false;
+  for (i64 i = begin; i < end; ++i) american_case(in + i, cases, out + i, cases, curve);
 }
 
 }  // namespace upm

@@ -1,7 +1,7 @@
 """Writes the node tables of kernels/american_nodes.cuh: python tools/american_nodes.py > kernels/american_nodes.cuh.
 
 Chebyshev-Radau points of [0, 1] (1 is one of them, 0 is not) for the boundary, Gauss-Legendre in the angle for the integrals. Orders and
-their reasons: docs/design/0050-american-options.md.
+their reasons: docs/design/0055-american-options.md.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 
-BOUNDARY, ANGLES, PRICE = 16, 12, 48
+BOUNDARY, ANGLES, PRICE = 16, 12, 64
 
 
 def legendre(order: int) -> list[tuple[mpmath.mpf, mpmath.mpf]]:
