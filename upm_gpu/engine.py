@@ -36,7 +36,8 @@ from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional,
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
-from upm_gpu.scenario.derived import shortened
+from upm_gpu.pricing.states import funding_dates
+from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -134,16 +135,18 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
     horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
     dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
-                        spec.volatility_decay_short, spec.volatility_decay_long)
+                        spec.volatility_decay_short, spec.volatility_decay_long, spec.basis, spec.funding, spec.funding_rate, spec.base_step_days,
+                        spec.rates == "moving")
     surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
-    dates = path_dates(instruments, market, horizons, extra)
+    dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
     fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
     scenarios = model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market)))
     check_sampled(scenarios, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
+    scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
     lowest = min(r.level for r in requests)
