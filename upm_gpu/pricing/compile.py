@@ -18,6 +18,7 @@ from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program
 from upm_gpu.pricing.states import EXPONENTIAL, States, expiry_label, required_states, volatility_states
+from upm_gpu.scenario.spec import ScenarioSpec
 
 NO_DATE = -1
 FREE_STRIKE = 1e-30
@@ -48,6 +49,12 @@ class Dynamics:
         """Share of the 30-day shift that an expiry `days` away takes: (30 / max(days, 1))^p, p by side of 30 days."""
         exponent = self.decay_short if days < 30.0 else self.decay_long
         return float((30.0 / max(days, 1.0)) ** exponent)
+
+
+def dynamics_of(spec: ScenarioSpec) -> Dynamics:
+    """The choices of a specification."""
+    return Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive", spec.volatility_decay_short, spec.volatility_decay_long,
+                    spec.basis, spec.funding, spec.funding_rate, spec.base_step_days, spec.rates == "moving")
 
 
 @dataclass(frozen=True)

@@ -191,8 +191,13 @@ def volatility_states(option: Option) -> tuple[str, str]:
 
 
 def funding_dates(instruments: Sequence[Instrument], horizons: Sequence[float], dynamics: Dynamics) -> list[float]:
+    """Path dates that the perpetuals of a book need."""
+    return accrual_dates(horizons, dynamics) if any(isinstance(i, Perpetual) for i in instruments) else []
+
+
+def accrual_dates(horizons: Sequence[float], dynamics: Dynamics) -> list[float]:
     """Dates on which funding accrues before the longest horizon."""
-    if dynamics.funding == "zero" or not any(isinstance(i, Perpetual) for i in instruments):
+    if dynamics.funding == "zero":
         return []
     return [dynamics.step_days * (i + 1) for i in range(int(np.ceil(max(horizons) / dynamics.step_days - 1e-9)) - 1)]
 

@@ -74,7 +74,7 @@ class ScenarioSpec:
     """perpetuals have a factor log_basis[ASSET], log of the perpetual over the index"""
     basis_volatility: float = 0.0
     """of a day, where the history has no ASSET.PERP; 0: none"""
-    basis_half_life_days: float = 0.5
+    basis_half_life_days: float = 3.0
     funding: Funding = "zero"
     funding_rate: float = 0.0
     """a day, today's, where the history has no ASSET.FUNDING"""
