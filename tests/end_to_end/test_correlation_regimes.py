@@ -90,3 +90,14 @@ def test_the_margin_lies_between_those_of_its_regimes_and_calm_scenarios_stay(tm
         plan = make_plan(book, market, replace(SPEC, count=40_000, correlation_regimes=regimes), methodology(), GAUSSIAN)
         margins.append(float(compute_outcome(plan, choose("cpu", "double", 1), 0, in_memory()).result.table["core"].iloc[0]))
     assert margins[0] < margins[1] < margins[2] == pytest.approx(margins[3], rel=1e-9)
+
+
+def test_importance_sampling_estimates_the_same_mixture(tmp_path: Path) -> None:
+    book, market = read(write(tmp_path, POSITIONS))
+    found = []
+    for sampler, count in (("philox", 200_000), ("importance", 40_000)):
+        plan = make_plan(book, market, replace(SPEC, count=count, sampler=sampler), methodology(), STUDENT)  # type: ignore[arg-type]
+        found.append(compute_outcome(plan, choose("cpu", "double", 1), 0, in_memory()).result.measured.measures[plan.core])
+    plain, guided = found
+    deviation = np.hypot(plain.expected_shortfall_standard_error, guided.expected_shortfall_standard_error)
+    assert np.all(np.abs(plain.expected_shortfall - guided.expected_shortfall) < 4.0 * deviation)

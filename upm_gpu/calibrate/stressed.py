@@ -86,8 +86,9 @@ def _of_returns(market: MarketSnapshot, factors: tuple[str, ...], start: datetim
     slide = {}
     if spec.volatility_dynamics == "sticky_strike" and surfaces:
         slide = {u: at_the_money_skew(s) for u, s in surfaces.items()}
-    series, _, _ = factor_series(market.history, factors, market.valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive")
-    low, high = (t.timestamp() / 86_400.0 for t in (start, end))
+    clock = spec.trading_clock(market.valuation_time)
+    series, _, _ = factor_series(market.history, factors, market.valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", clock)
+    low, high = clock.at(np.array([t.timestamp() / 86_400.0 for t in (start, end)]))
 
     def within(s: Series) -> Series:
         keep = (s.time >= low - 1e-9) & (s.time <= high + 1e-9)
@@ -97,7 +98,7 @@ def _of_returns(market: MarketSnapshot, factors: tuple[str, ...], start: datetim
     for k, factor in enumerate(factors):
         own = f"log_level[{asset_of(factor)}]"
         if len(returns(inside[k])) < MIN_RETURNS and factor != own and own in factors:
-            inside[k] = within(realised_volatility(series[factors.index(own)], spec.ewma_lambda))
+            inside[k] = within(realised_volatility(series[factors.index(own)], spec.ewma_lambda, clock.days_per_year))
             proxies.append(factor)
     shrinkage = "constant_correlation" if spec.estimator == "ledoit_wolf" else "none"
     warnings: list[str] = []
