@@ -170,9 +170,11 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
 
     from upm_gpu.backend.select import choose
     from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.inputs import gather
     from upm_gpu.market.reader import load_market
+    from upm_gpu.model.regimes import under_regimes
     from upm_gpu.pricing.compile import dynamics_of
     from upm_gpu.pricing.compiled import empty
     from upm_gpu.pricing.states import accrual_dates, inspected
@@ -191,11 +193,11 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
         raise InputError("UPM-CF-096", "scenarios.sampler importance is guided by where the accounts of a book lose, and simulate reads no book. Use sampler philox or sobol here; "
                          "upm run draws from the mixture.")
     market = load_market(gather(config).market)
-    model, _ = calibrate_model(market, spec)
+    model, fit = calibrate_model(market, spec)
     longest = max(spec.horizons)
     dynamics = dynamics_of(spec)
     dates = np.array(sorted({*spec.horizons, *(longest * (i + 1) / spec.steps for i in range(spec.steps)), *(accrual_dates(spec.horizons, dynamics))}))
-    drawn_set = model.scenarios(dates, spec)
+    drawn_set, _ = under_regimes(model.scenarios(dates, spec), correlation_regimes(market, spec, model, fit), spec.inverse_assets, spec.stream)
     scenarios = derive(drawn_set, inspected(market, drawn_set.state_names, dates, dynamics))
     parts = []
     nothing = empty(scenarios.state_names, dates)

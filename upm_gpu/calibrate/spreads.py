@@ -96,12 +96,16 @@ def with_independent(fit: CovarianceFit, volatility: dict[str, float]) -> Covari
     if not volatility:
         return fit
     size, more = len(fit.factors), len(volatility)
-    correlation = np.eye(size + more)
-    correlation[:size, :size] = fit.correlation
+
+    def beside(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = np.eye(size + more)
+        found[:size, :size] = matrix
+        return found
+
     observations = np.zeros((size + more, size + more), np.int64)
     observations[:size, :size] = fit.observations if fit.observations.size else 0
     degrees = fit.degrees_of_freedom if len(fit.degrees_of_freedom) else np.full(size, np.nan)
     return replace(
-        fit, factors=(*fit.factors, *volatility), daily_volatility=np.concatenate([fit.daily_volatility, list(volatility.values())]), correlation=correlation,
-        observations=observations, first=(*fit.first, *[""] * more) if fit.first else (), degrees_of_freedom=np.concatenate([degrees, np.full(more, HOUSE_DEGREES)]),
+        fit, factors=(*fit.factors, *volatility), daily_volatility=np.concatenate([fit.daily_volatility, list(volatility.values())]), correlation=beside(fit.correlation),
+        stressed_correlation=None if fit.stressed_correlation is None else beside(fit.stressed_correlation), observations=observations, first=(*fit.first, *[""] * more) if fit.first else (), degrees_of_freedom=np.concatenate([degrees, np.full(more, HOUSE_DEGREES)]),
         daily_mean=np.concatenate([fit.daily_mean, np.zeros(more)]) if len(fit.daily_mean) else fit.daily_mean)
