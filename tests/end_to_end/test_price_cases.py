@@ -57,8 +57,8 @@ coin,european,black_scholes,put,,50000,40000,0.0821917808219178,,,0.8,,inverse
 
 
 @pytest.mark.parametrize(("row", "code"), [
-    ("x,american,black_scholes,put,40,,40,1,-0.02,-0.05,0.2,,", "UPM-PR-060"),
-    ("x,american,black_scholes,put,40,,40,1,0.1,,0.2,,inverse", "UPM-PR-062"),
+    ("x,american,black_scholes,put,40,,40,1,-0.02,-0.05,0.2,,", "UPM-PR-064"),
+    ("x,american,black_scholes,put,40,,40,1,0.1,,0.2,,inverse", "UPM-PR-066"),
     ("x,american,heston,put,40,,40,1,0.1,,0.2,,", "UPM-PR-011"),
     ("x,swaption,black_scholes,put,40,,40,1,0.1,,0.2,,", "UPM-PR-010"),
     ("x,european,heston,put,40,,40,1,0.1,,0.2,,", "UPM-PR-011"),

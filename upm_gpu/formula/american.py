@@ -166,7 +166,7 @@ def certain_price(level: Array, strike: Array, years: Array, rate: Array, divide
 
 
 def american_price(level: Array, strike: Array, years: Array, rate: Array, dividend_yield: Array, volatility: Array, sign: Array,
-                   shift: float = 0.0) -> tuple[Array, Array, Array]:
+                   *, shift: float = 0.0) -> tuple[Array, Array, Array]:
     """(price, exercise boundary, status), (cases,). `shift` moves the spot by that many total standard deviations, on the unshifted boundary.
 
     The price is the payoff exactly where exercise is due. Two boundaries (exercise pays only between two levels, which needs a negative rate) are

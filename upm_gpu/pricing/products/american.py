@@ -11,7 +11,7 @@ def read(cells: Cells, product: str, model: str) -> Reading:
     """Columns of `formula/american.py` AMERICAN."""
     cells.blank("dividends", "UPM-PR-012", "cash dividends are not offered for american. Leave `dividends` blank and give dividend_yield.")
     if cells.one_of("settlement", ("linear", "inverse"), "linear", code="UPM-PR-014") == "inverse":
-        raise Refused("UPM-PR-062", "american options that settle in coins are not offered. Use settlement linear.")
+        raise Refused("UPM-PR-066", "american options that settle in coins are not offered. Use settlement linear.")
     level = cells.level()
     row: dict[str, float | tuple[float, ...]] = {
         **level, "sign": cells.sign(), "strike": cells.positive("strike"), "rate": cells.number("rate", 0.0),
