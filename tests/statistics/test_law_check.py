@@ -46,7 +46,8 @@ def test_bands_of_independent_days_are_those_of_theory():
     density = np.exp(-0.5 * 1.6449**2) / np.sqrt(2.0 * np.pi)
     assert (found.high - found.low)[3] == pytest.approx(2.0 * 1.96 * np.sqrt(0.0475 / 4000.0) / density, rel=0.4)  # spacings of one sample
     assert found.joint_low.max() < 0.0025 < found.joint_high.min()
-    assert [a.sum() for a in found.outside()] == [0, 0]
+    assert found.outside()[0].sum() <= 3  # of 18, one in twenty by chance
+    assert not found.outside()[1].any()
 
 
 def test_blocks_keep_the_days_together():
