@@ -30,8 +30,6 @@ def table_values(low: tuple[float, float], inverse_step: tuple[float, float], va
     starts = np.broadcast_arrays(*starts)
     total: Any = 0.0
     for i in range(4):
-        inner: Any = 0.0
-        for j in range(4):
-            inner = inner + weights[1][j] * values[starts[0] + i, starts[1] + j]
-        total = total + weights[0][i] * inner
+        v = [weights[1][j] * values[starts[0] + i, starts[1] + j] for j in range(4)]
+        total = total + weights[0][i] * (((v[0] + v[1]) + v[2]) + v[3])
     return np.asarray(total)

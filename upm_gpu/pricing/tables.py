@@ -38,6 +38,9 @@ SHARE_OF_RANGE = 33
 """points at which the smile is looked up across the range of a state"""
 CHUNK = 4 * BLOCK
 
+NOTHING = ValueTable((0.0, 0.0), (1.0, 1.0), np.zeros((4, 4)))
+"""the table of a group that reads none"""
+
 Ranges = tuple[NDArray[np.float64], NDArray[np.float64]]
 """(D, K) least and largest value of each state over all scenarios"""
 
@@ -47,7 +50,8 @@ class TableReport:
     """One table as built: for the manifest and the report."""
 
     operation: str
-    underlying_group: int
+    name: str
+    """of the first instrument it serves"""
     horizon: float
     nodes: tuple[int, int]
     error: float
@@ -67,9 +71,10 @@ def with_tables(compiled: Compiled, scenarios: ScenarioSet, backend: ModuleType,
     for program in compiled.programs:
         tables = []
         for request in program.table_requests:
-            table, error = _build(request, _box(compiled, program, request, ranges), backend)
+            table, error = _build(request, _box(compiled, program, request, ranges), backend) if request.alive else (NOTHING, 0.0)
             tables.append(table)
-            reports.append(TableReport(request.operation, request.group, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
+            if request.alive:
+                reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
             _correct_today(compiled, program, request, terms, backend)
         programs.append(replace(program, tables=tuple(tables)))
     return replace(compiled, terms=terms, programs=tuple(programs)), tuple(reports)
@@ -143,9 +148,8 @@ def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tupl
         axes.append(step * np.arange(first, max(last, first + 3) + 1))
     if len(axes[0]) * len(axes[1]) > MOST_NODES:
         raise CapacityError("UPM-CP-070", f"{request.name}: a table of {len(axes[0])} x {len(axes[1])} nodes for log-moneyness {box[0]} and log-volatility {box[1]}. Check the model's parameters: its scenarios reach too far.")
-    m, y = np.meshgrid(*axes, indexing="ij")
-    sigma = np.clip(np.exp(y), 0.5 * VOLATILITY_FLOOR, 2.0 * VOLATILITY_CAP)
-    values = direct_values(request, m.ravel(), sigma.ravel(), backend).reshape(m.shape)
+    y, m = np.meshgrid(axes[1], axes[0], indexing="ij")  # one volatility after the other: prices that share it share an exercise boundary
+    values = np.ascontiguousarray(direct_values(request, m.ravel(), np.exp(y).ravel(), backend).reshape(m.shape).T)
     return ValueTable((low[0], low[1]), (1.0 / steps[0], 1.0 / steps[1]), values)
 
 
