@@ -59,7 +59,7 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
     const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
     require(inside(i[0], 0, 3) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
-    for (int s = 5; s < 8; ++s) require(inside(i[s], -1, b.states));
+    for (int s : {5, 6, 7, 11, 12}) require(inside(i[s], -1, b.states));
   }
 }
 

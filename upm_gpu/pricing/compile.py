@@ -68,6 +68,12 @@ def volatility_states(option: Option) -> tuple[str, str]:
     return f"volatility_shift[{option.underlying},{option.expiry.astimezone(UTC):%Y-%m-%dT%H:%MZ}]", f"volatility_shift[{option.underlying}]"
 
 
+def surface_states(option: Option) -> tuple[str, str]:
+    """Names of the states by which the smile of an option's expiry tilts and stretches, where something makes them."""
+    expiry = f"{option.underlying},{option.expiry.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+    return f"volatility_skew[{expiry}]", f"volatility_stretch[{expiry}]"
+
+
 def required_states(instruments: Iterable[Instrument], reporting_currency: str, made: Container[str] = ()) -> set[str]:
     """Names of the states a book reads, given those a model makes."""
     names = set()
@@ -220,7 +226,8 @@ class _Build:
         for i, row in enumerate((strike * rate, k, volatility, volatility - fitted, sign)):
             terms[i] = row
         return {"spot0": spot, "forward0": forward * rate, "expiry_years": years, "expiry_days": days, "volatility_loading": self.dynamics.loading(days),
-                "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s}
+                "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s,
+                "svi_tilt": 2.0 * math.sqrt(float(svi_total_variance(0.0, smile.a, smile.b, smile.rho, smile.m, smile.s)))}
 
     def quoted(self, group: Option, strike: np.ndarray) -> np.ndarray:
         """Quoted volatility of each strike of the group's expiry; NaN where there is none or it is quarantined."""
@@ -255,6 +262,8 @@ class _Build:
                 names["volatility_state"] = names["level_state"]
                 if isinstance(instrument, Option):
                     own, common = volatility_states(instrument)
+                    skew, stretch = (self.state_index.get(name, -1) for name in surface_states(instrument))
+                    names |= {"skew_state": skew, "stretch_state": stretch}
                     names["volatility_state"] = self.state_index[own if own in self.state_index else common]
                     if own in self.state_index:
                         if self.dynamics.additive:
@@ -267,6 +276,6 @@ class _Build:
                 values["remaining_years"] = max(end - horizon, 0.0) / 365.0
                 if settled:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
-            integers[g] = [names[k] for k in GROUP_INTEGERS]
+            integers[g] = [names.get(k, -1) for k in GROUP_INTEGERS]
             reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
         return Program(float(horizon), np.array(linear, np.int32), np.full(len(linear), at, np.int32), integers, reals)
