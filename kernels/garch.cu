@@ -73,9 +73,9 @@ UPM_INLINE void garch_finish(i32 k, i32 s, i32 factors, i64 stride, double y, do
   variance[at] = upm::garch_variance(variance[at], y, omega[k], alpha[k], falling[k], beta[k], top[k]);
 }
 
-// A leg from drawn normals. `common` rows of loading, 0: cholesky. Grid (scenario tiles, groups of GARCH_FACTORS factors).
+// A leg from drawn normals. roots by regime as in walk.cu: (K, common + 1) loadings and specific part, or for `common` 0 (K, K) lower triangular. Grid (scenario tiles, groups of GARCH_FACTORS factors).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
-    garch_drawn_leg(i32 factors, i32 scenarios, i64 stride, i32 common, const double* loading, const double* specific, const double* cholesky, i32 groups,
+    garch_drawn_leg(i32 factors, i32 scenarios, i64 stride, i32 common, const double* roots, i64 root_size, const i32* regime, i32 groups,
                     const i32* group, const double* cap, const i32* marginal, const i32* odd, const double* low, const double* inverse_width, const i32* cells,
                     const i32* begin, const double* coefficients, const double* normal, const double* common_normal, const double* stretch, double root,
                     const i32* centring_of, const double* omega, const double* alpha, const double* falling, const double* beta, const double* top, const double* persistence, double* running,
@@ -88,14 +88,14 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
   double z[GARCH_FACTORS];
 #pragma unroll
   for (i32 j = 0; j < GARCH_FACTORS; ++j) z[j] = 0.0;
-  const i32 inputs = common ? common : to;
+  const double* load = root_size ? roots + regime[s] * root_size : roots;
+  const i32 inputs = common ? common : to, width = common ? common + 1 : factors;
   for (i32 f = 0; f < inputs; ++f) {
     const double n = common ? common_normal[f * stride + s] : normal[f * stride + s];
 #pragma unroll
     for (i32 j = 0; j < GARCH_FACTORS; ++j) {
       if (from + j >= to) continue;
-      if (common) z[j] = z[j] + loading[(i64)(from + j) * common + f] * n;
-      else if (f <= from + j) z[j] = z[j] + cholesky[(i64)(from + j) * factors + f] * n;
+      if (common || f <= from + j) z[j] = z[j] + load[(i64)(from + j) * width + f] * n;
     }
   }
 #pragma unroll
@@ -103,7 +103,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
     const i32 k = from + j;
     if (k >= to) break;
     double g = z[j];
-    if (common) g = g + specific[k] * normal[k * stride + s];
+    if (common) g = g + load[(i64)k * width + common] * normal[k * stride + s];
     if (groups) g = g * stretch[group[k] * stride + s];
     const i32 t = marginal[k];
     if (t >= 0)

@@ -62,6 +62,14 @@ struct UpmJumps {
   const double* entry_loading;       // (first_entry[states],)
 };
 
+// Regimes: roots of `size` doubles each, in the place of cholesky (or of UpmGarch.loading).
+struct UpmRegimes {
+  int64_t count, size;
+  uint32_t stream, shift;
+  const double* threshold;  // (count - 1,)
+  const double* root;       // (count, size)
+};
+
 // Heston, behind `model`; UpmScenarios has seed, cholesky (underlyings, underlyings), legs, terms, dates, centre (dates, underlyings), jumps.
 struct UpmHeston {
   int64_t underlyings, classes, shifts;
@@ -101,6 +109,7 @@ struct UpmScenarios {
   const int32_t* date_whole;      // (dates,)
   const int32_t* date_leg;        // (dates,)
   const double* centre;           // (dates, states)
+  const UpmRegimes* regimes;      // null: one square root
   const double* persistence;      // (states,) of walk and garch, or null: 1
   const double* date_persistence; // (dates, states), where persistence is given
 };
@@ -127,8 +136,7 @@ struct UpmResample {
 struct UpmGarch {
   int64_t rows, common, groups, centrings;
   const double* residual;         // (states, rows), or null: drawn normals
-  const double* loading;          // (states, common), or null: cholesky
-  const double* specific;         // (states,)
+  const double* loading;          // (states, common + 1): of the common factors, then the specific part; or null: cholesky
   const int32_t* group;           // (states,)
   const UpmTable* mixing;         // (groups,)
   const int32_t* odd;             // (tables,)

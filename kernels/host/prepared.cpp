@@ -72,6 +72,14 @@ void check_legs(const UpmScenarios& set) {
   for (int64_t g = 0; g < set.legs; ++g) require(set.leg_first_term[g] >= 0 && set.leg_first_term[g] < set.leg_first_term[g + 1] && set.leg_first_term[g + 1] <= set.terms);
 }
 
+// Rows of scratch that regimes of roots of `size` doubles need beside `rows` states.
+int64_t check_regimes(const UpmScenarios& set, int64_t rows, int64_t size) {
+  if (!set.regimes) return 0;
+  const UpmRegimes& g = *set.regimes;
+  require(inside(g.count, 2, 65) && g.size == size && g.shift <= 1 && g.threshold && g.root);
+  return rows;
+}
+
 int64_t check_jumps(const UpmScenarios& set) {
   if (!set.jumps) return 0;
   const UpmJumps& j = *set.jumps;
@@ -87,14 +95,14 @@ void check_heston(const UpmScenarios& set) {
   require(set.model != nullptr);
   const UpmHeston& h = *static_cast<const UpmHeston*>(set.model);
   require(h.underlyings >= 1 && h.classes >= 1 && h.shifts >= 0 && set.states == 2 * h.underlyings + h.shifts);
-  require(set.scratch >= 3 * h.underlyings + 2 * set.states + check_jumps(set));
+  require(set.scratch >= 3 * h.underlyings + 2 * set.states + check_jumps(set) + check_regimes(set, h.underlyings, h.underlyings * h.underlyings));
   check_legs(set);
   for (int64_t g = 0; g < set.legs; ++g) require(inside(h.leg_class[g], 0, h.classes));
   for (int64_t e = 0; e < h.shifts; ++e) require(inside(h.shift_underlying[e], 0, h.underlyings));
 }
 
 void check_walk(const UpmScenarios& set) {
-  require(set.scratch >= 3 * set.states + check_jumps(set));
+  require(set.scratch >= 3 * set.states + check_jumps(set) + check_regimes(set, set.states, set.states * set.states));
   for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count));
   check_legs(set);
 }
@@ -117,11 +125,11 @@ void check_resample(const UpmScenarios& set) {
 
 void check_garch(const UpmScenarios& set) {
   const UpmGarch* m = static_cast<const UpmGarch*>(set.model);
-  require(m && m->common >= 0 && m->groups >= 0 && set.scratch >= 5 * set.states + m->common + m->groups);
+  require(m && m->common >= 0 && m->groups >= 0 && set.scratch >= 5 * set.states + m->common + m->groups + check_regimes(set, set.states, set.states * (m->loading ? m->common + 1 : set.states)));
   check_legs(set);
   for (int64_t i = 0; i < set.legs * set.states; ++i) require(inside(m->centring_of[i], -1, m->centrings));
-  if (m->residual) return require(m->rows >= 1 && m->rows <= INT32_MAX);
-  require(m->loading ? m->specific != nullptr : set.cholesky != nullptr);
+  if (m->residual) return require(!set.regimes && m->rows >= 1 && m->rows <= INT32_MAX);
+  require(m->loading || set.cholesky);
   for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count) && (m->groups == 0 || inside(m->group[k], 0, m->groups)));
 }
 

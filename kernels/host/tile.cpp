@@ -13,6 +13,7 @@
 #include "jumps.cuh"
 #include "garch.cuh"
 #include "derived.cuh"
+#include "regimes.cuh"
 #include "resample.cuh"
 #include "walk.cuh"
 #include "sampled_walk.cuh"
@@ -33,6 +34,7 @@ typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
 
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
+#include "regimes.inc"
 #include "walk.inc"
 #include "resample.inc"
 #include "garch.inc"

@@ -95,7 +95,7 @@ class FilteredHistoricalParameters:
             term_stream=np.array([stream_word(spec.stream, RESIDUAL_OF[int(i)]) for i in legs.term_internal], np.uint32), term_step=legs.term_step,
             term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole, date_leg=legs.date_leg,
             drift=drift_of(self.drift, self.measure, reverted_days(persistence, legs, dates, self.step_days, size)),
-            persistence=persistence, date_persistence=date_persistence(persistence, legs))
+            persistence=persistence, date_persistence=date_persistence(persistence, legs), regimes=None)
 
 
 def refuse_correlation(spec: ScenarioSpec, name: str) -> None:

@@ -129,7 +129,7 @@ class GarchParameters:
             top=self.dynamics.top, centring=tuple(centring), centring_of=index, leg_step=legs.step, leg_root=legs.root, leg_first_term=legs.first_term,
             term_stream=legs.term_stream, term_step=legs.term_step, term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole,
             date_leg=legs.date_leg, drift=drift_of(self.drift, self.measure, reverted_days(persistence, legs, dates, self.step_days, size)),
-            persistence=persistence, date_persistence=date_persistence(persistence, legs))
+            persistence=persistence, date_persistence=date_persistence(persistence, legs), regimes=None)
 
     def _dependence(self) -> tuple[NDArray[np.float64] | None, ...]:
         """Cholesky factor, loadings, specific parts; None where not used."""

@@ -21,6 +21,7 @@ from upm_gpu.errors import CalibrationError, InputError
 from upm_gpu.model.centring import gaussian_centring, student_t_centring
 from upm_gpu.model.legs import Legs, path_legs
 from upm_gpu.model.psd import correlation_cholesky
+from upm_gpu.model.regime_twin import Root, square_root
 from upm_gpu.model.reversion import date_persistence, persistence_of, reverted_days, weights
 from upm_gpu.model.tables import check_degrees_of_freedom, evaluate_table, marginal_table, mixing_table, unit_scale
 from upm_gpu.rng.normal import normal_quantile, uniform_at
@@ -217,7 +218,7 @@ def reference_states(walk: Walk, first: int, last: int, draws: PlainDraws | None
 
     Order of operations, all in float64, which a kernel repeats: for each leg
       n_f = 0; n_f += weight x normal(scenario, f, step, stream) over the leg's terms in order;
-      z_k = 0; z_k += L[k, f] x n_f for f = 0..k;
+      z_k = 0; z_k += L[k, f] x n_f for f = 0..k, L that of the scenario's regime where there are regimes;
       y_k = z_k x exp(mixing(q)) under a t copula, q the normal score of the uniform at (scenario, 0, leg_step, mixing_stream);
       g = y, or copysign(table(asinh |y|), y); x_k = root x min(max(scale x g, -M), M), counted where |scale x g| > M; x += the jumps of its clocks (`model/jumps.py`).
     A date: t = 0; t = persistence t + x for the whole legs in step order; t = date_persistence t + x of its own part; t += centre (a
@@ -227,10 +228,11 @@ def reference_states(walk: Walk, first: int, last: int, draws: PlainDraws | None
     size, legs = len(walk.state_names), len(walk.leg_step)
     from upm_gpu.model.jumps import add_jumps, reference_jumps
 
+    root = square_root(walk.cholesky, walk.regimes, walk.seed, scenarios)
     moves = np.empty((legs, size, scenarios.size))
     clipped = np.zeros(size, np.int64)
     for leg in range(legs):
-        moves[leg] = _leg(walk, leg, scenarios, clipped, draws or PlainDraws(walk))
+        moves[leg] = _leg(walk, leg, scenarios, clipped, draws or PlainDraws(walk), root)
         if walk.jumps is not None:
             add_jumps(walk.jumps, reference_jumps(walk.jumps, walk.seed, scenarios, leg, int(walk.leg_step[leg])), moves[leg])
     states = np.zeros((walk.dates.size, size, scenarios.size))
@@ -244,7 +246,7 @@ def reference_states(walk: Walk, first: int, last: int, draws: PlainDraws | None
     return states, clipped
 
 
-def _leg(walk: Walk, leg: int, scenarios: NDArray[np.uint32], clipped: NDArray[np.int64], draws: PlainDraws) -> NDArray[np.float64]:
+def _leg(walk: Walk, leg: int, scenarios: NDArray[np.uint32], clipped: NDArray[np.int64], draws: PlainDraws, root: Root) -> NDArray[np.float64]:
     """(K, S) moves of one leg."""
     size = len(walk.state_names)
     terms = range(int(walk.leg_first_term[leg]), int(walk.leg_first_term[leg + 1]))
@@ -259,7 +261,7 @@ def _leg(walk: Walk, leg: int, scenarios: NDArray[np.uint32], clipped: NDArray[n
     for k in range(size):
         y = np.zeros(scenarios.size)
         for f in range(size if draws.dense else k + 1):
-            y += walk.cholesky[k, f] * independent[f]
+            y += root(k, f) * independent[f]
         if stretch is not None:
             y = y * stretch
         if walk.marginal[k] >= 0:

@@ -37,6 +37,8 @@ WINDOW = 19
 """the uniform that picks the window of a historical simulation: counter (scenario, 0, 0, word)"""
 FILL = 20
 """the residuals drawn once for dates that lack a factor: counter (number of the date, factor, 0, word)"""
+REGIME = 24
+"""the uniform that picks the correlation regime of a scenario: counter (scenario, 0, 0, word)"""
 
 COMMON = 1 << 31
 """factor word of the first common factor of a factor model, in the streams of the normals"""

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.scenario.regimes import Regimes
+
 if TYPE_CHECKING:
     from upm_gpu.scenario.derived import Derived
     from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
@@ -128,6 +130,8 @@ class Walk:
     """(D, K) added to the log-change at each date"""
     jumps: Jumps | None = None
     """added to the move of each leg"""
+    regimes: Regimes | None = None
+    """square roots in the place of `cholesky`, which is then the first of them"""
     persistence: NDArray[np.float64] | None = None
     """(K,) what is left of a state after a base step, before that step's move; None: all of it, a random walk"""
     date_persistence: NDArray[np.float64] | None = None
@@ -177,6 +181,8 @@ class Heston:
     """(D, U) added to the log-price at each date"""
     jumps: Jumps | None = None
     """over all states; only log-prices have entries"""
+    regimes: Regimes | None = None
+    """square roots in the place of `cholesky`, which is then the first of them"""
 
     @property
     def jump_clocks(self) -> int:

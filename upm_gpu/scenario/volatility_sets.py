@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.scenario.regimes import Regimes
 from upm_gpu.scenario.sets import SmoothTable
 
 
@@ -96,6 +97,8 @@ class GarchWalk:
     date_leg: NDArray[np.int32]
     drift: NDArray[np.float64]
     """(D, K)"""
+    regimes: Regimes | None = None
+    """square roots (K, K), or loadings and specific part (K, F + 1), in the place of the set's own, which are then the first of them"""
     persistence: NDArray[np.float64] | None = None
     """(K,)"""
     date_persistence: NDArray[np.float64] | None = None

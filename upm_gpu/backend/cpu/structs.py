@@ -18,6 +18,7 @@ from upm_gpu.backend.cpu.library import (
     ScenariosStruct,
     TableStruct,
 )
+from upm_gpu.backend.cpu.regime_structs import lend_regimes
 from upm_gpu.backend.cpu.sampled_structs import sampled_walk_struct
 from upm_gpu.backend.cpu.volatility_structs import garch_struct, lend_persistence, resample_struct
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
@@ -81,6 +82,7 @@ def _walk(walk: Walk, keep: Keep) -> ScenariosStruct:
         struct.mixing = _table(walk.mixing, keep)
     lend_persistence(struct, walk, keep)
     _lend_jumps(struct, walk.jumps, size, legs, keep)
+    lend_regimes(struct, walk.regimes, keep)
     return struct
 
 
@@ -101,6 +103,7 @@ def _heston(heston: Heston, keep: Keep) -> ScenariosStruct:
         term_weight=keep(heston.term_weight, np.float64, (terms,)), date_whole=keep(heston.date_whole, np.int32, (dates,)),
         date_leg=keep(heston.date_leg, np.int32, (dates,)), centre=keep(heston.centre, np.float64, (dates, size)))
     _lend_jumps(struct, heston.jumps, states, legs, keep)
+    lend_regimes(struct, heston.regimes, keep)
     return struct
 
 

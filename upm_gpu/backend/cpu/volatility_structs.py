@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from upm_gpu.backend.cpu.library import Keep, ScenariosStruct, TableStruct
+from upm_gpu.backend.cpu.regime_structs import lend_regimes
+from upm_gpu.model.garch_twin import common_factors, loadings
 from upm_gpu.scenario.sets import SmoothTable, Walk
 from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
@@ -24,7 +26,7 @@ class GarchStruct(ctypes.Structure):
     """UpmGarch."""
 
     _fields_ = (
-        ("rows", _I64), ("common", _I64), ("groups", _I64), ("centrings", _I64), ("residual", _POINTER), ("loading", _POINTER), ("specific", _POINTER),
+        ("rows", _I64), ("common", _I64), ("groups", _I64), ("centrings", _I64), ("residual", _POINTER), ("loading", _POINTER),
         ("group", _POINTER), ("mixing", ctypes.POINTER(TableStruct)), ("odd", _POINTER), ("omega", _POINTER), ("alpha", _POINTER), ("falling", _POINTER),
         ("beta", _POINTER), ("variance", _POINTER), ("top", _POINTER), ("centring", ctypes.POINTER(TableStruct)), ("centring_of", _POINTER),
     )
@@ -58,14 +60,15 @@ def garch_struct(walk: GarchWalk, keep: Keep) -> ScenariosStruct:
         model.rows = walk.residuals.shape[1]
         model.residual = keep(walk.residuals, np.float64, (size, model.rows))
     elif walk.loading is not None:
-        model.common = walk.loading.shape[1]
-        model.loading = keep(walk.loading, np.float64, (size, model.common))
-        model.specific = keep(walk.specific, np.float64, (size,))
+        model.common = common_factors(walk)
+        own = loadings(walk) if walk.regimes is None else walk.regimes.root[0]
+        model.loading = keep(own, np.float64, (size, model.common + 1))
     else:
         struct.cholesky = keep(walk.cholesky, np.float64, (size, size))
     keep.arrays.append(model)
     struct.model = ctypes.addressof(model)
     struct.scratch = 5 * size + model.common + model.groups
+    lend_regimes(struct, walk.regimes, keep)
     lend_persistence(struct, walk, keep)
     return struct
 

@@ -14,6 +14,7 @@ from upm_gpu.backend.cuda.heston import draw_heston, upload_heston
 from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
+from upm_gpu.backend.cuda.regimes import DeviceRegimes, draw_regimes, upload_regimes
 from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, upload_sampled
 from upm_gpu.backend.cuda.volatility_waves import (
     draw_garch,
@@ -38,7 +39,7 @@ TILE_SCENARIOS = 8
 class DeviceWalk:
     """A walk in device memory; the marginal tables in one array."""
 
-    cholesky: Any
+    regimes: DeviceRegimes
     scale: Any
     max_log_move: Any
     marginal: Any
@@ -75,7 +76,7 @@ def _upload_walk(device: Device, walk: Walk) -> DeviceWalk:
     tables = walk.tables or (SmoothTable(0.0, 0.0, np.zeros((1, 8))),)
     cells = np.array([len(t.coefficients) for t in tables], np.int32)
     return DeviceWalk(
-        device.upload(walk.cholesky.astype(np.float64)), device.upload(walk.scale.astype(np.float64)), device.upload(walk.max_log_move.astype(np.float64)),
+        upload_regimes(device, walk.cholesky, walk.regimes), device.upload(walk.scale.astype(np.float64)), device.upload(walk.max_log_move.astype(np.float64)),
         device.upload(walk.marginal.astype(np.int32)), device.upload(np.array([t.low for t in tables], np.float64)),
         device.upload(np.array([t.inverse_width for t in tables], np.float64)), device.upload(cells),
         device.upload((np.cumsum(cells) - cells).astype(np.int32)), device.upload(np.concatenate([t.coefficients for t in tables]).astype(np.float64)),
@@ -124,6 +125,7 @@ def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, f
         device.upload(np.resize(listed.astype(np.uint32), wave.stride), wave.listed)
     which = (np.uint32(first), wave.listed, np.int32(listed is not None))
     size = (np.int32(count), np.int64(wave.stride))
+    roots = draw_regimes(device, source.regimes, walk.seed, which, size, tiles)
     device.launch("walk", "start_walk", (tiles, factors, 1), block, (*size, wave.running))
 
     def draw_leg(number: int) -> None:
@@ -139,7 +141,7 @@ def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, f
         draw_leg(number) if sampled is None else draw_sampled_leg(device, sampled, walk, wave, which, size, number, tiles)
         jumps = draw_jumps(device, source.jumps, walk, wave, (np.uint64(walk.seed), *which, *size), number, tiles)
         device.launch("walk", "move_leg", (tiles, blocks_for(factors, FACTORS_A_THREAD), 1), block,
-                      (np.int32(factors), *size, source.cholesky, np.int32(dense), source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
+                      (np.int32(factors), *size, *roots, np.int32(dense), source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
                        source.table_cells, source.table_begin, source.table_coefficients, np.int32(walk.mixing is not None), wave.stretch,
                        np.float64(walk.leg_root[number]), wave.normal, *jumps, source.persistence[date + 1], wave.running, np.int32(date), source.centre, wave.states, source.clipped))
 
