@@ -67,10 +67,15 @@ class ModelSection(Strict):
     correlation: Literal["sample", "kendall"] = Field(default="sample", description="pairwise sample correlation, or sin(pi tau / 2)")
     filter: Literal["gjr", "garch", "ewma"] = Field(default="gjr", description="volatility recursion of the models garch and filtered_historical")
     common_factors: int = Field(default=0, description="common factors of the model garch; 0: the full correlation matrix")
-    volatility_dynamics: Literal["sticky_moneyness", "sticky_strike"] = Field(default="sticky_moneyness", description="how the surface follows the price")
+    volatility_dynamics: Literal["sticky_moneyness", "sticky_strike", "sticky_delta"] = Field(default="sticky_moneyness", description="how the surface follows the price; sticky_delta: and the smile its own level")
     volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
     volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
     volatility_decay_long: float = Field(default=0.13, description="the same beyond 30 days (house choice)")
+    surface_factors: list[Literal["level", "skew", "slope"]] = Field(default=["level"], description="what moves a volatility surface; skew and slope read BTC.SKEW30 and BTC.SLOPE30 of the history")
+    arbitrage: Literal["report", "project", "ignore"] = Field(default="report", description="of moved surfaces: count it in a sample of scenarios, correct it in all, or leave it")
+    level_half_life: float = Field(default=0.0, description="days in which half of a move of the level is gone; 0: none reverts (house choice)")
+    skew_half_life: float = Field(default=0.0, description="the same of the skew")
+    slope_half_life: float = Field(default=0.0, description="the same of the slope")
 
 
 class ScenariosSection(Strict):
@@ -138,6 +143,7 @@ def _rules(c: RunConfig) -> list[Rule]:
     from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, MODELS
 
     m, s = c.model, c.scenarios
+    halves = (("level_half_life", m.level_half_life), ("skew_half_life", m.skew_half_life), ("slope_half_life", m.slope_half_life))
     return [
         ("scenarios.count", 60, 1 <= s.count <= MAX_SCENARIOS, f"{s.count} scenarios; give 1 to {MAX_SCENARIOS}."),
         ("scenarios.count", 60, s.count != 1, "a single scenario has no standard error; give 2 or more."),
@@ -167,6 +173,12 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.ewma_lambda", 56, 0.0 < m.ewma_lambda < 1.0, f"{m.ewma_lambda:g}; a decay lies between 0 and 1, such as 0.97."),
         ("model.volatility_decay_short", 56, 0.0 <= m.volatility_decay_short <= 2.0, f"{m.volatility_decay_short:g}; give 0 to 2."),
         ("model.volatility_decay_long", 56, 0.0 <= m.volatility_decay_long <= 2.0, f"{m.volatility_decay_long:g}; give 0 to 2."),
+        ("model.surface_factors", 56, "level" in m.surface_factors and len(set(m.surface_factors)) == len(m.surface_factors), 'level is always among them, each once. Write ["level"], or ["level", "skew", "slope"].'),
+        *((f"model.{key}", 56, 0.0 <= days <= 36_500.0, f"{days:g} days; give 0 (no reversion) to 36500.") for key, days in halves),
+        *((f"model.{key}", 63, days == 0.0 or m.name in ("gbm", "garch", "filtered_historical"), f"model {m.name} takes no half-life from the configuration. Use 0, or model gbm, garch or filtered_historical.") for key, days in halves),
+        ("model.volatility_shift", 63, m.volatility_shift == "relative" or (m.surface_factors == ["level"] and m.volatility_dynamics != "sticky_delta" and m.arbitrage != "project"),
+         "skew and slope factors, sticky_delta and arbitrage project exclude volatility_shift additive. Use volatility_shift relative."),
+        ("model.arbitrage", 63, not (m.arbitrage == "project" and m.volatility_dynamics == "sticky_strike"), "arbitrage project corrects a surface in moneyness and excludes sticky_strike. Use volatility_dynamics sticky_moneyness or sticky_delta."),
         ("compute.chunk", 60, 0 <= c.compute.chunk <= MAX_SCENARIOS, f"a chunk of {c.compute.chunk}; give 0 (chosen) or more."),
         ("compute.threads", 56, 0 <= c.compute.threads <= 4096, f"{c.compute.threads} threads; give 0 (all) to 4096."),
         ("output.path", 56, bool(c.output.path.strip()), "the path is blank. Name the run folder."),
@@ -220,7 +232,8 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, correlation=m.correlation,
         filter=m.filter, common_factors=m.common_factors, volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
-        volatility_decay_long=m.volatility_decay_long,
+        volatility_decay_long=m.volatility_decay_long, surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage,
+        level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
     )
 
 

@@ -36,7 +36,8 @@ from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional,
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
-from upm_gpu.scenario.derived import shortened
+from upm_gpu.pricing.surface_factors import surface_operations
+from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -128,8 +129,8 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     for parameters in methodology.charges:
         requests += load_charge(parameters.name).requests(core, parameters.model_dump())
     horizons = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
-    dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
-                        spec.volatility_decay_short, spec.volatility_decay_long)
+    dynamics = Dynamics(spec.volatility_dynamics != "sticky_strike", spec.volatility_shift == "additive", spec.volatility_decay_short, spec.volatility_decay_long,
+                        spec.volatility_dynamics == "sticky_delta", spec.arbitrage == "project")
     surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, extra)
@@ -138,7 +139,10 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
     scenarios = model.scenarios(dates, replace(spec, expiries=option_expiries(instruments, market)))
     check_sampled(scenarios, spec)
+    operations, notes = surface_operations(scenarios.state_names, surfaces, dynamics)
+    scenarios = derive(scenarios, operations)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
+    report = replace(report, warnings=(*report.warnings, *notes))
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,

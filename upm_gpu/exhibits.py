@@ -85,8 +85,10 @@ def _stack(parts: list, count: int) -> TailState:
 
 
 def compile_today(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str], dynamics: Dynamics) -> Compiled:
-    """Arrays for instantaneous moves: one horizon, at the valuation time."""
-    return compile_book(instruments, market, surfaces, state_names, np.array([0.0]), (0.0,), dynamics)[0]
+    """Arrays for instantaneous moves: one horizon, at the valuation time. Moves are of levels: states made of them expiry by expiry are left out."""
+    made = set(state_names)
+    own = {n for n in made if n.startswith("volatility_") and "," in n and f"volatility_shift[{n.partition('[')[2].partition(',')[0]}]" in made}
+    return compile_book(instruments, market, surfaces, [n for n in state_names if n not in own], np.array([0.0]), (0.0,), dynamics)[0]
 
 
 def explicit_moves(state_names: Sequence[str], moves: Sequence[dict[str, float]], names: Sequence[str] = ()) -> Explicit:
@@ -143,7 +145,7 @@ def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Seq
         for state in compiled.state_names:
             kind, asset = state.rstrip("]").split("[")
             size = stress["moves"].get(asset, stress["moves"].get("*", {}))
-            move[state] = float(np.log1p(size.get("price" if kind == "log_level" else "volatility", 0.0)))
+            move[state] = 0.0 if kind in ("volatility_skew", "volatility_slope") else float(np.log1p(size.get("price" if kind == "log_level" else "volatility", 0.0)))
         moves.append(move)
     pnl = row_values(backend, compiled, rows, explicit_moves(compiled.state_names, moves), threads)
     count = len(stresses)

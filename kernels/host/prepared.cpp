@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "surface_shift.cuh"
 #include "tail.h"
 
 namespace upm_plain {
@@ -152,6 +153,19 @@ void check_derived(const UpmScenarios& set) {
         require(outputs == 1 && reals == set.dates * inputs);
         for (int64_t i = m->first_input[o]; i < m->first_input[o + 1]; ++i) require(m->input[i] >= 0);
         break;
+      case 2: {  // surface_shift
+        const double* r = m->real + m->first_real[o];
+        require(inputs == 3 && m->input[m->first_input[o]] >= 0 && reals > UPM_SURFACE_HEAD && r[SURFACE_EXPIRIES] >= 1.0 && r[SURFACE_EXPIRIES] <= UPM_SURFACE_EXPIRIES);
+        const int64_t n = static_cast<int64_t>(r[SURFACE_EXPIRIES]);
+        int64_t tables = 0;
+        if (r[SURFACE_PROJECT] != 0.0) {
+          require(r[SURFACE_SKEW_CELLS] >= 1.0 && r[SURFACE_SKEW_CELLS] <= 4096.0 && r[SURFACE_VARIANCE_CELLS] >= 1.0 && r[SURFACE_VARIANCE_CELLS] <= 4096.0);
+          const int64_t skews = static_cast<int64_t>(r[SURFACE_SKEW_CELLS]), variances = static_cast<int64_t>(r[SURFACE_VARIANCE_CELLS]);
+          tables = 3 * (n - 1) * skews + 5 * n * skews * variances;
+        }
+        require(outputs == 3 * n && reals == UPM_SURFACE_HEAD + 4 * n + tables);
+        break;
+      }
       default: require(false);
     }
   }

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.calibrate.series import (
     FEW_RETURNS,
+    LEVEL_SLOPE,
     MAX_GAP_DAYS,
     MIN_RETURNS,
     Series,
@@ -34,8 +35,10 @@ from upm_gpu.calibrate.series import (
     pair_returns,
     returns,
 )
+from upm_gpu.calibrate.surface_factors import level_slope, reverting, slides, surface_factors
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
+from upm_gpu.market.surface_series import SUFFIXES
 from upm_gpu.model.gbm import is_price
 
 if TYPE_CHECKING:
@@ -163,7 +166,7 @@ def calibrate_covariance(
 
 def price_series(history: pd.DataFrame) -> tuple[str, ...]:
     """Assets of a history that are no volatility series, in name order."""
-    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith(".IV30")))
+    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith(SUFFIXES)))
 
 
 def calibrate_model(
@@ -177,7 +180,6 @@ def calibrate_model(
     smile (`surfaces`).
     """
     from upm_gpu.calibrate.parameter_file import read_parameters
-    from upm_gpu.market.surface import at_the_money_skew
     from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, read_model
 
     if spec.model != CALIBRATED and spec.model not in FROM_HISTORY:
@@ -194,17 +196,23 @@ def calibrate_model(
     underlyings = tuple(underlyings) or _usable(market, spec.ewma_lambda, left_out)
     if not underlyings:
         raise CalibrationError("UPM-CA-103", "the market has no history of prices, and the configuration names no parameter file. Add history, or set model.parameters.")
-    slide = None
+    slide: dict[str, float] = {}
     if spec.volatility_dynamics == "sticky_strike" and surfaces:
-        slide = {u: at_the_money_skew(surfaces[u]) for u in underlyings if u in surfaces}
+        slide = slides({u: surfaces[u] for u in underlyings if u in surfaces})
+    more, unmoved = surface_factors(market.history, underlyings, spec.surface_factors, market.valuation_time)
+    left_out += unmoved
+    factors = (*factor_names(underlyings), *more)
+    if more:
+        slide |= {LEVEL_SLOPE: level_slope(spec)}
     if spec.model in FROM_HISTORY:
         from upm_gpu.calibrate.from_history import model_from_history
 
-        made, report = model_from_history(market.history, factor_names(underlyings), market.valuation_time, spec, slide)
+        made, report = model_from_history(market.history, factors, market.valuation_time, spec, slide)
+        made = reverting(made, spec)
         flags = (MEANS_FLAG,) if spec.measure == "historical" else ()
         report = replace(report, warnings=(*flags, *left_out, *report.warnings))
         return (replace(made, drift=_pricing_drift(made.state_names, spec, market)) if spec.measure == "pricing" else made), report
-    fit = calibrate_covariance(market.history, factor_names(underlyings), market.valuation_time, spec.estimator, spec.ewma_lambda,
+    fit = calibrate_covariance(market.history, factors, market.valuation_time, spec.estimator, spec.ewma_lambda,
                                dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive")
     return _under_measure(replace(fit, warnings=(*left_out, *fit.warnings)), spec, market)
 
@@ -271,7 +279,7 @@ def _under_measure(fit: CovarianceFit, spec: ScenarioSpec, market: MarketSnapsho
     margin: none. pricing: log-prices at r - q, r the zero rate of the reporting currency at the longest horizon, q zero (no
     dividend curve is read). historical: the fitted means, flagged. Raises UPM-CA-111 where a parameter file holds no means.
     """
-    model = gbm_parameters(fit, spec)
+    model = reverting(gbm_parameters(fit, spec), spec)
     if spec.measure == "pricing":
         return replace(model, drift=_pricing_drift(fit.factors, spec, market)), fit
     if spec.measure == "historical":

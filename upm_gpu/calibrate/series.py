@@ -24,6 +24,8 @@ MIN_RETURNS = 10
 FEW_RETURNS = 30
 """below it a warning is given"""
 NANOSECONDS_PER_DAY = 86_400e9
+LEVEL_SLOPE = "level"
+"""key of a slide that is not a price's: the term slope a unit move of the level makes by itself"""
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,14 @@ def factor_series(
     for factor in factors:
         kind, _, rest = factor.partition("[")
         underlying = rest.removesuffix("]")
-        if kind not in ("log_level", "volatility_shift") or not underlying:
-            raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET] and volatility_shift[ASSET].")
+        if kind not in ("log_level", "volatility_shift", "volatility_skew", "volatility_slope") or not underlying:
+            raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET], volatility_shift[ASSET], volatility_skew[ASSET] and volatility_slope[ASSET].")
         price = _series(by_asset, underlying, factor)
         if kind == "log_level":
             found[factor] = price
+            continue
+        if kind != "volatility_shift":
+            found[factor] = _shape_series(by_asset, kind, underlying, factor, price, slide, found.get(f"volatility_shift[{underlying}]"))
             continue
         name = f"{underlying}.IV30"
         if name not in by_asset or len(returns(_series(by_asset, name, factor))) < MIN_RETURNS:
@@ -136,6 +141,22 @@ def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str) -> Se
     if len(time) > 1 and np.min(np.diff(time)) <= 0.0:
         raise CalibrationError("UPM-CA-105", f"history of {asset}: two closes at {group['timestamp'].iloc[int(order[int(np.argmin(np.diff(time)))])]}. Keep one.")
     return Series(time, np.log(close))
+
+
+def _shape_series(by_asset: Mapping[str, pd.DataFrame], kind: str, underlying: str, factor: str, price: Series, slide: Mapping[str, float],
+                  level: Series | None) -> Series:
+    """A skew or slope series, net of what a sticky-strike smile does for the price's move; the slope also of what the level's own term structure does."""
+    suffix = "SKEW30" if kind == "volatility_skew" else "SLOPE30"
+    found = net_of(_series(by_asset, f"{underlying}.{suffix}", factor), price, slide.get(factor, 0.0))
+    return net_of(found, level, slide.get(LEVEL_SLOPE, 0.0)) if kind == "volatility_slope" and level is not None else found
+
+
+def net_of(series: Series, other: Series, amount: float) -> Series:
+    """Values whose changes are the series' less `amount` times the other's, on the common times."""
+    if amount == 0.0:
+        return series
+    _, i, j = np.intersect1d(series.time, other.time, return_indices=True)
+    return Series(series.time[i], series.value[i] - amount * other.value[j])
 
 
 def _net_of_slide(volatility: Series, price: Series, skew: float, additive: bool) -> Series:

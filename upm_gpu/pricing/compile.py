@@ -33,6 +33,10 @@ class Dynamics:
     additive: bool = False
     decay_short: float = 0.30
     decay_long: float = 0.13
+    sticky_delta: bool = False
+    """beside sticky moneyness: the smile is a function of standard deviations from the money"""
+    project: bool = False
+    """correct moved surfaces to ones without arbitrage, see `surface_factors.py`"""
 
     def loading(self, days: float) -> float:
         """Share of the 30-day shift that an expiry `days` away takes: (30 / max(days, 1))^p, p by side of 30 days."""
