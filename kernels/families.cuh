@@ -26,7 +26,7 @@ enum Family {
 // One row of Program.group_integers, in the order of GROUP_INTEGERS.
 struct GroupIntegers {
   i32 family, first, count, date, settle_date, level_state, forward_state, volatility_state;
-  i32 inverse, sticky_moneyness, additive_volatility, skew_state, stretch_state;
+  i32 inverse, sticky_moneyness, additive_volatility, scale_state, skew_state, stretch_state;
 };
 
 // One row of Program.group_reals, in the order of GROUP_REALS.
@@ -40,10 +40,10 @@ struct Terms {
   double strike, log_moneyness, volatility, residual, sign;
 };
 
-// What a group reads in one scenario: level, forward and volatility states at `date`, the level again at `settle_date`; change of skew and logarithm of the
-// stretch of the smile, 0 where the group reads none.
+// What a group reads in one scenario: level, forward, volatility and scale states at `date`, the forward state again at `settle_date`; change of skew and logarithm
+// of the stretch of the smile. `scale`, `skew` and `stretch` are 0 where a group has none.
 struct GroupStates {
-  double level, forward, volatility, level_at_settlement, skew, stretch;
+  double level, forward, volatility, level_at_settlement, scale, skew, stretch;
 };
 
 // Where the volatility of an option comes from: its own quote, the same moved by a skew, or the surface at its moneyness.
@@ -70,9 +70,10 @@ UPM_INLINE European european_share(const GroupIntegers& i, const GroupReals& g, 
   double move = s.volatility * g.volatility_loading;
   r.times = i.additive_volatility ? 1.0 : exp(move);
   r.plus = i.additive_volatility ? move : 0.0;
-  r.unit = i.inverse ? g.spot0 * exp(s.level) / r.forward : 1.0;
   r.tilt = g.svi_tilt * s.skew;
   r.squeeze = exp(-s.stretch);
+  const double moved = exp(i.inverse ? s.level : s.scale);  // one exponential: two would keep the loop from being vectorised
+  r.unit = i.inverse ? g.spot0 * moved / r.forward : moved;
   return r;
 }
 
@@ -104,7 +105,7 @@ struct SettledOption {
 UPM_INLINE SettledOption settled_option_share(const GroupIntegers& i, const GroupReals& g, const GroupStates& s) {
   SettledOption r;
   r.index = g.spot0 * exp(s.level_at_settlement);
-  r.unit = i.inverse ? exp(s.level - s.level_at_settlement) : 1.0;
+  r.unit = exp(i.inverse ? s.level - s.level_at_settlement : s.scale);
   return r;
 }
 

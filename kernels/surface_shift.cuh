@@ -26,13 +26,13 @@ struct SurfaceEvents {
 };
 
 // Cell of a table and place in it, held to the table.
-struct TablePlace {
+struct SurfacePlace {
   i32 cell;
   double part;
 };
 
-UPM_INLINE TablePlace table_place(double x, double first, double inverse, i32 cells) {
-  TablePlace r;
+UPM_INLINE SurfacePlace surface_place(double x, double first, double inverse, i32 cells) {
+  SurfacePlace r;
   const double p = at_most(at_least((x - first) * inverse, 0.0), (double)cells);
   r.cell = (i32)p;
   if (r.cell == cells) r.cell = cells - 1;
@@ -41,8 +41,8 @@ UPM_INLINE TablePlace table_place(double x, double first, double inverse, i32 ce
 }
 
 // Bound of ln l of an expiry whose total variance is exp(y) of today's; above the table it grows by no more than y.
-UPM_INLINE double stretch_needed(const double* table, TablePlace skew, double y, double first, double inverse, i32 cells) {
-  const TablePlace at = table_place(y, first, inverse, cells);
+UPM_INLINE double stretch_needed(const double* table, SurfacePlace skew, double y, double first, double inverse, i32 cells) {
+  const SurfacePlace at = surface_place(y, first, inverse, cells);
   const double* c = table + 5 * ((i64)skew.cell * cells + at.cell);
   const double t = skew.part, s = at.part;
   const double flat = (1.0 - t) * ((1.0 - s) * c[0] + s * c[1]) + t * ((1.0 - s) * c[2] + s * c[3]);
@@ -85,7 +85,7 @@ UPM_INLINE SurfaceEvents surface_shift(const double* reals, double level, double
     return events;
   }
   const i32 skew_cells = (i32)reals[SURFACE_SKEW_CELLS], cells = (i32)reals[SURFACE_VARIANCE_CELLS];
-  const TablePlace at = table_place(skew, reals[SURFACE_SKEW_FIRST], reals[SURFACE_SKEW_INVERSE], skew_cells);
+  const SurfacePlace at = surface_place(skew, reals[SURFACE_SKEW_FIRST], reals[SURFACE_SKEW_INVERSE], skew_cells);
   const double* gap = expiry + 4 * n;
   const double* stretch = gap + 3 * (i64)(n - 1) * skew_cells;
   const double bow = 4.0 * at.part * (1.0 - at.part);

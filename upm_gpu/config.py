@@ -6,11 +6,13 @@ Every key has a default that `upm run --show-config` prints with its meaning. Ve
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from upm_gpu.regime_keys import CorrelationRegime, regime_rules, regime_specs
 from upm_gpu.shipped import find_file
 from upm_gpu.strict_toml import (
     SCHEMA_VERSION,
@@ -51,7 +53,7 @@ class ModelSection(Strict):
     """How factors move, and on which dates they are read."""
 
     name: str = Field(default="gbm", description="how factors move: gbm, or a model of upm_gpu.model with its parameter file")
-    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate the covariance from the market's history at the start (gbm)")
+    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate from the market's history at the start (gbm, garch, filtered_historical)")
     measure: Literal["margin", "pricing", "historical"] = Field(default="margin", description="margin: E[S_h / S_0] = 1, historical means unused")
     step_days: float = Field(default=1.0, description="base step of the law, days (house choice: histories are daily)")
     horizons: list[str] = Field(default=["2d"], description="dates read off the paths: hours h or days d, such as 0.999d")
@@ -65,8 +67,11 @@ class ModelSection(Strict):
     estimator: Literal["ewma", "ledoit_wolf"] = Field(default="ewma", description="ewma, or equal weights with Ledoit-Wolf shrinkage")
     ewma_lambda: float = Field(default=0.97, description="daily decay (house choice; RiskMetrics uses 0.94 for one day, 0.97 for a month)")
     correlation: Literal["sample", "kendall"] = Field(default="sample", description="pairwise sample correlation, or sin(pi tau / 2)")
+    inverse_assets: list[str] = Field(default=[], description="assets whose price falls when the others rise: their sign in a correlation regime toward one")
     filter: Literal["gjr", "garch", "ewma"] = Field(default="gjr", description="volatility recursion of the models garch and filtered_historical")
     common_factors: int = Field(default=0, description="common factors of the model garch; 0: the full correlation matrix")
+    clock: Literal["calendar", "sessions"] = Field(default="calendar", description="what a day of variance is: every day, or a session of an exchange; horizons are its days")
+    holidays: list[str] = Field(default=[], description="weekdays without a session, such as 2022-04-15")
     volatility_dynamics: Literal["sticky_moneyness", "sticky_strike", "sticky_delta"] = Field(default="sticky_moneyness", description="how the surface follows the price; sticky_delta: and the smile its own level")
     volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
     volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
@@ -76,6 +81,17 @@ class ModelSection(Strict):
     level_half_life: float = Field(default=0.0, description="days in which half of a move of the level is gone; 0: none reverts (house choice)")
     skew_half_life: float = Field(default=0.0, description="the same of the skew")
     slope_half_life: float = Field(default=0.0, description="the same of the slope")
+    basis: bool = Field(default=False, description="perpetuals move by the index and a basis log_basis[ASSET]: from the history's ASSET.PERP, the parameter file, or basis_volatility (gbm)")
+    basis_volatility: float = Field(default=0.0, description="of a day, for assets without ASSET.PERP; 0: none")
+    basis_half_life_days: float = Field(default=3.0, description="of the basis (house choice: 2020-2024 daily perpetual over spot, BTC 4.4, ETH 2.8); 0: a random walk")
+    funding: Literal["zero", "path"] = Field(default="zero", description="path: perpetuals pay funding each base step at funding_rate[ASSET] on the index of the step")
+    funding_rate: float = Field(default=0.0, description="today's, a day (0.0003 is 1 bp in 8 hours), for assets without ASSET.FUNDING in the history")
+    funding_volatility: float = Field(default=0.0, description="of a day, for assets without ASSET.FUNDING; 0: today's rate in every scenario")
+    funding_half_life_days: float = Field(default=3.0, description="of the funding rate (house choice: 2020-2023 daily sums, BTC 3.5, ETH 2.9); 0: a random walk")
+    rates: Literal["fixed", "moving"] = Field(default="fixed", description="moving: discount factors follow rate_level and rate_slope of the currency (gbm)")
+    rate_volatility: float = Field(default=0.0, description="of a day, parallel, for currencies without CURRENCY.RATE in the history; 0: none")
+    slope_volatility: float = Field(default=0.0, description="of a day, one-year over 30-day rate, for currencies without CURRENCY.SLOPE; 0: none")
+    correlation_regimes: list[CorrelationRegime] = Field(default=[], description="[[model.correlation_regimes]] tables: states of the market with other correlations")
 
 
 class ScenariosSection(Strict):
@@ -84,7 +100,7 @@ class ScenariosSection(Strict):
     count: int = Field(default=100_000, description="scenarios")
     seed: int = Field(default=20_260_205, description="64-bit key of the generator")
     stream: int = Field(default=0, description="independent repetition: another stream draws other numbers")
-    sampler: Literal["philox", "sobol"] = Field(default="philox", description="philox, or sobol: 16 scramblings of a low-discrepancy sequence (gbm)")
+    sampler: Literal["philox", "sobol", "importance"] = Field(default="philox", description="philox; sobol: 16 scramblings of a low-discrepancy sequence; importance: weighted scenarios where the accounts lose (gbm, merton)")
     scrambling: Literal["owen", "digital_shift"] = Field(default="owen", description="of sobol points; owen converges faster")
     sobol_order: Literal["brownian_bridge", "principal_components"] = Field(default="brownian_bridge", description="which steps get the first dimensions; factors go by principal components")
     variance_reduction: Literal["none", "antithetic", "moment_matching"] = Field(default="none", description="with philox: mirrored pairs, or normals matched in blocks of 4096 (gbm)")
@@ -140,7 +156,7 @@ NUMBERS = {
 
 def _rules(c: RunConfig) -> list[Rule]:
     """What values must hold, alone and beside one another."""
-    from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, MODELS
+    from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, MODELS, PER_YEAR
 
     m, s = c.model, c.scenarios
     halves = (("level_half_life", m.level_half_life), ("skew_half_life", m.skew_half_life), ("slope_half_life", m.slope_half_life))
@@ -151,8 +167,10 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("scenarios.stream", 64, 0 <= s.stream <= 4095, f"stream {s.stream}; give 0 to 4095."),
         ("scenarios.target_relative_error", 56, 0.0 <= s.target_relative_error < 1.0, f"{s.target_relative_error:g}; give a share below 1, such as 0.01, or 0 for a fixed count."),
         ("scenarios.variance_reduction", 63, s.sampler == "philox" or s.variance_reduction == "none",
-         f"{s.variance_reduction} is made of philox draws and the sampler is sobol. Use variance_reduction none, or sampler philox."),
-        ("scenarios.sampler", 91, m.name == "gbm" or (s.sampler == "philox" and s.variance_reduction == "none"),
+         f"{s.variance_reduction} is made of philox draws and the sampler is {s.sampler}. Use variance_reduction none, or sampler philox."),
+        ("scenarios.target_relative_error", 63, s.sampler != "importance" or s.target_relative_error == 0.0,
+         "an adaptive run judges batches of equal scenarios and the sampler is importance. Use target_relative_error 0, or sampler philox or sobol."),
+        ("scenarios.sampler", 91, m.name == "gbm" or (m.name == "merton" and s.sampler == "importance") or (s.sampler == "philox" and s.variance_reduction == "none"),
          f"model {m.name} draws plain scenarios only. Use sampler philox and variance_reduction none, or model gbm."),
         ("output.store_pnl", 51, not c.output.store_pnl, "keeping the unit P&L is not offered yet. Use false: every scenario is drawn again from its address."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
@@ -170,6 +188,9 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.copula", 63, m.name == "garch" or m.copula != "grouped_t", "copula grouped_t belongs to the model garch. Use student_t, or name garch."),
         ("model.common_factors", 56, m.common_factors >= 0, f"{m.common_factors} common factors; give 0 (the full matrix) or more."),
         ("model.common_factors", 63, m.name == "garch" or m.common_factors == 0, "common factors belong to the model garch. Use 0, or name garch."),
+        ("model.clock", 63, m.clock == "calendar" or m.name not in PER_YEAR, f"model {m.name} has its parameters per year of 365 days and the clock counts sessions. Use clock calendar, or another model."),
+        ("model.holidays", 56, all(map(_is_date, m.holidays)), f"{', '.join(d for d in m.holidays if not _is_date(d))}: not a date. Write dates such as 2022-04-15."),
+        ("model.holidays", 63, m.clock == "sessions" or not m.holidays, "holidays contradict a clock that counts every day. Use clock sessions, or no holidays."),
         ("model.ewma_lambda", 56, 0.0 < m.ewma_lambda < 1.0, f"{m.ewma_lambda:g}; a decay lies between 0 and 1, such as 0.97."),
         ("model.volatility_decay_short", 56, 0.0 <= m.volatility_decay_short <= 2.0, f"{m.volatility_decay_short:g}; give 0 to 2."),
         ("model.volatility_decay_long", 56, 0.0 <= m.volatility_decay_long <= 2.0, f"{m.volatility_decay_long:g}; give 0 to 2."),
@@ -179,6 +200,12 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.volatility_shift", 63, m.volatility_shift == "relative" or (m.surface_factors == ["level"] and m.volatility_dynamics != "sticky_delta" and m.arbitrage != "project"),
          "skew and slope factors, sticky_delta and arbitrage project exclude volatility_shift additive. Use volatility_shift relative."),
         ("model.arbitrage", 63, not (m.arbitrage == "project" and m.volatility_dynamics == "sticky_strike"), "arbitrage project corrects a surface in moneyness and excludes sticky_strike. Use volatility_dynamics sticky_moneyness or sticky_delta."),
+        *((f"model.{key}", 56, 0.0 <= value < 1e4, f"{value:g}; give 0 or more.") for key, value in (
+            ("basis_volatility", m.basis_volatility), ("basis_half_life_days", m.basis_half_life_days), ("funding_volatility", m.funding_volatility),
+            ("funding_half_life_days", m.funding_half_life_days), ("rate_volatility", m.rate_volatility), ("slope_volatility", m.slope_volatility))),
+        ("model.funding_rate", 56, abs(m.funding_rate) < 0.1, f"{m.funding_rate:g} a day; give a fraction below 0.1 in size, such as 0.0003."),
+        *((f"model.{key}", 63, not on or m.name not in FROM_HISTORY, f"model {m.name} makes no such factors of the history. Use model gbm, a model with a parameter file that names them, or "
+           f"leave {key} off.") for key, on in (("basis", m.basis), ("rates", m.rates == "moving"), ("funding_volatility", m.funding_volatility > 0.0))),
         ("compute.chunk", 60, 0 <= c.compute.chunk <= MAX_SCENARIOS, f"a chunk of {c.compute.chunk}; give 0 (chosen) or more."),
         ("compute.threads", 56, 0 <= c.compute.threads <= 4096, f"{c.compute.threads} threads; give 0 (all) to 4096."),
         ("output.path", 56, bool(c.output.path.strip()), "the path is blank. Name the run folder."),
@@ -186,7 +213,20 @@ def _rules(c: RunConfig) -> list[Rule]:
          f"precision fast runs on tensor cores and device is {c.compute.device}. Use mixed or double, or device cuda."),
         ("model.correlation", 63, not (m.correlation == "kendall" and m.estimator == "ledoit_wolf"),
          "Ledoit-Wolf shrinks the sample covariance; it is not defined for kendall. Use correlation sample, or estimator ewma."),
+        *regime_rules(m),
     ]
+
+
+def _is_date(text: str) -> bool:
+    return bool(re.fullmatch(r"\d{4}-\d{2}-\d{2}", text)) and _parsed(text)
+
+
+def _parsed(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> RunConfig:
@@ -231,9 +271,12 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         parameters=m.parameters, base_step_days=m.step_days, copula=m.copula, copula_degrees_of_freedom=m.copula_degrees_of_freedom,
         marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, correlation=m.correlation,
-        filter=m.filter, common_factors=m.common_factors, volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
-        volatility_decay_long=m.volatility_decay_long, surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage,
-        level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
+        correlation_regimes=regime_specs(m), inverse_assets=tuple(m.inverse_assets),
+        filter=m.filter, common_factors=m.common_factors, clock=m.clock, holidays=tuple(m.holidays), volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
+        volatility_decay_long=m.volatility_decay_long, basis=m.basis, basis_volatility=m.basis_volatility, basis_half_life_days=m.basis_half_life_days,
+        funding=m.funding, funding_rate=m.funding_rate, funding_volatility=m.funding_volatility, funding_half_life_days=m.funding_half_life_days,
+        rates=m.rates, rate_volatility=m.rate_volatility, slope_volatility=m.slope_volatility,
+        surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage, level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
     )
 
 
@@ -270,6 +313,10 @@ def _resolved(config: RunConfig, base: Path, origin: dict[str, str]) -> RunConfi
     })
 
 
+def _keys(entry: Strict) -> list[str]:
+    return [f"{key} = {toml_value(getattr(entry, key))}  # {field.description}" for key, field in type(entry).model_fields.items()]
+
+
 def to_toml(config: RunConfig) -> str:
     """The whole configuration as TOML with the meaning of every key; `load_config` reads it back to an equal object."""
     lines = [f"schema_version = {config.schema_version}"]
@@ -277,8 +324,15 @@ def to_toml(config: RunConfig) -> str:
         value = getattr(config, section)
         if isinstance(value, Strict):
             lines += ["", f"[{section}]"]
+            tables: list[str] = []
             for key, field in type(value).model_fields.items():
-                lines.append(f"{key} = {toml_value(getattr(value, key))}  # {field.description}")
+                held = getattr(value, key)
+                if isinstance(held, list) and held and isinstance(held[0], Strict):  # arrays of tables come after the keys of their section
+                    for entry in held:
+                        tables += ["", f"[[{section}.{key}]]", *_keys(entry)]
+                else:
+                    lines.append(f"{key} = {toml_value(held)}  # {field.description}")
+            lines += tables
     return "\n".join(lines) + "\n"
 
 

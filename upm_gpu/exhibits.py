@@ -21,11 +21,14 @@ from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, Rows
 from upm_gpu.risk.tail_state import TailState
+from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
 
 HISTOGRAM_BINS = 80
 HISTOGRAM_RANGE = 16_384
 """scenarios a call: keeps (rows, S) small"""
+MOVED_BY = {"log_level": "price", "volatility_shift": "volatility", "variance": "volatility"}
+"""what a stress moves of a state, by its kind; a state of another kind stays"""
 HOUSE = ""
 """account id of the row that holds every account's lines"""
 
@@ -48,27 +51,36 @@ def with_house(rows: Rows, chosen: Rows, columns: int) -> Rows:
 
 
 def histograms(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], scenarios: ScenarioSet, precision: str,
-               threads: int, horizons: Sequence[int], depth: int) -> tuple[pd.DataFrame, TailState]:
+               threads: int, horizons: Sequence[int], depth: int, weights: NDArray[np.float64] | None = None) -> tuple[pd.DataFrame, TailState]:
     """Counts of P&L in equal bins between the 0.01 % and 99.99 % quantiles of each row, and the tail of the last row (the house).
 
     The outer bins take what lies beyond. Columns: account_id, horizon_days, bin_left, bin_right, count. Counts of one (account, horizon)
-    sum to the scenario count.
+    sum to the scenario count. With `weights` (S,) quantiles and counts are weighted, and the tail holds every scenario.
     """
+    share = None if weights is None else weights * (len(weights) / np.sum(weights))
     parts, house = [], []
     with backend.prepare(compiled, rows, precision, threads) as prepared:
         for h in horizons:
             ranges = [(f, min(f + HISTOGRAM_RANGE, scenarios.count)) for f in range(0, scenarios.count, HISTOGRAM_RANGE)]
             pnl = np.concatenate([backend.row_pnl(prepared, scenarios, f, t, h) for f, t in ranges], axis=1)
-            house.append(_tail_of(pnl[-1], depth))
+            house.append(_tail_of(pnl[-1], depth if weights is None else scenarios.count))
             for name, values in zip(names, pnl, strict=True):
-                low, high = np.quantile(values, [1e-4, 1.0 - 1e-4])
+                low, high = np.quantile(values, [1e-4, 1.0 - 1e-4]) if share is None else _weighted_quantiles(values, share)
                 if not high > low:
                     low, high = low - 0.5, high + 0.5
                 edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
-                count, _ = np.histogram(np.clip(values, low, high), edges)
+                count, _ = np.histogram(np.clip(values, low, high), edges, weights=share)
                 parts.append(pd.DataFrame({"account_id": name, "horizon_days": compiled.horizons[h], "bin_left": edges[:-1],
                                            "bin_right": edges[1:], "count": count}))
     return pd.concat(parts, ignore_index=True), _stack(house, scenarios.count)
+
+
+def _weighted_quantiles(values: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 0.01 % and 99.99 % quantiles of weighted values."""
+    order = np.argsort(values, kind="stable")
+    seen = np.cumsum(share[order])
+    at = np.minimum(np.searchsorted(seen, seen[-1] * np.array([1e-4, 1.0 - 1e-4])), len(values) - 1)
+    return values[order][at]
 
 
 def _tail_of(pnl: NDArray[np.float64], depth: int) -> tuple[NDArray[np.float64], NDArray[np.uint32], NDArray[np.float64]]:
@@ -85,10 +97,8 @@ def _stack(parts: list, count: int) -> TailState:
 
 
 def compile_today(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str], dynamics: Dynamics) -> Compiled:
-    """Arrays for instantaneous moves: one horizon, at the valuation time. Moves are of levels: states made of them expiry by expiry are left out."""
-    made = set(state_names)
-    own = {n for n in made if n.startswith("volatility_") and "," in n and f"volatility_shift[{n.partition('[')[2].partition(',')[0]}]" in made}
-    return compile_book(instruments, market, surfaces, [n for n in state_names if n not in own], np.array([0.0]), (0.0,), dynamics)[0]
+    """Arrays for instantaneous moves: one horizon, at the valuation time."""
+    return compile_book(instruments, market, surfaces, state_names, np.array([0.0]), (0.0,), dynamics)[0]
 
 
 def explicit_moves(state_names: Sequence[str], moves: Sequence[dict[str, float]], names: Sequence[str] = ()) -> Explicit:
@@ -101,8 +111,9 @@ def explicit_moves(state_names: Sequence[str], moves: Sequence[dict[str, float]]
     return Explicit(tuple(state_names), np.array([0.0]), values, tuple(names))
 
 
-def row_values(backend: ModuleType, compiled: Compiled, rows: Rows, scenarios: Explicit, threads: int) -> NDArray[np.float64]:
-    """(R, S) P&L of given scenarios, in float64 throughout."""
+def row_values(backend: ModuleType, compiled: Compiled, rows: Rows, given: Explicit, threads: int) -> NDArray[np.float64]:
+    """(R, S) P&L of given scenarios, in float64 throughout; they have the states a model draws."""
+    scenarios = derive(given, compiled.operations)
     with backend.prepare(compiled, rows, "double", threads) as prepared:
         parts = [backend.row_pnl(prepared, scenarios, f, min(f + BLOCK, scenarios.count), 0) for f in range(0, scenarios.count, BLOCK)]
     return np.concatenate(parts, axis=1)
@@ -127,7 +138,7 @@ def heat_maps(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequen
                 move |= {f"volatility_shift[{u}]": float(np.log1p(volatility)) for u in moved if f"volatility_shift[{u}]" in compiled.state_names}
                 moves.append(move)
                 labels.append((price, volatility))
-        pnl = row_values(backend, compiled, rows, explicit_moves(compiled.state_names, moves), threads)
+        pnl = row_values(backend, compiled, rows, explicit_moves(compiled.drawn_names, moves), threads)
         price, volatility = np.array(labels).T
         for name, values in zip(names, pnl, strict=True):
             parts.append(pd.DataFrame({"account_id": name, "underlying": which, "price_move": price, "volatility_move": volatility, "pnl": values}))
@@ -142,12 +153,13 @@ def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Seq
     moves = []
     for stress in stresses:
         move = {}
-        for state in compiled.state_names:
+        for state in compiled.drawn_names:
             kind, asset = state.rstrip("]").split("[")
             size = stress["moves"].get(asset, stress["moves"].get("*", {}))
-            move[state] = 0.0 if kind in ("volatility_skew", "volatility_slope") else float(np.log1p(size.get("price" if kind == "log_level" else "volatility", 0.0)))
+            moved = MOVED_BY.get(kind)
+            move[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
         moves.append(move)
-    pnl = row_values(backend, compiled, rows, explicit_moves(compiled.state_names, moves), threads)
+    pnl = row_values(backend, compiled, rows, explicit_moves(compiled.drawn_names, moves), threads)
     count = len(stresses)
     return pd.DataFrame({"account_id": np.repeat(np.array(names, object), count), "scenario": np.tile([s["name"] for s in stresses], len(names)),
                          "pnl": pnl.ravel()})
@@ -224,7 +236,7 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
         if isinstance(instrument, Spot):
             pnl[n] = spot1 - spot0
             continue
-        rate0, rate1 = exchange_rate(market, instrument), exchange_rate(later, instrument)
+        rate1 = exchange_rate(later, instrument)
         price, is_proxy = settlements.get((underlying, expiry_of(instrument)), (spot1 / rate1, True)) if expired else (np.nan, False)
         proxy[n] = expired and is_proxy
         if isinstance(instrument, Option):
@@ -236,7 +248,7 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
             pnl[n] = after - today[instrument.instrument_id]
         else:
             before, after = quote_price(market, instrument), price if expired else quote_price(later, instrument)
-            pnl[n] = after * rate1 - before * rate0 if instrument.settlement == "linear" else (1.0 / before - 1.0 / after) * spot1
+            pnl[n] = (after - before) * rate1 if instrument.settlement == "linear" else (1.0 / before - 1.0 / after) * spot1
     return pnl, proxy
 
 

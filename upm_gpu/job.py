@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upm_gpu.errors import UsageError
+from upm_gpu.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -125,9 +125,9 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
 
     with _progress(plan.spec.count, quiet) as progress:
 
-        def loop(ranges: Any, compute: Callable, join: Callable) -> Any:
-            done = run_chunks(folder, ranges, compute, join, progress, write_share=None)
-            ledger["ledger"] = done.timings["ledger"]
+        def loop(ranges: Any, compute: Callable, join: Callable, again: int = 0) -> Any:
+            done = run_chunks(folder, ranges, compute, join, progress, write_share=None, scenario_set=again)
+            ledger["ledger"] = ledger.get("ledger", 0.0) + done.timings["ledger"]
             return done.state
 
         outcome = compute_outcome(plan, choice, config.compute.chunk, loop)
@@ -163,18 +163,24 @@ def rebuild_report(path: Path) -> Path:
 
 
 def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
-    """`upm simulate`: factor scenarios to Parquet, one row a (scenario, step), one column a factor (log-change since the valuation time)."""
+    """`upm simulate`: factor scenarios to Parquet, one row a (scenario, step), one column a factor (change since the valuation time), then
+    those made from them: levels in the reporting currency, returns of perpetuals whose basis or funding is on."""
     import numpy as np
     import pyarrow as pa
 
     from upm_gpu.backend.select import choose
     from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.inputs import gather
     from upm_gpu.market.reader import load_market
+    from upm_gpu.model.regimes import under_regimes
+    from upm_gpu.pricing.compile import dynamics_of
     from upm_gpu.pricing.compiled import empty
+    from upm_gpu.pricing.states import accrual_dates, inspected
     from upm_gpu.run.durable import write_file
     from upm_gpu.run.results import parquet_bytes
+    from upm_gpu.scenario.derived import derive
 
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise UsageError("UPM-CF-072", f"{out}: not a file that can be written. Give a file name in a folder that exists with --out.")
@@ -183,11 +189,16 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     if choice.warning:
         _say(choice.warning, quiet)
     spec = scenario_spec(config)
+    if spec.sampler == "importance":
+        raise InputError("UPM-CF-096", "scenarios.sampler importance is guided by where the accounts of a book lose, and simulate reads no book. Use sampler philox or sobol here; "
+                         "upm run draws from the mixture.")
     market = load_market(gather(config).market)
-    model, _ = calibrate_model(market, spec)
+    model, fit = calibrate_model(market, spec)
     longest = max(spec.horizons)
-    dates = np.array(sorted({*spec.horizons, *(longest * (i + 1) / spec.steps for i in range(spec.steps))}))
-    scenarios = model.scenarios(dates, spec)
+    dynamics = dynamics_of(spec)
+    dates = np.array(sorted({*spec.horizons, *(longest * (i + 1) / spec.steps for i in range(spec.steps)), *(accrual_dates(spec.horizons, dynamics))}))
+    drawn_set, _ = under_regimes(model.scenarios(dates, spec), correlation_regimes(market, spec, model, fit), spec.inverse_assets, spec.stream)
+    scenarios = derive(drawn_set, inspected(market, drawn_set.state_names, dates, dynamics))
     parts = []
     nothing = empty(scenarios.state_names, dates)
     with _progress(spec.count, quiet) as progress, choice.module.prepare(*nothing, "double", choice.threads) as prepared:
@@ -208,6 +219,13 @@ def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, 
     from upm_gpu.calibrate.covariance import calibrate_file
 
     return calibrate_file(history, out, [a for a in assets.split(",") if a], estimator, ewma_lambda, correlation)
+
+
+def calibrate_garch(history: Path, out: Path, assets: str, kind: str, mean: str, distribution: str, errors: str, clock: str) -> dict[str, Any]:
+    """`upm calibrate garch`."""
+    from upm_gpu.calibrate.garch_file import calibrate_garch as calibrate
+
+    return calibrate(history, out, assets.split(","), kind, mean, distribution, errors, clock)
 
 
 def import_deribit(file: Path, out: Path, instruments: Path | None, history: str | None = None) -> dict[str, Any]:

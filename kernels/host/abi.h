@@ -8,7 +8,7 @@
 #define UPM_ABI_VERSION 4
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
-#define UPM_GROUP_INTEGERS 13
+#define UPM_GROUP_INTEGERS 14
 #define UPM_GROUP_REALS 13
 #define UPM_TERMS 5
 
@@ -21,6 +21,7 @@ struct UpmProgram {
   int64_t groups;
   const int32_t* linear_state;    // (linear,)
   const int32_t* linear_date;     // (linear,)
+  const int32_t* linear_form;     // (linear,)
   const int32_t* group_integers;  // (groups, UPM_GROUP_INTEGERS)
   const double* group_reals;      // (groups, UPM_GROUP_REALS)
 };
@@ -116,13 +117,17 @@ struct UpmScenarios {
 
 // SampledWalk, behind `model` of a set of kind sampled_walk whose other fields are those of a walk.
 struct UpmDraws {
-  int32_t sampler, dense;  // sampler: 1 antithetic, 2 moments matched, 3 Sobol (Owen), 4 Sobol (digital shift)
+  int32_t sampler, dense;  // sampler: 1 antithetic, 2 moments matched, 3 Sobol (Owen), 4 Sobol (digital shift), 5 importance
   int64_t steps, dimensions, blocks;
   const uint32_t* direction;        // (dimensions, 28)
   const uint32_t* key;              // (dimensions, 4, 16)
   const int32_t* factor_dimension;  // (steps, states)
   const int32_t* mixing_dimension;  // (steps,)
   const double* moments;            // (blocks, steps, states, 2)
+  int64_t components;               // of the importance mixture
+  uint32_t mixture_stream, reserved;
+  const double* threshold;          // (components - 1,)
+  const double* shift;              // (components, steps, states + 1)
 };
 
 // Resample, behind `model` of kind 10; `values` is (dates, states, rows).
@@ -135,7 +140,7 @@ struct UpmResample {
 // GarchWalk, behind `model` of kind 11. Of UpmScenarios it reads cholesky, max_log_move, marginal, tables, mixing_stream, legs, terms, dates and `centre` as drift.
 struct UpmGarch {
   int64_t rows, common, groups, centrings;
-  const double* residual;         // (states, rows), or null: drawn normals
+  const double* residual;         // (rows, residual_stride), or null: drawn normals
   const double* loading;          // (states, common + 1): of the common factors, then the specific part; or null: cholesky
   const int32_t* group;           // (states,)
   const UpmTable* mixing;         // (groups,)
@@ -143,6 +148,7 @@ struct UpmGarch {
   const double *omega, *alpha, *falling, *beta, *variance, *top;  // (states,) each; falling: alpha + gamma
   const UpmTable* centring;       // (centrings,)
   const int32_t* centring_of;     // (legs, states)
+  int64_t residual_stride;        // numbers a date: a multiple of 8, at least `states`
 };
 
 // Derived, behind `model` of kind 20: operations on the states of `base`, whose states come first. `scratch` of the set holds the base's states and scratch.

@@ -60,7 +60,7 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
     const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
     require(inside(i[0], 0, 3) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
-    for (int s : {5, 6, 7, 11, 12}) require(inside(i[s], -1, b.states));
+    for (int s : {5, 6, 7, 11, 12, 13}) require(inside(i[s], -1, b.states));
   }
 }
 
@@ -112,9 +112,13 @@ void check_sampled_walk(const UpmScenarios& set) {
   check_walk(set);
   require(set.model != nullptr);
   const UpmDraws& d = *static_cast<const UpmDraws*>(set.model);
-  require(d.sampler >= 1 && d.sampler <= 4 && (d.sampler < 3 || d.dimensions > 0) && (d.sampler != 2 || d.blocks * UPM_BLOCK >= set.count));
+  require(d.sampler >= 1 && d.sampler <= 5 && (d.sampler < 3 || d.sampler == 5 || d.dimensions > 0) && (d.sampler != 2 || d.blocks * UPM_BLOCK >= set.count));
   for (int64_t t = 0; t < set.terms; ++t) require((set.term_stream[t] & 0xff) != 0 || d.sampler == 1 || inside(set.term_step[t], 0, d.steps));
-  if (d.sampler < 3) return;
+  if (d.sampler == 5) {
+    require(d.components >= 1 && (d.components == 1 || d.threshold) && d.shift);
+    for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps));
+  }
+  if (d.sampler < 3 || d.sampler == 5) return;
   for (int64_t i = 0; i < d.steps * set.states; ++i) require(inside(d.factor_dimension[i], 0, d.dimensions));
   for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps) && inside(d.mixing_dimension[set.leg_step[g]], 0, d.dimensions));
 }
@@ -129,7 +133,7 @@ void check_garch(const UpmScenarios& set) {
   require(m && m->common >= 0 && m->groups >= 0 && set.scratch >= 5 * set.states + m->common + m->groups + check_regimes(set, set.states, set.states * (m->loading ? m->common + 1 : set.states)));
   check_legs(set);
   for (int64_t i = 0; i < set.legs * set.states; ++i) require(inside(m->centring_of[i], -1, m->centrings));
-  if (m->residual) return require(!set.regimes && m->rows >= 1 && m->rows <= INT32_MAX);
+  if (m->residual) return require(!set.regimes && m->rows >= 1 && m->rows <= INT32_MAX && m->residual_stride >= set.states && m->residual_stride % 8 == 0);
   require(m->loading || set.cholesky);
   for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count) && (m->groups == 0 || inside(m->group[k], 0, m->groups)));
 }
@@ -153,7 +157,14 @@ void check_derived(const UpmScenarios& set) {
         require(outputs == 1 && reals == set.dates * inputs);
         for (int64_t i = m->first_input[o]; i < m->first_input[o + 1]; ++i) require(m->input[i] >= 0);
         break;
-      case 2: {  // surface_shift
+      case 2:  // linear_contract
+        require(outputs == 1 && inputs == 4 && reals == 2 + 4 * set.dates && m->input[m->first_input[o]] >= 0);
+        for (int64_t d = 0; d < set.dates; ++d) require(inside(static_cast<int64_t>(m->real[m->first_real[o] + 2 + 4 * d + 3]), 0, d + 1));
+        break;
+      case 3:  // inverse_contract
+        require(outputs == 1 && inputs == 4 && reals == 2 + 2 * set.dates && m->input[m->first_input[o]] >= 0 && m->input[m->first_input[o] + 1] >= 0);
+        break;
+      case 4: {  // surface_shift
         const double* r = m->real + m->first_real[o];
         require(inputs == 3 && m->input[m->first_input[o]] >= 0 && reals > UPM_SURFACE_HEAD && r[SURFACE_EXPIRIES] >= 1.0 && r[SURFACE_EXPIRIES] <= UPM_SURFACE_EXPIRIES);
         const int64_t n = static_cast<int64_t>(r[SURFACE_EXPIRIES]);

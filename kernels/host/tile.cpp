@@ -29,9 +29,11 @@ constexpr int T = TILE;
 
 // ---- states ----------------------------------------------------------------------------------------------------
 
-constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
-typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
+alignas(64) const double NOTHING[T] = {};  // a state that is not there and reads 0
 
+#include "lanes.inc"
+#include "normals.inc"
+#include "tables.inc"
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
 #include "regimes.inc"
@@ -109,11 +111,13 @@ struct Columns {
   const UnitTask* task;
   const GroupIntegers* integers;
   const GroupReals* reals;
-  const double *level, *forward, *volatility, *settlement, *skew, *stretch;
+  const double *level, *forward, *volatility, *settlement, *scale, *skew, *stretch;
   int64_t begin, end;
 };
 
-inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) { return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s], c.skew[s], c.stretch[s]}; }
+inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) {
+  return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s], c.scale[s], c.skew[s], c.stretch[s]};
+}
 
 template <Smile SMILE>
 void price_european_columns(const Columns& c) {
@@ -180,10 +184,13 @@ void unit(const UnitTask* task) {
   const UpmBook* book = task->book;
   const UpmProgram* p = task->program;
   alignas(64) double value[T];
-  alignas(64) static const double unmoved[T] = {};
   const int64_t linear_end = task->column_end < book->linear ? task->column_end : book->linear;
   for (int64_t column = task->column_begin; column < linear_end; ++column) {
     const double* x = task->states + (p->linear_date[column] * task->state_count + p->linear_state[column]) * T;
+    if (p->linear_form[column]) {
+      write(task, column, x, 0.0);
+      continue;
+    }
     for (int s = 0; s < T; ++s) value[s] = upm::exp(x[s]);  // vectorised
     write(task, column, value, 1.0);
   }
@@ -195,10 +202,11 @@ void unit(const UnitTask* task) {
     // a state that does not apply is -1: any row will do, it is not used
     const double* at = task->states + (int64_t)g->date * task->state_count * T;
     const double* level = at + (int64_t)(g->level_state < 0 ? 0 : g->level_state) * T;
-    const double* settlement = g->settle_date < 0 ? level : level + (int64_t)(g->settle_date - g->date) * task->state_count * T;
-    price[g->family](Columns{task, g, reals_of(p, i), level, at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T,
-                             at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T, settlement,
-                             g->skew_state < 0 ? unmoved : at + (int64_t)g->skew_state * T, g->stretch_state < 0 ? unmoved : at + (int64_t)g->stretch_state * T, begin, end});
+    const double* forward = at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T;
+    const double* settlement = g->settle_date < 0 ? level : forward + (int64_t)(g->settle_date - g->date) * task->state_count * T;
+    const auto moved = [=](int32_t state) { return state < 0 ? NOTHING : at + (int64_t)state * T; };
+    price[g->family](Columns{task, g, reals_of(p, i), level, forward, at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T,
+                             settlement, moved(g->scale_state), moved(g->skew_state), moved(g->stretch_state), begin, end});
   }
 }
 
@@ -225,24 +233,6 @@ inline __attribute__((always_inline)) void add_entries(const int32_t* column, co
     }
     a[0] = a0, a[1] = a1, a[2] = a2, a[3] = a3, a[4] = a4, a[5] = a5, a[6] = a6, a[7] = a7;
   }
-}
-
-// Bit s is set where pnl[s] <= threshold.
-inline __attribute__((always_inline)) uint64_t at_or_below(const double* pnl, double threshold) {
-  uint64_t bits = 0;
-#if defined(__AVX512F__)
-  const __m512d t = _mm512_set1_pd(threshold);
-  for (int i = 0; i < T / 8; ++i) bits |= (uint64_t)_mm512_cmp_pd_mask(_mm512_load_pd(pnl + 8 * i), t, _CMP_LE_OQ) << (8 * i);
-#elif defined(__AVX2__)
-  const __m256d t = _mm256_set1_pd(threshold);
-  for (int i = 0; i < T / 4; ++i) bits |= (uint64_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_load_pd(pnl + 4 * i), t, _CMP_LE_OQ)) << (4 * i);
-#elif defined(__SSE2__)
-  const __m128d t = _mm_set1_pd(threshold);
-  for (int i = 0; i < T / 2; ++i) bits |= (uint64_t)_mm_movemask_pd(_mm_cmple_pd(_mm_load_pd(pnl + 2 * i), t)) << (2 * i);
-#else
-  for (int s = 0; s < T; ++s) bits |= (uint64_t)(pnl[s] <= threshold) << s;
-#endif
-  return bits;
 }
 
 // Sum and sum of squares of one tile: eight lanes, each ascending, then the lanes ascending. All from 0, as the contract says.

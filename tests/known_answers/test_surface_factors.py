@@ -12,7 +12,8 @@ import pytest
 from tests.surfaces import NOW, made_surface
 from upm_gpu.calibrate.covariance import calibrate_covariance
 from upm_gpu.calibrate.series import LEVEL_SLOPE, Series
-from upm_gpu.calibrate.surface_factors import half_life, half_lives, level_slope, slides, surface_factors
+from upm_gpu.calibrate.spreads import half_lives
+from upm_gpu.calibrate.surface_factors import half_life, level_slope, slides, surface_factors
 from upm_gpu.errors import InputError
 from upm_gpu.formula.families import svi_total_variance
 from upm_gpu.formula.surface_shift import surface_shift

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.calibrate.covariance import CovarianceFit
+from upm_gpu.calibrate.garch_given import Given, given_recursions
 from upm_gpu.calibrate.panel import Filtered, Panel, fill, filter_panel, history_panel, standardised
 from upm_gpu.calibrate.series import kendall
 from upm_gpu.calibrate.tail_body import fit_body
@@ -31,14 +33,18 @@ if TYPE_CHECKING:
 def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, spec: ScenarioSpec,
                        slide: Mapping[str, float] | None = None) -> tuple[Any, CovarianceFit]:
     """historical, scaled_historical, filtered_historical or garch, and what its calibration has to say. Raises `CalibrationError`."""
-    if spec.parameters:
+    if spec.parameters and spec.model in ("historical", "scaled_historical"):
         raise CalibrationError("UPM-CA-141", f"model {spec.model} is made from the market's history, and model.parameters names {spec.parameters}. Leave model.parameters blank.")
-    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive")
+    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", spec.trading_clock(valuation_time))
     cap = np.array([spec.max_log_move_price if is_price(f) else spec.max_log_move_volatility for f in factors])
     if spec.model in ("historical", "scaled_historical"):
         refuse_correlation(spec, spec.model)
         return _windows(panel, spec, cap)
-    filtered = filter_panel(panel, spec.filter, spec.ewma_lambda)
+    given: tuple[Given | None, ...] = ()
+    if spec.parameters:
+        given, notes = given_recursions(spec.parameters, factors, valuation_time, spec.filter, spec.clock)
+        panel = replace(panel, warnings=(*panel.warnings, *notes))
+    filtered = filter_panel(panel, spec.filter, spec.ewma_lambda, [(g.kind, g.model) if g else None for g in given])
     if spec.model == "filtered_historical":
         refuse_correlation(spec, spec.model)
         residuals, panel = fill(filtered.residuals, panel)
@@ -46,7 +52,7 @@ def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_
         dynamics = Dynamics(filtered.kind, filtered.model, filtered.next_variance, cap)
         return (FilteredHistoricalParameters(tuple(factors), dynamics, standardised(residuals), measure=spec.measure, drift=mean, labels=panel.labels),
                 _report(panel, filtered.next_variance, valuation_time, spec))
-    return _garch(panel, filtered, spec, cap, valuation_time)
+    return _garch(panel, filtered, spec, cap, valuation_time, given)
 
 
 def _windows(panel: Panel, spec: ScenarioSpec, cap: NDArray[np.float64]) -> tuple[HistoricalParameters, CovarianceFit]:
@@ -60,25 +66,20 @@ def _windows(panel: Panel, spec: ScenarioSpec, cap: NDArray[np.float64]) -> tupl
     return made, _report(panel, made.daily_volatility**2, None, spec)
 
 
-def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np.float64], valuation_time: datetime) -> tuple[GarchParameters, CovarianceFit]:
+def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np.float64], valuation_time: datetime,
+           given: Sequence[Given | None] = ()) -> tuple[GarchParameters, CovarianceFit]:
     size, residuals, warnings = len(panel.factors), standardised(filtered.residuals), list(panel.warnings)
     laws = []
     for k, name in enumerate(panel.factors):
         e = residuals[np.isfinite(residuals[:, k]), k]
+        own = given[k] if given else None
+        if own is not None and own.distribution == spec.marginal and not spec.degrees_of_freedom:
+            laws.append(Innovation(own.distribution, own.nu, own.skewness))
+            continue
         law, more = innovation(e, name, spec.marginal, spec.degrees_of_freedom)
         laws.append(law)
         warnings += more
-    correlation, counts = np.eye(size), np.zeros((size, size), np.int64)
-    for i in range(size):
-        for j in range(i + 1):
-            both = np.isfinite(residuals[:, i]) & np.isfinite(residuals[:, j])
-            counts[i, j] = counts[j, i] = np.count_nonzero(both)
-            if i == j:
-                continue
-            if counts[i, j] < 30:
-                raise CalibrationError("UPM-CA-107", f"history of {panel.factors[i]} and {panel.factors[j]} together: {counts[i, j]} residuals, at least 30 are needed.")
-            a, b = residuals[both, i], residuals[both, j]
-            correlation[i, j] = correlation[j, i] = kendall(a, b) if spec.correlation == "kendall" else float(np.mean(a * b) / np.sqrt(np.mean(a * a) * np.mean(b * b)))
+    correlation, counts = residual_correlation(residuals, panel.factors, spec.correlation)
     repair = nearest_correlation(correlation, panel.factors)
     group = None
     degrees: tuple[float, ...] = ()
@@ -93,8 +94,25 @@ def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np
                            drift=np.array([np.nanmean(panel.changes[:, k]) for k in range(size)]))
     fit = CovarianceFit(panel.factors, valuation_time, made.daily_volatility, repair.correlation, spec.filter, spec.ewma_lambda, dependence=spec.correlation,
                         repair_distance=repair.distance, observations=counts, first=panel.first, degrees_of_freedom=np.array([law.degrees_of_freedom for law in laws]),
-                        copula_degrees_of_freedom=degrees[0] if degrees else float("nan"), proxies=panel.proxies, warnings=tuple(warnings))
+                        copula_degrees_of_freedom=degrees[0] if degrees else float("nan"), proxies=panel.proxies, warnings=tuple(warnings), residuals=residuals, residual_times=panel.labels)
     return made, fit
+
+
+def residual_correlation(residuals: NDArray[np.float64], factors: Sequence[str], dependence: str, least: int = 30) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(K, K) pairwise correlations of (N, K) residuals on the dates both factors have, and their number; not repaired."""
+    size = len(factors)
+    correlation, counts = np.eye(size), np.zeros((size, size), np.int64)
+    for i in range(size):
+        for j in range(i + 1):
+            both = np.isfinite(residuals[:, i]) & np.isfinite(residuals[:, j])
+            counts[i, j] = counts[j, i] = np.count_nonzero(both)
+            if i == j:
+                continue
+            if counts[i, j] < least:
+                raise CalibrationError("UPM-CA-107", f"history of {factors[i]} and {factors[j]} together: {counts[i, j]} residuals, at least {least} are needed. Lengthen the history or the period.")
+            a, b = residuals[both, i], residuals[both, j]
+            correlation[i, j] = correlation[j, i] = kendall(a, b) if dependence == "kendall" else float(np.mean(a * b) / np.sqrt(np.mean(a * a) * np.mean(b * b)))
+    return correlation, counts
 
 
 def innovation(residuals: NDArray[np.float64], name: str, law: str, degrees_of_freedom: float) -> tuple[Innovation, tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """Histories as factor series: changes over elapsed time, common times, proxies, the slide of a sticky-strike smile.
 
-Returns are log-changes divided by the square root of the elapsed days; a gap over four days is missing, never a return.
+Returns are log-changes divided by the square root of the elapsed days of the trading clock; a gap over four days is missing, never a return.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ LEVEL_SLOPE = "level"
 
 @dataclass(frozen=True)
 class Series:
-    """One factor's history: times in days since 1970, ascending, and the value whose changes are returns (a logarithm)."""
+    """One factor's history: times in days of the trading clock (`calendar`: since 1970), ascending, and the value whose changes are returns (a logarithm)."""
 
     time: NDArray[np.float64]
     value: NDArray[np.float64]
@@ -73,7 +74,7 @@ def kendall(r: NDArray[np.float64], s: NDArray[np.float64]) -> float:
     return float(np.sin(np.pi * concordance / (len(r) * (len(r) - 1.0))))
 
 
-def realised_volatility(price: Series, ewma_lambda: float) -> Series:
+def realised_volatility(price: Series, ewma_lambda: float, days_per_year: float = 365.0) -> Series:
     """Logarithm of the EWMA volatility of a price series, annualised: the stand-in for a missing volatility index."""
     days = np.diff(price.time)
     change = np.diff(price.value)
@@ -86,53 +87,81 @@ def realised_volatility(price: Series, ewma_lambda: float) -> Series:
             variance = ewma_lambda * variance + (1.0 - ewma_lambda) * change[i] ** 2 / days[i]
         if variance > 0.0:
             times.append(price.time[i + 1])
-            out.append(0.5 * np.log(variance * 365.0))
+            out.append(0.5 * np.log(variance * days_per_year))
     return Series(np.array(times), np.array(out))
 
 
 def factor_series(
-    history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float], additive: bool
+    history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float], additive: bool,
+    clock: Clock = CALENDAR, half_life_days: NDArray[np.float64] | None = None,
 ) -> tuple[list[Series], list[str], list[str]]:
-    """The history of every factor, the factors that had to take a proxy, and warnings."""
+    """The history of every factor, the factors that had to take a proxy, and warnings. `half_life_days` (K,): of what reverts, see `spreads.py`."""
     import pandas as pd
+
+    from upm_gpu.calibrate.spreads import SIGNED, SUFFIX, innovations
 
     past = history[history["timestamp"] <= pd.Timestamp(valuation_time)]
     by_asset = {str(a): g for a, g in past.groupby("asset", sort=True)}
     proxies: list[str] = []
     warnings: list[str] = []
     found: dict[str, Series] = {}
-    for factor in factors:
+    level: dict[str, Series] = {}
+    for k, factor in enumerate(factors):
         kind, _, rest = factor.partition("[")
         underlying = rest.removesuffix("]")
+        if kind in SUFFIX and underlying:
+            spread = _series(by_asset, underlying + SUFFIX[kind], factor, clock, kind in SIGNED)
+            if kind == "log_basis":
+                spread = _over(spread, _series(by_asset, underlying, factor, clock))
+            found[factor] = innovations(spread, 0.0 if half_life_days is None else float(half_life_days[k]))
+            continue
         if kind not in ("log_level", "volatility_shift", "volatility_skew", "volatility_slope") or not underlying:
-            raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET], volatility_shift[ASSET], volatility_skew[ASSET] and volatility_slope[ASSET].")
-        price = _series(by_asset, underlying, factor)
+            raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET], volatility_shift[ASSET], volatility_skew[ASSET], volatility_slope[ASSET], {', '.join(f'{k}[...]' for k in SUFFIX)}.")
+        price = _series(by_asset, underlying, factor, clock)
         if kind == "log_level":
             found[factor] = price
             continue
         if kind != "volatility_shift":
-            found[factor] = _shape_series(by_asset, kind, underlying, factor, price, slide, found.get(f"volatility_shift[{underlying}]"))
+            shape = _shape_series(by_asset, kind, underlying, factor, price, slide, level.get(underlying), clock)
+            found[factor] = innovations(shape, 0.0 if half_life_days is None else float(half_life_days[k]))
             continue
         name = f"{underlying}.IV30"
-        if name not in by_asset or len(returns(_series(by_asset, name, factor))) < MIN_RETURNS:
+        if name not in by_asset or len(returns(_series(by_asset, name, factor, clock))) < MIN_RETURNS:
             proxies.append(factor)
             warnings.append(f"UPM-CA-106 history has too little of {name}: EWMA realised volatility of {underlying} stands in (proxy)")
-            found[factor] = realised_volatility(price, ewma_lambda)
+            found[factor] = realised_volatility(price, ewma_lambda, clock.days_per_year)
         else:
-            found[factor] = _series(by_asset, name, factor)
+            found[factor] = _series(by_asset, name, factor, clock)
         if additive:
             found[factor] = Series(found[factor].time, np.exp(found[factor].value))
         if underlying in slide:
             found[factor] = _net_of_slide(found[factor], price, slide[underlying], additive)
+        level[underlying] = found[factor]
+        found[factor] = innovations(found[factor], 0.0 if half_life_days is None else float(half_life_days[k]))
     return [found[f] for f in factors], proxies, warnings
 
 
-def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str) -> Series:
+def asset_series(history: pd.DataFrame, asset: str, valuation_time: datetime, clock: Clock = CALENDAR) -> Series:
+    """The logarithm of one series of a history (columns timestamp, asset, close). Raises `CalibrationError` UPM-CA-103 or 105."""
+    import pandas as pd
+
+    past = history[(history["timestamp"] <= pd.Timestamp(valuation_time)) & (history["asset"] == asset)]
+    if past.empty:
+        from difflib import get_close_matches
+
+        names = sorted({str(a) for a in history["asset"].unique()})
+        near = get_close_matches(asset, names, 3) or names[:12]
+        raise CalibrationError("UPM-CA-103", f"history has no closes of {asset}. It holds {', '.join(near)}{', ...' if len(names) > len(near) else ''}.")
+    return _series({asset: past}, asset, asset, clock)
+
+
+def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str, clock: Clock, signed: bool = False) -> Series:
+    """Logarithms of a series, or the values of one that is `signed`."""
     group = by_asset.get(asset)
     if group is None:
         raise CalibrationError("UPM-CA-103", f"history has no closes of {asset}, which {factor} needs. Add the series to the history of the market folder.")
     close = group["close"].to_numpy(np.float64)
-    bad = np.flatnonzero(~(np.isfinite(close) & (close > 0.0)))
+    bad = np.flatnonzero(~(np.isfinite(close) & ((close > 0.0) | signed)))
     if len(bad):
         raise CalibrationError("UPM-CA-105", f"history of {asset}: close {close[bad[0]]} at {group['timestamp'].iloc[int(bad[0])]} is not above 0. Correct the row.")
     time = group["timestamp"].dt.tz_convert(None).to_numpy().astype("datetime64[ns]").astype(np.int64) / NANOSECONDS_PER_DAY
@@ -140,14 +169,20 @@ def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str) -> Se
     time, close = time[order], close[order]
     if len(time) > 1 and np.min(np.diff(time)) <= 0.0:
         raise CalibrationError("UPM-CA-105", f"history of {asset}: two closes at {group['timestamp'].iloc[int(order[int(np.argmin(np.diff(time)))])]}. Keep one.")
-    return Series(time, np.log(close))
+    return Series(clock.at(time), close if signed else np.log(close))
+
+
+def _over(a: Series, b: Series) -> Series:
+    """a less b on the times they have in common."""
+    _, i, j = np.intersect1d(a.time, b.time, return_indices=True)
+    return Series(a.time[i], a.value[i] - b.value[j])
 
 
 def _shape_series(by_asset: Mapping[str, pd.DataFrame], kind: str, underlying: str, factor: str, price: Series, slide: Mapping[str, float],
-                  level: Series | None) -> Series:
+                  level: Series | None, clock: Clock) -> Series:
     """A skew or slope series, net of what a sticky-strike smile does for the price's move; the slope also of what the level's own term structure does."""
     suffix = "SKEW30" if kind == "volatility_skew" else "SLOPE30"
-    found = net_of(_series(by_asset, f"{underlying}.{suffix}", factor), price, slide.get(factor, 0.0))
+    found = net_of(_series(by_asset, f"{underlying}.{suffix}", factor, clock), price, slide.get(factor, 0.0))
     return net_of(found, level, slide.get(LEVEL_SLOPE, 0.0)) if kind == "volatility_slope" and level is not None else found
 
 

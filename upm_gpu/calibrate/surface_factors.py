@@ -12,9 +12,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from upm_gpu.calibrate.series import MAX_GAP_DAYS, MIN_RETURNS, Series
+from upm_gpu.calibrate.series import LEVEL_SLOPE, MAX_GAP_DAYS, MIN_RETURNS, Series
 from upm_gpu.market.surface import Surface, SviSlice, at_the_money_skew, slice_at, total_variance
 from upm_gpu.market.surface_series import SERIES_DAYS, SLOPE_DAYS, skew_per_deviation
 
@@ -44,17 +43,16 @@ def surface_factors(history: pd.DataFrame, underlyings: Sequence[str], wanted: S
     return tuple(names), tuple(warnings)
 
 
-def half_lives(names: Sequence[str], spec: ScenarioSpec) -> NDArray[np.float64] | None:
-    """(K,) days in which half of a factor's move is gone, by its kind; None where none reverts."""
-    of = {"volatility_shift": spec.level_half_life, "volatility_skew": spec.skew_half_life, "volatility_slope": spec.slope_half_life}
-    found = np.array([of.get(name.partition("[")[0], 0.0) for name in names])
-    return found if found.any() else None
-
-
 def level_slope(spec: ScenarioSpec) -> float:
     """d ln sigma / d ln T between the days of the slope series for a unit move of the level, by the decays of its loading."""
     near, far = ((SERIES_DAYS / days) ** (spec.volatility_decay_short if days < SERIES_DAYS else spec.volatility_decay_long) for days in SLOPE_DAYS)
     return float((far - near) / np.log(SLOPE_DAYS[1] / SLOPE_DAYS[0]))
+
+
+def slides_of(spec: ScenarioSpec, surfaces: Mapping[str, Surface] | None) -> dict[str, float]:
+    """What `factor_series` takes out of volatility series under a specification: the slide along a sticky-strike smile, and the level's own term slope."""
+    found = slides(surfaces) if spec.volatility_dynamics == "sticky_strike" and surfaces else {}
+    return found | ({LEVEL_SLOPE: level_slope(spec)} if "slope" in spec.surface_factors else {})
 
 
 def slides(surfaces: Mapping[str, Surface]) -> dict[str, float]:
@@ -98,6 +96,8 @@ def half_life(series: Series) -> float:
 def reverting(model: Any, spec: ScenarioSpec) -> Any:
     """A model with the half-lives of a specification, where it has a place for them."""
     from dataclasses import replace
+
+    from upm_gpu.calibrate.spreads import half_lives
 
     days = half_lives(model.state_names, spec)
     return model if days is None else replace(model, half_life_days=days)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,8 +25,11 @@ from upm_gpu.errors import InputError
 from upm_gpu.formula.surface_shift import MOST_EXPIRIES
 from upm_gpu.market import surface_bounds as bounds
 from upm_gpu.market.surface import Surface
-from upm_gpu.pricing.compile import Dynamics
+from upm_gpu.pricing.states import expiry_label
 from upm_gpu.scenario.derived import Operation
+
+if TYPE_CHECKING:
+    from upm_gpu.pricing.compile import Dynamics
 
 
 def slope_loading(days: float) -> float:
@@ -57,7 +60,7 @@ def surface_operations(state_names: Sequence[str], surfaces: Mapping[str, Surfac
             raise InputError("UPM-PR-030", f"{u}: model.arbitrage project corrects a surface in moneyness and model.volatility_dynamics is sticky_strike. Use sticky_moneyness or sticky_delta.")
         if len(slices) > MOST_EXPIRIES:
             raise InputError("UPM-PR-031", f"the surface of {u} has {len(slices)} expiries, at most {MOST_EXPIRIES} are moved one by one. Leave out quotes of some expiries, or use surface_factors level.")
-        labels = [f"{u},{s.expiry.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for s in slices]
+        labels = [f"{u},{expiry_label(s.expiry)}" for s in slices]
         days = [s.expiry_years * 365.0 for s in slices]
         tables: list[np.ndarray] = []
         low, high = np.full(len(slices), -np.inf), np.full(len(slices), np.inf)

@@ -27,6 +27,10 @@ JUMP_END = 34
 """the same at a date below the finest halves: counter (scenario, clock, seconds since valuation, word), both uniforms"""
 SCRAMBLING = 40
 """keys of the Sobol scramblings: counter (dimension, scrambling, 0, word)"""
+COMPONENT = 48
+"""the uniform that picks the component of the importance mixture a scenario is drawn from: counter (scenario, 0, 0, word)"""
+PILOT = 64
+"""added to FACTOR and MIXING: the same draws of the pilot scenarios that importance sampling is guided by"""
 RESIDUAL = 16
 """the uniform that picks the date whose residuals a whole base step takes: counter (scenario, 0, step, word)"""
 RESIDUAL_BRIDGE = 17

@@ -209,8 +209,24 @@ class Explicit:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """The law that importance sampling draws base normals and mixing scores from: standard normals, moved by the shift of a component.
+
+    Scenario s takes the component given by the number of `threshold` values below its uniform at (s, 0, 0, stream). Component 0 is the plain law, its shift 0.
+    """
+
+    stream: int
+    chance: NDArray[np.float64]
+    """(C,) adds up to 1"""
+    threshold: NDArray[np.float64]
+    """(C - 1,) running sums of `chance`, the last left out"""
+    shift: NDArray[np.float64]
+    """(C, J, K + 1) of the base normals (step, factor), then of the step's mixing score"""
+
+
+@dataclass(frozen=True)
 class SampledWalk:
-    """A walk whose base-step normals are not plain draws: Sobol points, antithetic pairs, or normals matched in blocks.
+    """A walk whose base-step normals are not plain draws: Sobol points, antithetic pairs, normals matched in blocks, or a mixture.
 
     A term of the walk with the internal stream FACTOR names a base draw by (factor k, node); the others (dates inside a step) stay
     Philox. Scenario s draws, by `sampler`:
@@ -220,6 +236,7 @@ class SampledWalk:
       of the covariance: the walk's `cholesky` is then a full square root of the correlation (`dense`).
     * antithetic: every normal of s div 2, negated where s is odd; the mixing uniform of s div 2.
     * moment_matching: (n - mean) x inverse deviation of the block of 4,096 that holds s; node = step.
+    * importance: n plus the shift of the scenario's component, mixing scores likewise; the scenario then has the weight of `model/importance.py`.
     """
 
     kind: ClassVar[str] = "sampled_walk"
@@ -236,6 +253,8 @@ class SampledWalk:
     """(dimensions, 4, 16) keys of the scramblings"""
     moments: NDArray[np.float64]
     """(B, J, K, 2) mean and inverse deviation; empty unless moment_matching. A block that is not full has (0, 1): it stays plain"""
+    mixture: Mixture | None = None
+    """of importance"""
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -258,5 +277,5 @@ class SampledWalk:
         return replace(self, walk=replace(self.walk, count=count), moments=self.moments[: -(-count // BLOCK)])
 
 
-Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching"]
+Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching", "importance"]
 ScenarioSet: TypeAlias = "Walk | SampledWalk | Heston | GarchWalk | Resample | Derived | Explicit"
