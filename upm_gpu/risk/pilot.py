@@ -82,7 +82,8 @@ def run_pilot(scenarios: ScenarioSet, compiled: Compiled, rows: Rows, values: Un
             node, share = cells[int(pairs[p] % states_of_all)]
             for corner, weight in zip(node, share, strict=True):
                 loss -= weight * table[p, corner]
-        order = np.argsort(-loss, kind="stable")[: max(n, m) + 1]
+        order = np.argpartition(-loss, max(n, m))[: max(n, m) + 1]
+        order = order[np.lexsort((order, -loss[order]))]
         excess = loss[order[:n]] - loss[order[n]]
         if excess[0] > 1e-9 * max(float(np.max(np.abs(loss))), 1e-300):
             kept.append((r, order[:n], excess, order[:m]))
