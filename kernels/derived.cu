@@ -55,3 +55,38 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_linear_combination(UPM_D
     *at(x, d, out) = total;
   }
 }
+
+// A state that an operation may do without: 0 then.
+UPM_INLINE double input_at(const DerivedPath& x, i64 date, i32 state) { return state < 0 ? 0.0 : *at(x, date, state); }
+
+// Inputs: level, basis, funding rate, exchange rate (the last three may be -1). Reals: rate today, ratio, then for each date days of the accrual, whether it ends
+// there, scale, the date the level is read at. Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_linear_contract(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)inputs, (void)days, (void)events;
+  const bool accrues = in[2] >= 0 || reals[0] != 0.0;
+  double past = 0.0;
+  for (i32 d = 0; d < dates; ++d) {
+    const double* r = reals + 2 + 4 * d;
+    double accrued = past;
+    if (accrues) accrued = past + upm::linear_funding(reals[0] + input_at(x, d, in[2]), r[0], reals[1], *at(x, d, in[0]));
+    if (r[1] != 0.0) past = accrued;
+    *at(x, d, out) = upm::linear_contract(upm::exp(input_at(x, d, in[3])), r[2], *at(x, (i64)r[3], in[0]), input_at(x, d, in[1]), accrued);
+  }
+}
+
+// Inputs: the coin in the reporting currency, the level in the contract's, basis, funding rate (the last two may be -1). Reals: rate today, ratio, then for each date
+// days of the accrual and whether it ends there. Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_inverse_contract(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)inputs, (void)days, (void)events;
+  const bool accrues = in[3] >= 0 || reals[0] != 0.0;
+  double past = 0.0;
+  for (i32 d = 0; d < dates; ++d) {
+    const double* r = reals + 2 + 2 * d;
+    double accrued = past;
+    if (accrues) accrued = past + upm::inverse_funding(reals[0] + input_at(x, d, in[3]), r[0], reals[1], *at(x, d, in[1]));
+    if (r[1] != 0.0) past = accrued;
+    *at(x, d, out) = upm::inverse_contract(*at(x, d, in[0]), *at(x, d, in[1]), input_at(x, d, in[2]), accrued);
+  }
+}

@@ -52,7 +52,7 @@ class ModelSection(Strict):
     """How factors move, and on which dates they are read."""
 
     name: str = Field(default="gbm", description="how factors move: gbm, or a model of upm_gpu.model with its parameter file")
-    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate the covariance from the market's history at the start (gbm)")
+    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate from the market's history at the start (gbm, garch, filtered_historical)")
     measure: Literal["margin", "pricing", "historical"] = Field(default="margin", description="margin: E[S_h / S_0] = 1, historical means unused")
     step_days: float = Field(default=1.0, description="base step of the law, days (house choice: histories are daily)")
     horizons: list[str] = Field(default=["2d"], description="dates read off the paths: hours h or days d, such as 0.999d")

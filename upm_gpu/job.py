@@ -213,6 +213,13 @@ def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, 
     return calibrate_file(history, out, [a for a in assets.split(",") if a], estimator, ewma_lambda, correlation)
 
 
+def calibrate_garch(history: Path, out: Path, assets: str, kind: str, mean: str, distribution: str, errors: str, clock: str) -> dict[str, Any]:
+    """`upm calibrate garch`."""
+    from upm_gpu.calibrate.garch_file import calibrate_garch as calibrate
+
+    return calibrate(history, out, assets.split(","), kind, mean, distribution, errors, clock)
+
+
 def import_deribit(file: Path, out: Path, instruments: Path | None, history: str | None = None) -> dict[str, Any]:
     """`upm import deribit`; `history` is a table of earlier closes, or a market folder (or sample:NAME) that holds one."""
     from upm_gpu.market.deribit import import_deribit as convert

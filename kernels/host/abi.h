@@ -8,7 +8,7 @@
 #define UPM_ABI_VERSION 3
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
-#define UPM_GROUP_INTEGERS 11
+#define UPM_GROUP_INTEGERS 12
 #define UPM_GROUP_REALS 12
 #define UPM_TERMS 5
 
@@ -21,7 +21,8 @@ struct UpmProgram {
   int64_t groups;
   const int32_t* linear_state;    // (linear,)
   const int32_t* linear_date;     // (linear,)
-  const int32_t* group_integers;  // (groups, 11)
+  const int32_t* linear_form;     // (linear,)
+  const int32_t* group_integers;  // (groups, 12)
   const double* group_reals;      // (groups, 12)
 };
 

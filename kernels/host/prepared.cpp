@@ -59,7 +59,7 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
     const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
     require(inside(i[0], 0, 3) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
-    for (int s = 5; s < 8; ++s) require(inside(i[s], -1, b.states));
+    for (int s : {5, 6, 7, 11}) require(inside(i[s], -1, b.states));
   }
 }
 
@@ -155,6 +155,13 @@ void check_derived(const UpmScenarios& set) {
       case 1:  // linear_combination
         require(outputs == 1 && reals == set.dates * inputs);
         for (int64_t i = m->first_input[o]; i < m->first_input[o + 1]; ++i) require(m->input[i] >= 0);
+        break;
+      case 2:  // linear_contract
+        require(outputs == 1 && inputs == 4 && reals == 2 + 4 * set.dates && m->input[m->first_input[o]] >= 0);
+        for (int64_t d = 0; d < set.dates; ++d) require(inside(static_cast<int64_t>(m->real[m->first_real[o] + 2 + 4 * d + 3]), 0, d + 1));
+        break;
+      case 3:  // inverse_contract
+        require(outputs == 1 && inputs == 4 && reals == 2 + 2 * set.dates && m->input[m->first_input[o]] >= 0 && m->input[m->first_input[o] + 1] >= 0);
         break;
       default: require(false);
     }

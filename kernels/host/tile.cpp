@@ -32,6 +32,8 @@ constexpr int T = TILE;
 constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
 typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
 
+alignas(64) const double NOTHING[T] = {};  // a state that is not there and reads 0
+
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
 #include "regimes.inc"
@@ -76,7 +78,7 @@ void value0(const UpmBook* book, double* out) {
   for (int64_t i = 0; i < p->groups; ++i) {
     const GroupIntegers g = *integers_of(p, i);
     const GroupReals r = *reals_of(p, i);
-    const European zero = european_share(g, r, GroupStates{0.0, 0.0, 0.0, 0.0});
+    const European zero = european_share(g, r, GroupStates{0.0, 0.0, 0.0, 0.0, 0.0});
     const double root_years = upm::sqrt(r.expiry_years);
     for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c)
       out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, g.sticky_moneyness != 0);
@@ -109,11 +111,11 @@ struct Columns {
   const UnitTask* task;
   const GroupIntegers* integers;
   const GroupReals* reals;
-  const double *level, *forward, *volatility, *settlement;
+  const double *level, *forward, *volatility, *settlement, *scale;
   int64_t begin, end;
 };
 
-inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) { return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s]}; }
+inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) { return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s], c.scale[s]}; }
 
 template <bool STICKY>
 void price_european_columns(const Columns& c) {
@@ -177,6 +179,10 @@ void unit(const UnitTask* task) {
   const int64_t linear_end = task->column_end < book->linear ? task->column_end : book->linear;
   for (int64_t column = task->column_begin; column < linear_end; ++column) {
     const double* x = task->states + (p->linear_date[column] * task->state_count + p->linear_state[column]) * T;
+    if (p->linear_form[column]) {
+      write(task, column, x, 0.0);
+      continue;
+    }
     for (int s = 0; s < T; ++s) value[s] = upm::exp(x[s]);  // vectorised
     write(task, column, value, 1.0);
   }
@@ -188,9 +194,10 @@ void unit(const UnitTask* task) {
     // a state that does not apply is -1: any row will do, it is not used
     const double* at = task->states + (int64_t)g->date * task->state_count * T;
     const double* level = at + (int64_t)(g->level_state < 0 ? 0 : g->level_state) * T;
-    const double* settlement = g->settle_date < 0 ? level : level + (int64_t)(g->settle_date - g->date) * task->state_count * T;
-    price[g->family](Columns{task, g, reals_of(p, i), level, at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T,
-                             at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T, settlement, begin, end});
+    const double* forward = at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T;
+    const double* settlement = g->settle_date < 0 ? level : forward + (int64_t)(g->settle_date - g->date) * task->state_count * T;
+    price[g->family](Columns{task, g, reals_of(p, i), level, forward, at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T,
+                             settlement, g->scale_state < 0 ? NOTHING : at + (int64_t)g->scale_state * T, begin, end});
   }
 }
 

@@ -53,3 +53,11 @@ def test_the_clock_never_runs_back_and_never_faster_than_a_session_a_day(days):
     passed = np.diff(CLOCK.at(at))
     assert np.all(passed >= 0.0)
     assert np.all(passed <= np.diff(at) + 1e-9)
+
+
+def test_daily_closes_at_midnight_end_the_session_of_the_day_before():
+    """A close dated Friday is stamped Saturday 00:00Z: Thursday to Friday and Friday to Monday are one session each."""
+    clock = session_clock(datetime(2022, 4, 2, tzinfo=UTC))
+    stamps = np.array([(datetime(2022, 4, day, tzinfo=UTC) - EPOCH) / timedelta(days=1) for day in (1, 2, 5, 6)])
+    assert np.diff(clock.at(stamps)).tolist() == [1.0, 1.0, 1.0]
+    assert clock.target(datetime(2022, 4, 2, tzinfo=UTC), 1.0) == 3.0

@@ -88,19 +88,21 @@ class Filtered:
     """(N, K) change over the volatility known before it; NaN where the date lacks the factor"""
 
 
-def filter_panel(panel: Panel, kind: Recursion, ewma_lambda: float) -> Filtered:
-    """Fit (GARCH, GJR) or apply (EWMA) a filter to each factor's own changes. Raises `CalibrationError` UPM-CA-122 to 124."""
+def filter_panel(panel: Panel, kind: Recursion, ewma_lambda: float, given: Sequence[tuple[Recursion, Garch] | None] = ()) -> Filtered:
+    """Take as `given`, fit (GARCH, GJR) or apply (EWMA) a filter to each factor's own changes. Raises `CalibrationError` UPM-CA-122 to 124."""
     residuals = np.full_like(panel.changes, np.nan)
-    models, following = [], []
+    kinds, models, following = [], [], []
     for k, name in enumerate(panel.factors):
         seen = np.isfinite(panel.changes[:, k])
         r = panel.changes[seen, k]
-        model = ewma(ewma_lambda) if kind == "ewma" else fit(r, kind, name)
+        own = given[k] if given else None
+        used, model = own or (kind, ewma(ewma_lambda) if kind == "ewma" else fit(r, kind, name))
         h = variances(r, model)
-        residuals[seen, k] = r / np.sqrt(h[:-1])
+        residuals[seen, k] = (r - model.mu) / np.sqrt(h[:-1])
+        kinds.append(used)
         models.append(model)
         following.append(h[-1])
-    return Filtered((kind,) * len(panel.factors), tuple(models), np.array(following), residuals)
+    return Filtered(tuple(kinds), tuple(models), np.array(following), residuals)
 
 
 def fill(values: NDArray[np.float64], panel: Panel) -> tuple[NDArray[np.float64], Panel]:

@@ -124,6 +124,20 @@ def factor_series(
     return [found[f] for f in factors], proxies, warnings
 
 
+def asset_series(history: pd.DataFrame, asset: str, valuation_time: datetime, clock: Clock = CALENDAR) -> Series:
+    """The logarithm of one series of a history (columns timestamp, asset, close). Raises `CalibrationError` UPM-CA-103 or 105."""
+    import pandas as pd
+
+    past = history[(history["timestamp"] <= pd.Timestamp(valuation_time)) & (history["asset"] == asset)]
+    if past.empty:
+        from difflib import get_close_matches
+
+        names = sorted({str(a) for a in history["asset"].unique()})
+        near = get_close_matches(asset, names, 3) or names[:12]
+        raise CalibrationError("UPM-CA-103", f"history has no closes of {asset}. It holds {', '.join(near)}{', ...' if len(names) > len(near) else ''}.")
+    return _series({asset: past}, asset, asset, clock)
+
+
 def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str, clock: Clock) -> Series:
     group = by_asset.get(asset)
     if group is None:

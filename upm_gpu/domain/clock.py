@@ -107,6 +107,8 @@ CALENDAR = Clock()
 
 
 def session_clock(valuation_time: datetime, holidays: tuple[date, ...] = ()) -> Clock:
-    """The session clock whose closes are at the hour of the valuation time."""
+    """The session clock whose closes are at the hour of the valuation time; midnight closes the day before it."""
     at = valuation_time.astimezone(UTC)
+    if not (at.hour or at.minute or at.second):
+        return Clock(True, holidays, DAY)
     return Clock(True, holidays, timedelta(hours=at.hour, minutes=at.minute, seconds=at.second))

@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from upm_gpu.scenario.sets import ScenarioSet
 
-OPERATIONS = {"linear_combination": 1}
+OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3}
 """name -> number in `kernels/derived.def`"""
+SNAP = 1e-9
+"""a date this close to a whole number of steps is on it"""
 NO_STATE = -1
 """an input that an operation does without"""
 
@@ -137,3 +139,49 @@ def linear_combination(output: str, weights: dict[str, Any], dates: int) -> Oper
     """output = sum of weight x state at each path date; a weight is a number or (D,) numbers."""
     table = np.stack([np.broadcast_to(np.asarray(w, np.float64), (dates,)) for w in weights.values()], axis=1)
     return Operation("linear_combination", (output,), tuple(weights), table)
+
+
+@dataclass(frozen=True)
+class Funding:
+    """How a perpetual is paid for, see `formula/derived.py`."""
+
+    step_days: float
+    """length of an accrual, a base step: dates inside one accrue their part and leave the accruals alone"""
+    today: float = 0.0
+    """rate a day, of the index"""
+    state: str = ""
+    """name of the state that is added to it, or """""
+
+
+def accrual_table(dates: NDArray[np.float64], funding: Funding | None) -> NDArray[np.float64]:
+    """(D, 2): days since the last accrual date before each date, and 1 where the date is one. Zeros without funding.
+
+    Accrual dates are the multiples of the step; those before the last date must be among the dates, or their accrual is missing.
+    """
+    table = np.zeros((len(dates), 2))
+    if funding is None:
+        return table
+    position = np.asarray(dates, np.float64) / funding.step_days
+    nearest = np.round(position)
+    ends = np.abs(position - nearest) <= SNAP
+    missing = np.setdiff1d(np.arange(1.0, np.max(np.where(ends, nearest, np.ceil(position)))), nearest[ends])
+    if missing.size:
+        raise ValueError(f"funding needs a path date at {missing[0] * funding.step_days:g} days")
+    start = np.where(ends, np.maximum(nearest - 1.0, 0.0), np.floor(position))
+    table[:, 0] = dates - start * funding.step_days
+    table[:, 1] = ends
+    return table
+
+
+def linear_contract(output: str, dates: NDArray[np.float64], level: str, basis: str = "", fx: str = "", index_over_price: float = 1.0, funding: Funding | None = None,
+                    scale: Any = 1.0, read: Sequence[int] | None = None) -> Operation:
+    """A linear future or perpetual: P&L over C F_0 X_0. `read` (D,): the date its level is taken at, where it has settled before."""
+    table = np.column_stack([accrual_table(dates, funding), np.broadcast_to(scale, len(dates)), np.arange(len(dates)) if read is None else read])
+    return Operation("linear_contract", (output,), (level, basis, funding.state if funding else "", fx),
+                     np.concatenate([[funding.today if funding else 0.0, index_over_price], table.ravel()]))
+
+
+def inverse_contract(output: str, dates: NDArray[np.float64], value: str, level: str, basis: str = "", price_over_index: float = 1.0, funding: Funding | None = None) -> Operation:
+    """An inverse future or perpetual: P&L over C S_0 / F_0."""
+    return Operation("inverse_contract", (output,), (value, level, basis, funding.state if funding else ""),
+                     np.concatenate([[funding.today if funding else 0.0, price_over_index], accrual_table(dates, funding).ravel()]))

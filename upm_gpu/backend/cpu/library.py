@@ -28,7 +28,7 @@ _I32, _I64, _U64, _F64 = ctypes.c_int32, ctypes.c_int64, ctypes.c_uint64, ctypes
 class ProgramStruct(ctypes.Structure):
     """UpmProgram of kernels/host/abi.h."""
 
-    _fields_ = (("groups", _I64), ("linear_state", _POINTER), ("linear_date", _POINTER), ("group_integers", _POINTER), ("group_reals", _POINTER))
+    _fields_ = (("groups", _I64), ("linear_state", _POINTER), ("linear_date", _POINTER), ("linear_form", _POINTER), ("group_integers", _POINTER), ("group_reals", _POINTER))
 
 
 class BookStruct(ctypes.Structure):

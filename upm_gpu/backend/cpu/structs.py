@@ -34,6 +34,7 @@ def book_struct(compiled: Compiled, rows: Rows, float32: bool) -> tuple[BookStru
         struct.groups = groups
         struct.linear_state = keep(program.linear_state, np.int32, (compiled.linear,))
         struct.linear_date = keep(program.linear_date, np.int32, (compiled.linear,))
+        struct.linear_form = keep(np.zeros(compiled.linear) if program.linear_form is None else program.linear_form, np.int32, (compiled.linear,))
         struct.group_integers = keep(program.group_integers, np.int32, (groups, len(GROUP_INTEGERS)))
         struct.group_reals = keep(program.group_reals, np.float64, (groups, len(GROUP_REALS)))
     keep.arrays.append(programs)

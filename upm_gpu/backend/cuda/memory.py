@@ -31,6 +31,7 @@ class DeviceProgram:
 
     linear_state: Any
     linear_date: Any
+    linear_form: Any
     group_integers: Any
     group_reals: Any
     slices: Any
@@ -107,6 +108,7 @@ def _program(device: Device, program: Program) -> DeviceProgram:
               for g, row in enumerate(program.group_integers) for first in range(int(row[1]), int(row[1] + row[2]), SLICE)]
     return DeviceProgram(
         device.upload(_at_least_one(program.linear_state.astype(np.int32))), device.upload(_at_least_one(program.linear_date.astype(np.int32))),
+        device.upload(_at_least_one(np.zeros(len(program.linear_date), np.int32) if program.linear_form is None else program.linear_form.astype(np.int32))),
         device.upload(_at_least_one(program.group_integers.astype(np.int32))), device.upload(_at_least_one(program.group_reals.astype(np.float64))),
         device.upload(np.array(slices or [(0, 0, 0)], np.int32)), len(slices))
 

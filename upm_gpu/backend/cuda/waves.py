@@ -199,7 +199,7 @@ def price(prepared: Prepared, wave: Wave, factors: int, horizon: int, count: int
     block, tiles = (UNIT_THREADS, 1, 1), blocks_for(count, UNIT_THREADS)
     if compiled.linear:
         device.launch("unit_pnl", f"linear_pnl_{prepared.suffix}", (tiles, compiled.linear, 1), block,
-                      (wave.states, *size, program.linear_state, program.linear_date, wave.unit))
+                      (wave.states, *size, program.linear_state, program.linear_date, program.linear_form, wave.unit))
     if program.slice_count:
         device.launch("unit_pnl", f"option_pnl_{prepared.suffix}", (program.slice_count, tiles, 1), block,
                       (wave.states, *size, program.group_integers, program.group_reals, program.slices, np.int32(compiled.linear), np.int64(compiled.terms.shape[1]),
