@@ -15,8 +15,8 @@ using upm::u64;
 UPM_INLINE double sobol_normal(i32 sampler, u32 scenario, i32 dimension, const u32* direction, const u32* key) {
   const u32 x = upm::sobol_coordinate(scenario / UPM_SCRAMBLINGS, direction + (i64)dimension * UPM_POINT_BITS);
   const u32* k = key + (i64)dimension * 4 * UPM_SCRAMBLINGS + scenario % UPM_SCRAMBLINGS;
-  if (sampler == upm::SAMPLER_SOBOL) return upm::owen_normal(x, k[0], k[UPM_SCRAMBLINGS], k[2 * UPM_SCRAMBLINGS], k[3 * UPM_SCRAMBLINGS]);
-  return upm::shifted_normal(x, k[0], k[UPM_SCRAMBLINGS]);
+  if (sampler == upm::SAMPLER_SOBOL) return upm::normal_quantile(upm::owen_uniform(x, k[0], k[UPM_SCRAMBLINGS], k[2 * UPM_SCRAMBLINGS], k[3 * UPM_SCRAMBLINGS]));
+  return upm::normal_quantile(upm::shifted_uniform(x, k[0], k[UPM_SCRAMBLINGS]));
 }
 
 // Independent normals of a leg: the weighted sum of its terms in order. factor_dimension (steps, K), moments (blocks, steps, K, 2).

@@ -14,9 +14,9 @@ enum Sampler : i32 { SAMPLER_ANTITHETIC = 1, SAMPLER_MATCHED = 2, SAMPLER_SOBOL 
 UPM_INLINE bool is_base_stream(u32 stream) { return (stream & 0xffu) == 0u; }
 
 // The normal of a pair, negated for its second scenario.
+UPM_INLINE double mirrored(double n, u32 scenario) { return from_bits(bits_of(n) ^ ((u64)(scenario & 1u) << 63)); }
 UPM_INLINE double antithetic_normal(u64 seed, u32 scenario, u32 factor, u32 step, u32 stream) {
-  const double n = walk_normal(seed, scenario >> 1, factor, step, stream);
-  return from_bits(bits_of(n) ^ ((u64)(scenario & 1u) << 63));
+  return mirrored(walk_normal(seed, scenario >> 1, factor, step, stream), scenario);
 }
 
 UPM_INLINE double matched_normal(double n, double mean, double inverse_deviation) { return (n - mean) * inverse_deviation; }

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from upm_gpu import exhibits
+from upm_gpu.correlation_used import correlation_provenance, correlation_table
 from upm_gpu.engine import Outcome, Plan
 from upm_gpu.margin.result import CALL, LIQUIDATION
 from upm_gpu.margin.units import build_rows, sum_by
@@ -141,7 +142,7 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
     report["tails.parquet"] = _columns(tail_table(plan, outcome.tail, house, outcome.weights))
     h = plan.horizon(plan.core.horizon)
     report["house_worst_scenarios.parquet"] = _columns(_with_moves(outcome, h, np.array([exhibits.HOUSE], object), house.pnl[h], house.scenario[h]))
-    today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.scenarios.state_names, plan.dynamics)
+    today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.compiled.drawn_names, plan.dynamics)
     rows_today, _ = build_rows(plan.units, today)
     shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
     underlyings = sorted({i.underlying for i in plan.instruments})
@@ -180,7 +181,8 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
     return _plain({
         "warnings": [*plan.warnings, *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
-        "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan)})
+        "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan),
+        "correlation_regimes": correlation_table(plan.regimes, plan.scenarios, plan.fit)})
 
 
 def _factors(plan: Plan) -> list[dict[str, Any]]:
@@ -211,7 +213,8 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={**({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
-               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome)})
+               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
+               "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit))})
 
 
 def _importance(outcome: Outcome) -> dict[str, Any]:

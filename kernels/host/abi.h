@@ -140,7 +140,7 @@ struct UpmResample {
 // GarchWalk, behind `model` of kind 11. Of UpmScenarios it reads cholesky, max_log_move, marginal, tables, mixing_stream, legs, terms, dates and `centre` as drift.
 struct UpmGarch {
   int64_t rows, common, groups, centrings;
-  const double* residual;         // (states, rows), or null: drawn normals
+  const double* residual;         // (rows, residual_stride), or null: drawn normals
   const double* loading;          // (states, common + 1): of the common factors, then the specific part; or null: cholesky
   const int32_t* group;           // (states,)
   const UpmTable* mixing;         // (groups,)
@@ -148,6 +148,7 @@ struct UpmGarch {
   const double *omega, *alpha, *falling, *beta, *variance, *top;  // (states,) each; falling: alpha + gamma
   const UpmTable* centring;       // (centrings,)
   const int32_t* centring_of;     // (legs, states)
+  int64_t residual_stride;        // numbers a date: a multiple of 8, at least `states`
 };
 
 // Derived, behind `model` of kind 20: operations on the states of `base`, whose states come first. `scratch` of the set holds the base's states and scratch.

@@ -132,7 +132,7 @@ void check_garch(const UpmScenarios& set) {
   require(m && m->common >= 0 && m->groups >= 0 && set.scratch >= 5 * set.states + m->common + m->groups + check_regimes(set, set.states, set.states * (m->loading ? m->common + 1 : set.states)));
   check_legs(set);
   for (int64_t i = 0; i < set.legs * set.states; ++i) require(inside(m->centring_of[i], -1, m->centrings));
-  if (m->residual) return require(!set.regimes && m->rows >= 1 && m->rows <= INT32_MAX);
+  if (m->residual) return require(!set.regimes && m->rows >= 1 && m->rows <= INT32_MAX && m->residual_stride >= set.states && m->residual_stride % 8 == 0);
   require(m->loading || set.cholesky);
   for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count) && (m->groups == 0 || inside(m->group[k], 0, m->groups)));
 }

@@ -29,11 +29,11 @@ constexpr int T = TILE;
 
 // ---- states ----------------------------------------------------------------------------------------------------
 
-constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
-typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
-
 alignas(64) const double NOTHING[T] = {};  // a state that is not there and reads 0
 
+#include "lanes.inc"
+#include "normals.inc"
+#include "tables.inc"
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
 #include "regimes.inc"
@@ -224,24 +224,6 @@ inline __attribute__((always_inline)) void add_entries(const int32_t* column, co
     }
     a[0] = a0, a[1] = a1, a[2] = a2, a[3] = a3, a[4] = a4, a[5] = a5, a[6] = a6, a[7] = a7;
   }
-}
-
-// Bit s is set where pnl[s] <= threshold.
-inline __attribute__((always_inline)) uint64_t at_or_below(const double* pnl, double threshold) {
-  uint64_t bits = 0;
-#if defined(__AVX512F__)
-  const __m512d t = _mm512_set1_pd(threshold);
-  for (int i = 0; i < T / 8; ++i) bits |= (uint64_t)_mm512_cmp_pd_mask(_mm512_load_pd(pnl + 8 * i), t, _CMP_LE_OQ) << (8 * i);
-#elif defined(__AVX2__)
-  const __m256d t = _mm256_set1_pd(threshold);
-  for (int i = 0; i < T / 4; ++i) bits |= (uint64_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_load_pd(pnl + 4 * i), t, _CMP_LE_OQ)) << (4 * i);
-#elif defined(__SSE2__)
-  const __m128d t = _mm_set1_pd(threshold);
-  for (int i = 0; i < T / 2; ++i) bits |= (uint64_t)_mm_movemask_pd(_mm_cmple_pd(_mm_load_pd(pnl + 2 * i), t)) << (2 * i);
-#else
-  for (int s = 0; s < T; ++s) bits |= (uint64_t)(pnl[s] <= threshold) << s;
-#endif
-  return bits;
 }
 
 // Sum and sum of squares of one tile: eight lanes, each ascending, then the lanes ascending. All from 0, as the contract says.

@@ -34,6 +34,7 @@ from upm_gpu.calibrate.series import (
     pair_returns,
     returns,
 )
+from upm_gpu.calibrate.spreads import SUFFIX, configured, from_history, half_lives, with_independent
 from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
@@ -84,6 +85,12 @@ class CovarianceFit:
     warnings: tuple[str, ...] = ()
     daily_mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """(K,) mean log-change a day over the whole history, equal weights; read under the `historical` measure only; empty: not known"""
+    stressed_correlation: NDArray[np.float64] | None = None
+    """(K, K) of a correlation regime, where the parameter file gives one"""
+    residuals: NDArray[np.float64] | None = None
+    """(N, K) standardised residuals that the model garch took its correlation from; NaN where a date lacks the factor"""
+    residual_times: tuple[str, ...] = ()
+    """(N,) time at which each begins"""
 
 
 def factor_names(underlyings: Sequence[str]) -> tuple[str, ...]:
@@ -106,37 +113,55 @@ def calibrate_covariance(
     slide: Mapping[str, float] | None = None,
     additive_volatility: bool = False,
     clock: Clock = CALENDAR,
+    half_life_days: NDArray[np.float64] | None = None,
 ) -> CovarianceFit:
     """Fit all factors to a history (columns timestamp, asset, close).
 
     `shrinkage` None is `constant_correlation` for `ledoit_wolf` and none otherwise; asking for it with `ewma` is refused.
     `slide` (underlying -> skew, the slope of volatility in log-moneyness at the money) takes the slide along a sticky-strike
     smile out of the volatility factor: d sigma - skew d ln S, relative changes over today's volatility.
-    `additive_volatility` measures volatility factors in points instead of logarithms.
+    `additive_volatility` measures volatility factors in points instead of logarithms. `half_life_days` (K,): of factors that revert, see `spreads.py`.
     Raises `CalibrationError` UPM-CA-101 to 107.
     """
+    from upm_gpu.calibrate.tail_fit import fit_tails
+    from upm_gpu.model.psd import nearest_correlation
+
+    shrinkage = _check(estimator, ewma_lambda, shrinkage, dependence)
+    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive_volatility, clock, half_life_days)
+    size = len(factors)
+    decay = ewma_lambda if estimator == "ewma" else 1.0
+    volatility = np.zeros(size)
+    for i in range(size):
+        r = returns(series[i])
+        _enough(len(r), factors[i], factors[i], warnings)
+        volatility[i] = np.sqrt(_weighted(r * r, decay))
+        if not volatility[i] > 0.0:
+            raise _still(factors[i], len(r))
+    correlation, observations, intensity = correlations(series, factors, decay, shrinkage, dependence, warnings)
+    repair = nearest_correlation(correlation, factors)
+    marginal, copula = fit_tails([returns(x) for x in series], common_returns(series), repair.correlation)
+    return CovarianceFit(
+        factors=tuple(factors), valuation_time=valuation_time, daily_volatility=volatility, correlation=repair.correlation,
+        estimator=estimator, ewma_lambda=ewma_lambda if estimator == "ewma" else float("nan"), shrinkage=shrinkage,
+        shrinkage_intensity=intensity, dependence=dependence, repair_distance=repair.distance, observations=observations,
+        first=tuple(str(np.datetime64(int(clock.instant(x.time[:1])[0] * 86400.0), "s")) + "Z" for x in series), degrees_of_freedom=marginal,
+        copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings),
+        daily_mean=np.array([mean_change(x) for x in series]))
+
+
+def correlations(series: Sequence[Series], factors: Sequence[str], decay: float, shrinkage: str, dependence: str,
+                 warnings: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+    """(K, K) pairwise correlations as estimated, shrunk where asked, returns used, shrinkage intensity; not repaired. `decay` 1: equal weights."""
     from upm_gpu.calibrate.shrinkage import (
         constant_correlation_intensity,
         constant_correlation_target,
         identity_intensity,
     )
-    from upm_gpu.calibrate.tail_fit import fit_tails
-    from upm_gpu.model.psd import nearest_correlation
 
-    shrinkage = _check(estimator, ewma_lambda, shrinkage, dependence)
-    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive_volatility, clock)
     size = len(factors)
-    decay = ewma_lambda if estimator == "ewma" else 1.0
-    volatility, correlation = np.zeros(size), np.eye(size)
-    observations = np.zeros((size, size), np.int64)
+    correlation, observations = np.eye(size), np.zeros((size, size), np.int64)
     for i in range(size):
-        r = returns(series[i])
-        observations[i, i] = len(r)
-        _enough(len(r), factors[i], factors[i], warnings)
-        volatility[i] = np.sqrt(_weighted(r * r, decay))
-        if not volatility[i] > 0.0:
-            raise _still(factors[i], len(r))
-    for i in range(size):
+        observations[i, i] = len(returns(series[i]))
         for j in range(i):
             r, s = pair_returns(series[i], series[j])
             observations[i, j] = observations[j, i] = len(r)
@@ -152,20 +177,12 @@ def calibrate_covariance(
         else:
             intensity, target = identity_intensity(common), np.eye(size)
         correlation = (1.0 - intensity) * correlation + intensity * target
-    repair = nearest_correlation(correlation, factors)
-    marginal, copula = fit_tails([returns(x) for x in series], common_returns(series), repair.correlation)
-    return CovarianceFit(
-        factors=tuple(factors), valuation_time=valuation_time, daily_volatility=volatility, correlation=repair.correlation,
-        estimator=estimator, ewma_lambda=ewma_lambda if estimator == "ewma" else float("nan"), shrinkage=shrinkage,
-        shrinkage_intensity=intensity, dependence=dependence, repair_distance=repair.distance, observations=observations,
-        first=tuple(str(np.datetime64(int(clock.instant(x.time[:1])[0] * 86400.0), "s")) + "Z" for x in series), degrees_of_freedom=marginal,
-        copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings),
-        daily_mean=np.array([mean_change(x) for x in series]))
+    return correlation, observations, intensity
 
 
 def price_series(history: pd.DataFrame) -> tuple[str, ...]:
-    """Assets of a history that are no volatility series, in name order."""
-    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith(".IV30")))
+    """Assets of a history that are no series of volatilities, perpetuals, funding or rates, in name order."""
+    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith((".IV30", *SUFFIX.values()))))
 
 
 def calibrate_model(
@@ -191,7 +208,8 @@ def calibrate_model(
         if fit.valuation_time > market.valuation_time:
             late = f"UPM-CA-110 {name} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
             fit = replace(fit, warnings=(*fit.warnings, late))
-        return _under_measure(fit, spec, market)
+        own = tuple(f.partition("[")[2].removesuffix("]") for f in fit.factors if f.startswith("log_level["))
+        return _under_measure(with_independent(fit, configured(fit.factors, own, market, spec)), spec, market)
     left_out: list[str] = []
     clock = spec.trading_clock(market.valuation_time)
     underlyings = tuple(underlyings) or _usable(market, spec.ewma_lambda, clock, left_out)
@@ -207,9 +225,11 @@ def calibrate_model(
         flags = (MEANS_FLAG,) if spec.measure == "historical" else ()
         report = replace(report, warnings=(*flags, *left_out, *report.warnings))
         return (replace(made, drift=_pricing_drift(made.state_names, spec, market)) if spec.measure == "pricing" else made), report
-    fit = calibrate_covariance(market.history, factor_names(underlyings), market.valuation_time, spec.estimator, spec.ewma_lambda,
+    factors = (*factor_names(underlyings), *from_history(market.history, underlyings, spec))
+    fit = calibrate_covariance(market.history, factors, market.valuation_time, spec.estimator, spec.ewma_lambda,
                                dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive",
-                               clock=clock)
+                               clock=clock, half_life_days=half_lives(factors, spec))
+    fit = with_independent(fit, configured(fit.factors, underlyings, market, spec))
     return _under_measure(replace(fit, warnings=(*left_out, *fit.warnings)), spec, market)
 
 
@@ -303,7 +323,8 @@ def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:
     return GbmParameters(
         state_names=fit.factors, daily_volatility=fit.daily_volatility, correlation=fit.correlation, copula=spec.copula,
         copula_degrees_of_freedom=float(copula), marginal=(spec.marginal,) * size, marginal_degrees_of_freedom=marginal,
-        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure)
+        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure, half_life_days=half_lives(fit.factors, spec),
+        stressed_correlation=fit.stressed_correlation)
 
 
 def calibrate_file(

@@ -17,7 +17,22 @@ Scrambling = Literal["owen", "digital_shift"]
 SobolOrder = Literal["brownian_bridge", "principal_components"]
 VarianceReduction = Literal["none", "antithetic", "moment_matching"]
 Measure = Literal["margin", "pricing", "historical"]
+Funding = Literal["zero", "path"]
+Rates = Literal["fixed", "moving"]
 ClockName = Literal["calendar", "sessions"]
+
+
+@dataclass(frozen=True)
+class RegimeSpec:
+    """Correlations that move `share` of the way to one or to a stressed period, with a probability; see `model/regimes.py`."""
+
+    name: str
+    probability: float = 1.0
+    share: float = 1.0
+    toward: Literal["one", "stressed_period"] = "one"
+    start: str = ""
+    end: str = ""
+    """first and last day of the stressed period, ISO; blank: the matrix of the parameter file"""
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,10 @@ class ScenarioSpec:
     estimator: str = "ewma"
     ewma_lambda: float = 0.97
     correlation: str = "sample"
+    correlation_regimes: tuple[RegimeSpec, ...] = ()
+    """what their probabilities leave of 1 has the correlation as estimated"""
+    inverse_assets: tuple[str, ...] = ()
+    """assets whose price moves against the others when correlations go to one"""
     filter: Filter = "gjr"
     """volatility recursion of the models garch and filtered_historical"""
     common_factors: int = 0
@@ -68,6 +87,22 @@ class ScenarioSpec:
     volatility_shift: str = "relative"
     volatility_decay_short: float = 0.30
     volatility_decay_long: float = 0.13
+    basis: bool = False
+    """perpetuals have a factor log_basis[ASSET], log of the perpetual over the index"""
+    basis_volatility: float = 0.0
+    """of a day, where the history has no ASSET.PERP; 0: none"""
+    basis_half_life_days: float = 3.0
+    funding: Funding = "zero"
+    funding_rate: float = 0.0
+    """a day, today's, where the history has no ASSET.FUNDING"""
+    funding_volatility: float = 0.0
+    """of a day, where the history has no ASSET.FUNDING; 0: none"""
+    funding_half_life_days: float = 3.0
+    rates: Rates = "fixed"
+    rate_volatility: float = 0.0
+    """of a day, parallel, where the history has no CURRENCY.RATE; 0: none"""
+    slope_volatility: float = 0.0
+    """of a day, a year's rate over a month's, where the history has no CURRENCY.SLOPE; 0: none"""
     expiries: tuple[tuple[str, str, float], ...] = ()
     """(underlying, label, days since valuation) of the option expiries that will be priced: a model whose volatility moves by expiry makes a state
     `volatility_shift[underlying,label]` for each; no draw depends on them"""

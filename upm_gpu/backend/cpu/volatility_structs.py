@@ -13,6 +13,8 @@ from upm_gpu.model.garch_twin import common_factors, loadings
 from upm_gpu.scenario.sets import SmoothTable, Walk
 from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
+LANES = 8
+"""doubles of the widest vector: what a date's residuals are padded to"""
 _POINTER, _I64 = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -29,6 +31,7 @@ class GarchStruct(ctypes.Structure):
         ("rows", _I64), ("common", _I64), ("groups", _I64), ("centrings", _I64), ("residual", _POINTER), ("loading", _POINTER),
         ("group", _POINTER), ("mixing", ctypes.POINTER(TableStruct)), ("odd", _POINTER), ("omega", _POINTER), ("alpha", _POINTER), ("falling", _POINTER),
         ("beta", _POINTER), ("variance", _POINTER), ("top", _POINTER), ("centring", ctypes.POINTER(TableStruct)), ("centring_of", _POINTER),
+        ("residual_stride", _I64),
     )
 
 
@@ -57,8 +60,10 @@ def garch_struct(walk: GarchWalk, keep: Keep) -> ScenariosStruct:
         term_step=keep(walk.term_step, np.uint32, (terms,)), term_weight=keep(walk.term_weight, np.float64, (terms,)),
         date_whole=keep(walk.date_whole, np.int32, (dates,)), date_leg=keep(walk.date_leg, np.int32, (dates,)), centre=keep(walk.drift, np.float64, (dates, size)))
     if walk.residuals is not None:
-        model.rows = walk.residuals.shape[1]
-        model.residual = keep(walk.residuals, np.float64, (size, model.rows))
+        model.rows, model.residual_stride = walk.residuals.shape[1], -(-size // LANES) * LANES
+        by_date = np.zeros((model.rows, model.residual_stride))
+        by_date[:, :size] = walk.residuals.T
+        model.residual = keep(by_date, np.float64, by_date.shape)
     elif walk.loading is not None:
         model.common = common_factors(walk)
         own = loadings(walk) if walk.regimes is None else walk.regimes.root[0]
