@@ -14,6 +14,7 @@
 //   UPM_DYNAMIC_SHARED(T, name)   declares the dynamic shared array of the launch
 //   UPM_LAUNCH_BOUNDS(threads, blocks)   after UPM_GLOBAL, before the kernel's name
 //   UPM_RESTRICT                  pointer qualifier
+//   UPM_FUNCTION                  instead of UPM_INLINE where a formula is large and priced once an instrument
 //   UPM_DEVICE_ARCH               compute capability x 10 of the pass (900), 0 on the host and in the emulator
 // CUDA's own spellings (threadIdx, __syncthreads, __shfl_xor_sync, ...) are used as they are; the emulator has them.
 #ifndef UPM_PLATFORM_CUH
@@ -22,6 +23,7 @@
 #if defined(__CUDACC__) && !defined(UPM_EMULATOR)
 #define UPM_ON_DEVICE 1
 #define UPM_INLINE __device__ __forceinline__
+#define UPM_FUNCTION inline __device__ __noinline__
 #ifdef __CUDA_ARCH__
 #define UPM_DEVICE_ARCH __CUDA_ARCH__
 #else
@@ -42,6 +44,7 @@
 #else
 #define UPM_ON_DEVICE 0
 #define UPM_INLINE static inline __attribute__((always_inline))
+#define UPM_FUNCTION static inline __attribute__((noinline, unused))
 #define UPM_DEVICE_ARCH 0
 #endif
 
