@@ -26,7 +26,7 @@ enum Family {
 // One row of Program.group_integers, in the order of GROUP_INTEGERS.
 struct GroupIntegers {
   i32 family, first, count, date, settle_date, level_state, forward_state, volatility_state;
-  i32 inverse, sticky_moneyness, additive_volatility;
+  i32 inverse, sticky_moneyness, additive_volatility, scale_state;
 };
 
 // One row of Program.group_reals, in the order of GROUP_REALS.
@@ -40,9 +40,9 @@ struct Terms {
   double strike, log_moneyness, volatility, residual, sign;
 };
 
-// What a group reads in one scenario: level, forward and volatility states at `date`, the level again at `settle_date`.
+// What a group reads in one scenario: level, forward, volatility and scale states at `date`, the forward state again at `settle_date`. `scale` is 0 where a group has none.
 struct GroupStates {
-  double level, forward, volatility, level_at_settlement;
+  double level, forward, volatility, level_at_settlement, scale;
 };
 
 // Raw SVI total variance (Gatheral 2004) at k = ln(strike / forward), flat outside +-3, floored.
@@ -64,7 +64,8 @@ UPM_INLINE European european_share(const GroupIntegers& i, const GroupReals& g, 
   double move = s.volatility * g.volatility_loading;
   r.times = i.additive_volatility ? 1.0 : exp(move);
   r.plus = i.additive_volatility ? move : 0.0;
-  r.unit = i.inverse ? g.spot0 * exp(s.level) / r.forward : 1.0;
+  const double moved = exp(i.inverse ? s.level : s.scale);  // one exponential: two would keep the loop from being vectorised
+  r.unit = i.inverse ? g.spot0 * moved / r.forward : moved;
   return r;
 }
 
@@ -91,7 +92,7 @@ struct SettledOption {
 UPM_INLINE SettledOption settled_option_share(const GroupIntegers& i, const GroupReals& g, const GroupStates& s) {
   SettledOption r;
   r.index = g.spot0 * exp(s.level_at_settlement);
-  r.unit = i.inverse ? exp(s.level - s.level_at_settlement) : 1.0;
+  r.unit = exp(i.inverse ? s.level - s.level_at_settlement : s.scale);
   return r;
 }
 

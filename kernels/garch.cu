@@ -56,15 +56,15 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
   stretch[g * stride + s] = upm::walk_stretch(q, low[t], inverse_width[t], cells[t], coefficients + 8 * (i64)begin[t]);
 }
 
-// What follows the draw of a factor's move y in a leg: root y + c(sigma); a whole step moves `running` and the variance, a part gives states[date].
+// What follows the draw of a factor's move y in a leg: persistence running + root y + c(sigma), persistence (K) that of the leg; a whole step moves `running` and the variance, a part gives states[date].
 UPM_INLINE void garch_finish(i32 k, i32 s, i32 factors, i64 stride, double y, double sigma, double root, const i32* centring_of, GarchTables table, const double* omega,
-                             const double* alpha, const double* falling, const double* beta, const double* top, double* running, double* variance, i32 date,
+                             const double* alpha, const double* falling, const double* beta, const double* top, const double* persistence, double* running, double* variance, i32 date,
                              const double* drift, double* states) {
   double moved = root * y;
   const i32 c = centring_of[k];
   if (c >= 0) moved = moved + upm::smooth_table(sigma, table.low[c], table.inverse_width[c], table.cells[c], table.coefficients + 8 * (i64)table.begin[c]);
   const i64 at = k * stride + s;
-  const double sum = running[at] + moved;
+  const double sum = persistence[k] * running[at] + moved;
   if (date >= 0) {
     states[((i64)date * factors + k) * stride + s] = sum + drift[(i64)date * factors + k];
     return;
@@ -73,12 +73,12 @@ UPM_INLINE void garch_finish(i32 k, i32 s, i32 factors, i64 stride, double y, do
   variance[at] = upm::garch_variance(variance[at], y, omega[k], alpha[k], falling[k], beta[k], top[k]);
 }
 
-// A leg from drawn normals. `common` rows of loading, 0: cholesky. Grid (scenario tiles, groups of GARCH_FACTORS factors).
+// A leg from drawn normals. roots by regime as in walk.cu: (K, common + 1) loadings and specific part, or for `common` 0 (K, K) lower triangular. Grid (scenario tiles, groups of GARCH_FACTORS factors).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
-    garch_drawn_leg(i32 factors, i32 scenarios, i64 stride, i32 common, const double* loading, const double* specific, const double* cholesky, i32 groups,
+    garch_drawn_leg(i32 factors, i32 scenarios, i64 stride, i32 common, const double* roots, i64 root_size, const i32* regime, i32 groups,
                     const i32* group, const double* cap, const i32* marginal, const i32* odd, const double* low, const double* inverse_width, const i32* cells,
                     const i32* begin, const double* coefficients, const double* normal, const double* common_normal, const double* stretch, double root,
-                    const i32* centring_of, const double* omega, const double* alpha, const double* falling, const double* beta, const double* top, double* running,
+                    const i32* centring_of, const double* omega, const double* alpha, const double* falling, const double* beta, const double* top, const double* persistence, double* running,
                     double* variance, i32 date, const double* drift, double* states, u64* clipped) {
   const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
   const i32 from = (i32)blockIdx.y * GARCH_FACTORS;
@@ -88,14 +88,14 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
   double z[GARCH_FACTORS];
 #pragma unroll
   for (i32 j = 0; j < GARCH_FACTORS; ++j) z[j] = 0.0;
-  const i32 inputs = common ? common : to;
+  const double* load = root_size ? roots + regime[s] * root_size : roots;
+  const i32 inputs = common ? common : to, width = common ? common + 1 : factors;
   for (i32 f = 0; f < inputs; ++f) {
     const double n = common ? common_normal[f * stride + s] : normal[f * stride + s];
 #pragma unroll
     for (i32 j = 0; j < GARCH_FACTORS; ++j) {
       if (from + j >= to) continue;
-      if (common) z[j] = z[j] + loading[(i64)(from + j) * common + f] * n;
-      else if (f <= from + j) z[j] = z[j] + cholesky[(i64)(from + j) * factors + f] * n;
+      if (common || f <= from + j) z[j] = z[j] + load[(i64)(from + j) * width + f] * n;
     }
   }
 #pragma unroll
@@ -103,7 +103,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
     const i32 k = from + j;
     if (k >= to) break;
     double g = z[j];
-    if (common) g = g + specific[k] * normal[k * stride + s];
+    if (common) g = g + load[(i64)k * width + common] * normal[k * stride + s];
     if (groups) g = g * stretch[group[k] * stride + s];
     const i32 t = marginal[k];
     if (t >= 0)
@@ -111,7 +111,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
                  : upm::two_sided_table(g, low[t], inverse_width[t], cells[t], coefficients + 8 * (i64)begin[t]);
     const double sigma = upm::sqrt(variance[k * stride + s]);
     if (upm::walk_clipped(g, sigma, cap[k])) atomicAdd(&clipped[k], (u64)1);
-    garch_finish(k, s, factors, stride, upm::garch_move(sigma, g, cap[k]), sigma, root, centring_of, table, omega, alpha, falling, beta, top, running, variance, date,
+    garch_finish(k, s, factors, stride, upm::garch_move(sigma, g, cap[k]), sigma, root, centring_of, table, omega, alpha, falling, beta, top, persistence, running, variance, date,
                  drift, states);
   }
 }
@@ -121,7 +121,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
     garch_resampled_leg(u64 seed, u32 first, const u32* listed, i32 is_listed, i32 factors, i32 scenarios, i64 stride, i64 rows, const double* residual, i32 term_first,
                         i32 term_last, const u32* term_stream, const u32* term_step, const double* term_weight, const double* cap, const double* low,
                         const double* inverse_width, const i32* cells, const i32* begin, const double* coefficients, double root, const i32* centring_of,
-                        const double* omega, const double* alpha, const double* falling, const double* beta, const double* top, double* running, double* variance,
+                        const double* omega, const double* alpha, const double* falling, const double* beta, const double* top, const double* persistence, double* running, double* variance,
                         i32 date, const double* drift, double* states, u64* clipped) {
   const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
   const i32 k = (i32)blockIdx.y;
@@ -134,7 +134,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(GARCH_THREADS, 4)
     if (upm::walk_clipped(e, sigma, cap[k])) atomicAdd(&clipped[k], (u64)1);
     y = y + term_weight[term] * upm::garch_move(sigma, e, cap[k]);
   }
-  garch_finish(k, s, factors, stride, y, sigma, root, centring_of, GarchTables{low, inverse_width, cells, begin, coefficients}, omega, alpha, falling, beta, top, running,
+  garch_finish(k, s, factors, stride, y, sigma, root, centring_of, GarchTables{low, inverse_width, cells, begin, coefficients}, omega, alpha, falling, beta, top, persistence, running,
                variance, date, drift, states);
 }
 

@@ -20,9 +20,12 @@ UPM_INLINE double garch_variance(double variance, double move, double omega, dou
 }
 
 // Marginal law without symmetry: table(sign(z) asinh |z|).
-UPM_INLINE double two_sided_table(double z, double low, double inverse_width, i32 cells, const double* coefficients) {
+UPM_INLINE double two_sided_place(double z) {
   const double w = asinh_of_positive(absolute(z));
-  return smooth_table(z < 0.0 ? -w : w, low, inverse_width, cells, coefficients);
+  return z < 0.0 ? -w : w;
+}
+UPM_INLINE double two_sided_table(double z, double low, double inverse_width, i32 cells, const double* coefficients) {
+  return smooth_table(two_sided_place(z), low, inverse_width, cells, coefficients);
 }
 
 }  // namespace upm

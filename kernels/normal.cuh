@@ -84,54 +84,81 @@ UPM_INLINE double normal_log_cdf(double x) {
   return x < -1e100 ? -infinity() : value;
 }
 
-// Phi^-1(u), Wichura 1988, "Algorithm AS 241", PPND16: relative error 1e-16 from 1e-316 on. Both tails use min(u, 1 - u), which is
-// exact for the engine's uniforms, so the quantile is odd to the bit. Phi^-1(0) = -inf, Phi^-1(1) = +inf, NaN outside.
-UPM_INLINE double normal_quantile(double u) {
-  double q = u - 0.5;
+// Phi^-1(u), Wichura 1988, "Algorithm AS 241", PPND16: relative error 1e-16 from 1e-316 on, in three pieces of a rational of degree 7 over 7.
+#define UPM_QUANTILE_CENTRE 0.425       // |u - 1/2| up to which the first piece holds
+#define UPM_QUANTILE_NEAR 1.39e-11      // min(u, 1 - u) above which sqrt(-log) <= 5 and the second piece holds: exp(-25) = 1.388794e-11
+
+// The first piece as a quotient, without its factor u - 1/2 on top.
+UPM_INLINE Ratio quantile_centre(double q) {
   double r = fma(-q, q, 0.180625);
-  double central_over = 2509.0809287301227;
-  central_over = fma(central_over, r, 33430.57558358813);
-  central_over = fma(central_over, r, 67265.7709270087);
-  central_over = fma(central_over, r, 45921.95393154987);
-  central_over = fma(central_over, r, 13731.69376550946);
-  central_over = fma(central_over, r, 1971.5909503065513);
-  central_over = fma(central_over, r, 133.14166789178438);
-  central_over = fma(central_over, r, 3.3871328727963665);
-  double central_under = 5226.495278852854;
-  central_under = fma(central_under, r, 28729.085735721943);
-  central_under = fma(central_under, r, 39307.89580009271);
-  central_under = fma(central_under, r, 21213.794301586597);
-  central_under = fma(central_under, r, 5394.196021424751);
-  central_under = fma(central_under, r, 687.1870074920579);
-  central_under = fma(central_under, r, 42.31333070160091);
-  central_under = fma(central_under, r, 1.0);
+  double over = 2509.0809287301227;
+  over = fma(over, r, 33430.57558358813);
+  over = fma(over, r, 67265.7709270087);
+  over = fma(over, r, 45921.95393154987);
+  over = fma(over, r, 13731.69376550946);
+  over = fma(over, r, 1971.5909503065513);
+  over = fma(over, r, 133.14166789178438);
+  over = fma(over, r, 3.3871328727963665);
+  double under = 5226.495278852854;
+  under = fma(under, r, 28729.085735721943);
+  under = fma(under, r, 39307.89580009271);
+  under = fma(under, r, 21213.794301586597);
+  under = fma(under, r, 5394.196021424751);
+  under = fma(under, r, 687.1870074920579);
+  under = fma(under, r, 42.31333070160091);
+  under = fma(under, r, 1.0);
+  Ratio out = {over * q, under};
+  return out;
+}
 
-  double smaller = q < 0.0 ? u : 1.0 - u;
-  double root = sqrt(-log(smaller));
-  const bool far = root > 5.0;
+// The second piece (far false) and the third, in root = sqrt(-log(min(u, 1 - u))).
+UPM_INLINE Ratio quantile_tail(double root, bool far) {
   double t = root - (far ? 5.0 : 1.6);
-  double tail_over = far ? 2.0103343992922881e-07 : 0.0007745450142783414;
-  tail_over = fma(tail_over, t, far ? 2.7115555687434876e-05 : 0.022723844989269184);
-  tail_over = fma(tail_over, t, far ? 0.0012426609473880784 : 0.2417807251774506);
-  tail_over = fma(tail_over, t, far ? 0.026532189526576124 : 1.2704582524523684);
-  tail_over = fma(tail_over, t, far ? 0.29656057182850487 : 3.6478483247632045);
-  tail_over = fma(tail_over, t, far ? 1.7848265399172913 : 5.769497221460691);
-  tail_over = fma(tail_over, t, far ? 5.463784911164114 : 4.630337846156546);
-  tail_over = fma(tail_over, t, far ? 6.657904643501103 : 1.4234371107496835);
-  double tail_under = far ? 2.0442631033899397e-15 : 1.0507500716444169e-09;
-  tail_under = fma(tail_under, t, far ? 1.421511758316446e-07 : 0.0005475938084995345);
-  tail_under = fma(tail_under, t, far ? 1.8463183175100548e-05 : 0.015198666563616457);
-  tail_under = fma(tail_under, t, far ? 0.0007868691311456133 : 0.14810397642748008);
-  tail_under = fma(tail_under, t, far ? 0.014875361290850615 : 0.6897673349851);
-  tail_under = fma(tail_under, t, far ? 0.1369298809227358 : 1.6763848301838038);
-  tail_under = fma(tail_under, t, far ? 0.599832206555888 : 2.053191626637759);
-  tail_under = fma(tail_under, t, 1.0);
+  double over = far ? 2.0103343992922881e-07 : 0.0007745450142783414;
+  over = fma(over, t, far ? 2.7115555687434876e-05 : 0.022723844989269184);
+  over = fma(over, t, far ? 0.0012426609473880784 : 0.2417807251774506);
+  over = fma(over, t, far ? 0.026532189526576124 : 1.2704582524523684);
+  over = fma(over, t, far ? 0.29656057182850487 : 3.6478483247632045);
+  over = fma(over, t, far ? 1.7848265399172913 : 5.769497221460691);
+  over = fma(over, t, far ? 5.463784911164114 : 4.630337846156546);
+  over = fma(over, t, far ? 6.657904643501103 : 1.4234371107496835);
+  double under = far ? 2.0442631033899397e-15 : 1.0507500716444169e-09;
+  under = fma(under, t, far ? 1.421511758316446e-07 : 0.0005475938084995345);
+  under = fma(under, t, far ? 1.8463183175100548e-05 : 0.015198666563616457);
+  under = fma(under, t, far ? 0.0007868691311456133 : 0.14810397642748008);
+  under = fma(under, t, far ? 0.014875361290850615 : 0.6897673349851);
+  under = fma(under, t, far ? 0.1369298809227358 : 1.6763848301838038);
+  under = fma(under, t, far ? 0.599832206555888 : 2.053191626637759);
+  under = fma(under, t, 1.0);
+  Ratio out = {over, under};
+  return out;
+}
 
-  const bool central = absolute(q) <= 0.425;
-  double magnitude = (central ? central_over * q : tail_over) / (central ? central_under : tail_under);
+// Both tails use min(u, 1 - u), which is exact for the engine's uniforms, so the quantile is odd to the bit. Phi^-1(0) = -inf, Phi^-1(1) = +inf, NaN outside.
+UPM_INLINE double normal_quantile(double u) {
+  const double q = u - 0.5;
+  const Ratio centre = quantile_centre(q);
+  const double smaller = q < 0.0 ? u : 1.0 - u;
+  const double root = sqrt(-log(smaller));
+  const Ratio tail = quantile_tail(root, root > 5.0);
+  const bool central = absolute(q) <= UPM_QUANTILE_CENTRE;
+  const double magnitude = (central ? centre.over : tail.over) / (central ? centre.under : tail.under);
   double z = central ? magnitude : with_sign(magnitude, q);
   z = smaller == 0.0 ? with_sign(infinity(), q) : z;
   return smaller >= 0.0 ? z : not_a_number();
+}
+
+// The same where |u - 1/2| <= UPM_QUANTILE_CENTRE.
+UPM_INLINE double normal_quantile_central(double u) {
+  const Ratio centre = quantile_centre(u - 0.5);
+  return centre.over / centre.under;
+}
+
+// The same beyond the centre where min(u, 1 - u) > UPM_QUANTILE_NEAR.
+UPM_INLINE double normal_quantile_near(double u) {
+  const double q = u - 0.5;
+  const Ratio tail = quantile_tail(sqrt(-log(q < 0.0 ? u : 1.0 - u)), false);
+  return with_sign(tail.over / tail.under, q);
 }
 
 }  // namespace upm

@@ -9,9 +9,9 @@
 namespace upm {
 
 // One of `rows` rows, for all factors: counter (scenario, 0, step, stream).
+UPM_INLINE i32 row_of_uniform(double u, double rows) { return to_int(at_most(floor(u * rows), rows - 1.0)); }
 UPM_INLINE i32 resampled_row(u64 seed, u32 scenario, u32 step, u32 stream, double rows) {
-  const double u = first_uniform(philox4x32(scenario, 0u, step, stream, (u32)seed, (u32)(seed >> 32)));
-  return to_int(at_most(floor(u * rows), rows - 1.0));
+  return row_of_uniform(first_uniform(philox4x32(scenario, 0u, step, stream, (u32)seed, (u32)(seed >> 32))), rows);
 }
 
 }  // namespace upm

@@ -8,18 +8,29 @@
 
 namespace upm {
 
-enum Sampler : i32 { SAMPLER_ANTITHETIC = 1, SAMPLER_MATCHED = 2, SAMPLER_SOBOL = 3, SAMPLER_SOBOL_SHIFT = 4 };
+enum Sampler : i32 { SAMPLER_ANTITHETIC = 1, SAMPLER_MATCHED = 2, SAMPLER_SOBOL = 3, SAMPLER_SOBOL_SHIFT = 4, SAMPLER_IMPORTANCE = 5 };
 
 // Whether a stream word is that of base-step normals (internal id FACTOR of upm_gpu/rng/streams.py).
 UPM_INLINE bool is_base_stream(u32 stream) { return (stream & 0xffu) == 0u; }
 
 // The normal of a pair, negated for its second scenario.
+UPM_INLINE double mirrored(double n, u32 scenario) { return from_bits(bits_of(n) ^ ((u64)(scenario & 1u) << 63)); }
 UPM_INLINE double antithetic_normal(u64 seed, u32 scenario, u32 factor, u32 step, u32 stream) {
-  const double n = walk_normal(seed, scenario >> 1, factor, step, stream);
-  return from_bits(bits_of(n) ^ ((u64)(scenario & 1u) << 63));
+  return mirrored(walk_normal(seed, scenario >> 1, factor, step, stream), scenario);
 }
 
 UPM_INLINE double matched_normal(double n, double mean, double inverse_deviation) { return (n - mean) * inverse_deviation; }
+
+// A mixing score after its shift, kept on the table of the mixing variable: no plain draw reaches its ends.
+UPM_INLINE double shifted_score(double q, double shift) { return clip(q + shift, -8.35, 8.35); }
+
+// Component of the importance mixture that a scenario is drawn from: the number of thresholds below its uniform.
+UPM_INLINE i32 mixture_component(u64 seed, u32 scenario, u32 stream, const double* threshold, i32 thresholds) {
+  const double u = first_uniform(philox4x32(scenario, 0u, 0u, stream, (u32)seed, (u32)(seed >> 32)));
+  i32 component = 0;
+  for (i32 c = 0; c < thresholds; ++c) component += u > threshold[c] ? 1 : 0;
+  return component;
+}
 
 }  // namespace upm
 

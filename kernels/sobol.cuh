@@ -3,7 +3,6 @@
 #ifndef UPM_SOBOL_CUH
 #define UPM_SOBOL_CUH
 
-#include "normal.cuh"
 #include "philox.cuh"
 #include "platform.cuh"
 
@@ -50,13 +49,13 @@ UPM_INLINE u32 sobol_coordinate(u32 point, const u32* direction) {
   return x;
 }
 
-// Normal of a scrambled coordinate.
-UPM_INLINE double owen_normal(u32 x, u32 k0, u32 k1, u32 k2, u32 k3) {
+// Uniform of a scrambled coordinate, strictly between 0 and 1.
+UPM_INLINE double owen_uniform(u32 x, u32 k0, u32 k1, u32 k2, u32 k3) {
   const u32 leading = reverse_bits(nested_hash(x, k0, k1, k2, k3));
-  return normal_quantile(uniform_of_words(low_word(leading, k3), leading));
+  return uniform_of_words(low_word(leading, k3), leading);
 }
 
-UPM_INLINE double shifted_normal(u32 x, u32 k0, u32 k1) { return normal_quantile(uniform_of_words(k1, reverse_bits(x ^ k0))); }
+UPM_INLINE double shifted_uniform(u32 x, u32 k0, u32 k1) { return uniform_of_words(k1, reverse_bits(x ^ k0)); }
 
 }  // namespace upm
 

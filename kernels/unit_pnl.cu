@@ -17,13 +17,14 @@ UPM_INLINE upm::Terms terms_at(const double* terms, i64 options, i64 option) {
   return r;
 }
 
-// Columns linear in a state: exp(state) - 1. Grid (scenario tiles, linear).
+// Columns linear in a state: exp(state) - 1, or the state itself. Grid (scenario tiles, linear).
 template <class Stored>
-UPM_INLINE void linear_columns(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, Stored* unit) {
+UPM_INLINE void linear_columns(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, const i32* form, Stored* unit) {
   const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
   const i32 column = (i32)blockIdx.y;
   if (s >= scenarios) return;
-  unit[column * stride + s] = (Stored)(upm::exp(states[((i64)date[column] * factors + state[column]) * stride + s]) - 1.0);
+  const double x = states[((i64)date[column] * factors + state[column]) * stride + s];
+  unit[column * stride + s] = (Stored)(form[column] ? x : upm::exp(x) - 1.0);
 }
 
 template <class Stored>
@@ -41,7 +42,8 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
   x.level = *level;
   x.forward = at[(i64)(g.forward_state < 0 ? 0 : g.forward_state) * stride];
   x.volatility = at[(i64)(g.volatility_state < 0 ? 0 : g.volatility_state) * stride];
-  x.level_at_settlement = g.settle_date < 0 ? x.level : level[(i64)(g.settle_date - g.date) * factors * stride];
+  x.scale = g.scale_state < 0 ? 0.0 : at[(i64)g.scale_state * stride];
+  x.level_at_settlement = g.settle_date < 0 ? x.level : states[((i64)g.settle_date * factors + (g.forward_state < 0 ? 0 : g.forward_state)) * stride + s];
   Stored* out = unit + s;
 #define STORE(value) \
   for (i64 column = slice[1]; column < slice[2]; ++column) { \
@@ -66,12 +68,12 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
 #undef STORE
 }
 
-UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) linear_pnl_float(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, float* unit) {
-  linear_columns(states, factors, scenarios, stride, state, date, unit);
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) linear_pnl_float(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, const i32* form, float* unit) {
+  linear_columns(states, factors, scenarios, stride, state, date, form, unit);
 }
 
-UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) linear_pnl_double(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, double* unit) {
-  linear_columns(states, factors, scenarios, stride, state, date, unit);
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) linear_pnl_double(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, const i32* form, double* unit) {
+  linear_columns(states, factors, scenarios, stride, state, date, form, unit);
 }
 
 // Grid (slices, scenario tiles).
@@ -94,7 +96,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) value_today(const i32* integers, c
   if (option >= options) return;
   const upm::GroupIntegers g = ((const upm::GroupIntegers*)integers)[group[option]];
   const upm::GroupReals r = ((const upm::GroupReals*)reals)[group[option]];
-  const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0};
+  const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0, 0.0};
   const upm::European shared = upm::european_share(g, r, zero);
   const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, g.sticky_moneyness != 0);
   value0[option] = g.family == upm::FAMILY_INVERSE_FUTURE ? 0.0 : value;

@@ -4,6 +4,7 @@
 // A wave is `scenarios` columns of arrays with `stride` columns. Column s is scenario first + s, or listed[s] where a list is
 // given. Arrays: normal, running (K, stride); stretch (stride); states (D, K, stride). A leg is one base step or a part of one.
 #include "platform.cuh"
+#include "regimes.cuh"
 #include "walk.cuh"
 
 using upm::i32;
@@ -29,6 +30,13 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4) draw_normals(u64 seed, u32 first, 
   normal[factor * stride + s] = sum;
 }
 
+// Correlation regime of every scenario. Grid (scenario tiles).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4) draw_regimes(u64 seed, u32 first, const u32* listed, i32 is_listed, i32 scenarios, u32 shift, u32 stream,
+                                                            const double* threshold, i32 regimes, i32* regime) {
+  const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
+  if (s < scenarios) regime[s] = upm::regime_of(seed, scenario_at(s, first, listed, is_listed), shift, stream, threshold, regimes);
+}
+
 // Factor of the copula's mixing variable in a leg. Grid (scenario tiles).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4) draw_stretch(u64 seed, u32 first, const u32* listed, i32 is_listed, i32 scenarios, u32 step, u32 stream, double low,
                                                             double inverse_width, i32 cells, const double* coefficients, double* stretch) {
@@ -48,18 +56,19 @@ struct Marginals {
   const double* coefficients;
 };
 
-// Correlates the normals of a leg, applies copula, marginal and cap, adds the jumps of the state's clocks (jump, (C, stride)). A whole step is added to `running`; the part of a step
-// that ends at a date gives states[date] = (running + move) + centre. Draws that met the cap are counted.
-// `dense`: the square root of the correlation is a full matrix. Grid (scenario tiles, groups of FACTORS_A_THREAD factors).
+// Correlates the normals of a leg, applies copula, marginal and cap, adds the jumps of the state's clocks (jump, (C, stride)). A whole step gives
+// running = persistence running + move; the part of a step that ends at a date states[date] = (persistence running + move) + centre, persistence (K) being that part's. Draws that met the cap are counted.
+// `roots`: square roots of the correlation, `root_size` doubles apart, by the scenario's regime; root_size 0: there is one. `dense`: full matrices. Grid (scenario tiles, groups of FACTORS_A_THREAD factors).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4)
-    move_leg(i32 factors, i32 scenarios, i64 stride, const double* cholesky, i32 dense, const double* scale, const double* cap, const i32* marginal, const double* table_low,
+    move_leg(i32 factors, i32 scenarios, i64 stride, const double* roots, i64 root_size, const i32* regime, i32 dense, const double* scale, const double* cap, const i32* marginal, const double* table_low,
              const double* table_inverse_width, const i32* table_cells, const i32* table_begin, const double* table_coefficients, i32 stretched, const double* stretch,
              double root, const double* normal, i32 jumping, const i32* first_entry, const i32* entry_clock, const double* entry_loading, const double* jump,
-             double* running, i32 date, const double* centre, double* states, u64* clipped) {
+             const double* persistence, double* running, i32 date, const double* centre, double* states, u64* clipped) {
   const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
   const i32 begin = (i32)blockIdx.y * FACTORS_A_THREAD;
   const i32 end = begin + FACTORS_A_THREAD < factors ? begin + FACTORS_A_THREAD : factors;
   if (s >= scenarios) return;
+  const double* cholesky = root_size ? roots + regime[s] * root_size : roots;
   const Marginals table = {marginal, table_low, table_inverse_width, table_cells, table_begin, table_coefficients};
   double y[FACTORS_A_THREAD];
 #pragma unroll
@@ -81,7 +90,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(WALK_THREADS, 4)
     double move = upm::walk_move(g, scale[k], cap[k], root);
     if (jumping)
       for (i32 e = first_entry[k]; e < first_entry[k + 1]; ++e) move = move + entry_loading[e] * jump[entry_clock[e] * stride + s];
-    const double sum = running[k * stride + s] + move;
+    const double sum = persistence[k] * running[k * stride + s] + move;
     if (date < 0) running[k * stride + s] = sum;
     else states[((i64)date * factors + k) * stride + s] = sum + centre[(i64)date * factors + k];
   }

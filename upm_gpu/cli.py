@@ -160,6 +160,26 @@ def calibrate_covariance(
     _print(summary, json, f"{out}: {len(summary['factors'])} factors; " + "; ".join(summary["notes"]))
 
 
+@calibrate_app.command("garch")
+def calibrate_garch(
+    history: Annotated[Path, typer.Argument(help="History file or market folder, or sample:NAME.")],
+    asset: Annotated[str, typer.Option(help="Series of the history, such as BTC; several separated by commas.")],
+    out: Annotated[Path, typer.Option(help="Parameter TOML to write.")],
+    model: Annotated[str, typer.Option(help="garch or gjr.")] = "garch",
+    mean: Annotated[str, typer.Option(help="zero or constant.")] = "zero",
+    distribution: Annotated[str, typer.Option(help="normal, student_t or skewed_t.")] = "normal",
+    errors: Annotated[str, typer.Option(help="Standard errors: robust or hessian; the file holds both.")] = "robust",
+    clock: Annotated[str, typer.Option(help="calendar, sessions, or auto: sessions where weekends have no closes.")] = "auto",
+    json: Json = False,
+) -> None:
+    """GARCH(1,1) or GJR-GARCH(1,1) of percent returns by maximum likelihood."""
+    from upm_gpu import job
+    from upm_gpu.calibrate.garch_file import render_summary
+
+    summary = job.calibrate_garch(history, out, asset, model, mean, distribution, errors, clock)
+    _print(summary, json, "" if json else render_summary(summary))
+
+
 @import_app.command("deribit")
 def import_deribit(file: Annotated[Path, typer.Argument(help="Chain snapshot: tidy CSV or the exchange's JSON.")],
                    out: Annotated[Path, typer.Option(help="Folder to write: market/ and instruments.")],

@@ -6,6 +6,7 @@ Every key has a default that `upm run --show-config` prints with its meaning. Ve
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,7 +52,7 @@ class ModelSection(Strict):
     """How factors move, and on which dates they are read."""
 
     name: str = Field(default="gbm", description="how factors move: gbm, or a model of upm_gpu.model with its parameter file")
-    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate the covariance from the market's history at the start (gbm)")
+    parameters: str = Field(default="", description="calibrated TOML; blank: calibrate from the market's history at the start (gbm, garch, filtered_historical)")
     measure: Literal["margin", "pricing", "historical"] = Field(default="margin", description="margin: E[S_h / S_0] = 1, historical means unused")
     step_days: float = Field(default=1.0, description="base step of the law, days (house choice: histories are daily)")
     horizons: list[str] = Field(default=["2d"], description="dates read off the paths: hours h or days d, such as 0.999d")
@@ -67,6 +68,8 @@ class ModelSection(Strict):
     correlation: Literal["sample", "kendall"] = Field(default="sample", description="pairwise sample correlation, or sin(pi tau / 2)")
     filter: Literal["gjr", "garch", "ewma"] = Field(default="gjr", description="volatility recursion of the models garch and filtered_historical")
     common_factors: int = Field(default=0, description="common factors of the model garch; 0: the full correlation matrix")
+    clock: Literal["calendar", "sessions"] = Field(default="calendar", description="what a day of variance is: every day, or a session of an exchange; horizons are its days")
+    holidays: list[str] = Field(default=[], description="weekdays without a session, such as 2022-04-15")
     volatility_dynamics: Literal["sticky_moneyness", "sticky_strike"] = Field(default="sticky_moneyness", description="how the surface follows the price")
     volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
     volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
@@ -79,7 +82,7 @@ class ScenariosSection(Strict):
     count: int = Field(default=100_000, description="scenarios")
     seed: int = Field(default=20_260_205, description="64-bit key of the generator")
     stream: int = Field(default=0, description="independent repetition: another stream draws other numbers")
-    sampler: Literal["philox", "sobol"] = Field(default="philox", description="philox, or sobol: 16 scramblings of a low-discrepancy sequence (gbm)")
+    sampler: Literal["philox", "sobol", "importance"] = Field(default="philox", description="philox; sobol: 16 scramblings of a low-discrepancy sequence; importance: weighted scenarios where the accounts lose (gbm, merton)")
     scrambling: Literal["owen", "digital_shift"] = Field(default="owen", description="of sobol points; owen converges faster")
     sobol_order: Literal["brownian_bridge", "principal_components"] = Field(default="brownian_bridge", description="which steps get the first dimensions; factors go by principal components")
     variance_reduction: Literal["none", "antithetic", "moment_matching"] = Field(default="none", description="with philox: mirrored pairs, or normals matched in blocks of 4096 (gbm)")
@@ -135,7 +138,7 @@ NUMBERS = {
 
 def _rules(c: RunConfig) -> list[Rule]:
     """What values must hold, alone and beside one another."""
-    from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, MODELS
+    from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, MODELS, PER_YEAR
 
     m, s = c.model, c.scenarios
     return [
@@ -145,8 +148,10 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("scenarios.stream", 64, 0 <= s.stream <= 4095, f"stream {s.stream}; give 0 to 4095."),
         ("scenarios.target_relative_error", 56, 0.0 <= s.target_relative_error < 1.0, f"{s.target_relative_error:g}; give a share below 1, such as 0.01, or 0 for a fixed count."),
         ("scenarios.variance_reduction", 63, s.sampler == "philox" or s.variance_reduction == "none",
-         f"{s.variance_reduction} is made of philox draws and the sampler is sobol. Use variance_reduction none, or sampler philox."),
-        ("scenarios.sampler", 91, m.name == "gbm" or (s.sampler == "philox" and s.variance_reduction == "none"),
+         f"{s.variance_reduction} is made of philox draws and the sampler is {s.sampler}. Use variance_reduction none, or sampler philox."),
+        ("scenarios.target_relative_error", 63, s.sampler != "importance" or s.target_relative_error == 0.0,
+         "an adaptive run judges batches of equal scenarios and the sampler is importance. Use target_relative_error 0, or sampler philox or sobol."),
+        ("scenarios.sampler", 91, m.name == "gbm" or (m.name == "merton" and s.sampler == "importance") or (s.sampler == "philox" and s.variance_reduction == "none"),
          f"model {m.name} draws plain scenarios only. Use sampler philox and variance_reduction none, or model gbm."),
         ("output.store_pnl", 51, not c.output.store_pnl, "keeping the unit P&L is not offered yet. Use false: every scenario is drawn again from its address."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
@@ -164,6 +169,9 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.copula", 63, m.name == "garch" or m.copula != "grouped_t", "copula grouped_t belongs to the model garch. Use student_t, or name garch."),
         ("model.common_factors", 56, m.common_factors >= 0, f"{m.common_factors} common factors; give 0 (the full matrix) or more."),
         ("model.common_factors", 63, m.name == "garch" or m.common_factors == 0, "common factors belong to the model garch. Use 0, or name garch."),
+        ("model.clock", 63, m.clock == "calendar" or m.name not in PER_YEAR, f"model {m.name} has its parameters per year of 365 days and the clock counts sessions. Use clock calendar, or another model."),
+        ("model.holidays", 56, all(map(_is_date, m.holidays)), f"{', '.join(d for d in m.holidays if not _is_date(d))}: not a date. Write dates such as 2022-04-15."),
+        ("model.holidays", 63, m.clock == "sessions" or not m.holidays, "holidays contradict a clock that counts every day. Use clock sessions, or no holidays."),
         ("model.ewma_lambda", 56, 0.0 < m.ewma_lambda < 1.0, f"{m.ewma_lambda:g}; a decay lies between 0 and 1, such as 0.97."),
         ("model.volatility_decay_short", 56, 0.0 <= m.volatility_decay_short <= 2.0, f"{m.volatility_decay_short:g}; give 0 to 2."),
         ("model.volatility_decay_long", 56, 0.0 <= m.volatility_decay_long <= 2.0, f"{m.volatility_decay_long:g}; give 0 to 2."),
@@ -175,6 +183,18 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.correlation", 63, not (m.correlation == "kendall" and m.estimator == "ledoit_wolf"),
          "Ledoit-Wolf shrinks the sample covariance; it is not defined for kendall. Use correlation sample, or estimator ewma."),
     ]
+
+
+def _is_date(text: str) -> bool:
+    return bool(re.fullmatch(r"\d{4}-\d{2}-\d{2}", text)) and _parsed(text)
+
+
+def _parsed(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> RunConfig:
@@ -219,7 +239,7 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         parameters=m.parameters, base_step_days=m.step_days, copula=m.copula, copula_degrees_of_freedom=m.copula_degrees_of_freedom,
         marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, correlation=m.correlation,
-        filter=m.filter, common_factors=m.common_factors, volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
+        filter=m.filter, common_factors=m.common_factors, clock=m.clock, holidays=tuple(m.holidays), volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
         volatility_decay_long=m.volatility_decay_long,
     )
 

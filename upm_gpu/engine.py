@@ -36,6 +36,7 @@ from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional,
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -64,6 +65,8 @@ class Plan:
     core: MeasureRequest
     requests: tuple[MeasureRequest, ...]
     depth: int
+    clock_days: tuple[float, ...]
+    """(H,) the horizons in days of the trading clock, as asked for"""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -78,8 +81,8 @@ class Plan:
         return self.compiled.horizons
 
     def horizon(self, days: float) -> int:
-        """Index of the horizon `days` away; ValueError where it is none of the plan's."""
-        return self.horizons.index(days)
+        """Index of the horizon `days` of the trading clock away; ValueError where it is none of the plan's."""
+        return self.clock_days.index(days)
 
 
 @dataclass
@@ -113,6 +116,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
     """
     from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.guided import guided
     from upm_gpu.margin.methodology import core_request, simulated_assets
     from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.model.sampling import check_sampled
@@ -126,7 +130,9 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     requests = [core]
     for parameters in methodology.charges:
         requests += load_charge(parameters.name).requests(core, parameters.model_dump())
-    horizons = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    clock = spec.trading_clock(market.valuation_time)
+    clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
     dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
                         spec.volatility_decay_short, spec.volatility_decay_long)
     surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
@@ -135,13 +141,17 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
-    scenarios = model.scenarios(dates, replace(spec, expiries=option_expiries(instruments, market)))
+    scenarios = model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market)))
     check_sampled(scenarios, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
+    lowest = min(r.level for r in requests)
+    depth = tail_depth(spec.count, lowest)
+    if spec.sampler == "importance":
+        scenarios, depth = guided(scenarios, spec, compiled, rows, clock_days.index(core.horizon), core.level, lowest)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
-                core, tuple(dict.fromkeys(requests)), tail_depth(spec.count, min(r.level for r in requests)))
+                core, tuple(dict.fromkeys(requests)), depth, clock_days)
 
 
 def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
@@ -154,19 +164,20 @@ def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared
     return [(first, min(first + size, end)) for first in range(start, end, size)]
 
 
-Loop = Callable[[Sequence[tuple[int, int]], Callable[[int, int, TailState | None], TailState], Callable[[TailState, TailState], TailState]], TailState]
-"""Who walks the chunks: in memory, or through a ledger that survives a crash."""
+Loop = Callable[..., TailState]
+"""Who walks the chunks, in memory or through a ledger that survives a crash: (ranges, compute(first, last, carry), join[, pass]) -> the merged state. A pass above 0
+is the same ranges again, kept deeper."""
 
 
 def in_memory(progress: Callable[[int, int], None] | None = None) -> Loop:
     """The loop without a run folder; `progress(done, total)` in scenarios."""
     from upm_gpu.run.chunks import run_chunks
 
-    return lambda ranges, compute, join: run_chunks(None, ranges, compute, join, progress).state
+    return lambda ranges, compute, join, again=0: run_chunks(None, ranges, compute, join, progress).state
 
 
 def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[tuple[int, int]], loop: Loop,
-          executor: Callable | None = None, known: TailState | None = None) -> TailState:
+          executor: Callable | None = None, known: TailState | None = None, again: int = 0) -> TailState:
     """The merged tail of all ranges; `known` is that of ranges before them, for its threshold. `executor` is a `map` over ranges (processes, machines); None walks them in order,
     each knowing the threshold of those before it."""
     native = getattr(backend, "merge_tails", None)
@@ -179,7 +190,20 @@ def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[
 
     if executor is not None:
         return reduce(join, executor(lambda r: compute(r[0], r[1], None), ranges))
-    return loop(ranges, compute, join)
+    return loop(ranges, compute, join, again) if again else loop(ranges, compute, join)
+
+
+def weighted_tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[tuple[int, int]], loop: Loop,
+                   executor: Callable | None, weights: np.ndarray) -> tuple[Plan, TailState]:
+    """The tail of weighted scenarios, kept deep enough: where the weight kept does not prove it, everything is run again twice as deep."""
+    from upm_gpu.risk.weighted_tail import deep_enough
+
+    again = 0
+    while True:
+        tail = tails(plan, backend, prepared, ranges, loop, executor, again=again)
+        if tail.not_finite or deep_enough(tail, weights, min(r.level for r in plan.requests)):
+            return plan, tail
+        plan, again = replace(plan, depth=min(2 * plan.depth, plan.spec.count)), again + 1
 
 
 def adaptive_tails(plan: Plan, backend: ModuleType, prepared: Prepared, chunk: int, loop: Loop,
@@ -211,31 +235,29 @@ def with_count(plan: Plan, count: int) -> Plan:
 
     if count == plan.spec.count:
         return plan
-    scenarios: Any = plan.scenarios
-    shorter = scenarios.shortened(count) if hasattr(scenarios, "shortened") else replace(scenarios, count=count)
-    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shorter, depth=tail_depth(count, min(r.level for r in plan.requests)))
+    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shortened(plan.scenarios, count), depth=tail_depth(count, min(r.level for r in plan.requests)))
 
 
-def measure(plan: Plan, tail: TailState) -> dict[MeasureRequest, Measure]:
-    """Measures asked for, per unit."""
+def measure(plan: Plan, tail: TailState, weights: np.ndarray | None = None) -> dict[MeasureRequest, Measure]:
+    """Measures asked for, per unit; `weights` (S,) are those of importance sampling."""
     from upm_gpu.risk.dependence import dependence_of
     from upm_gpu.risk.tail import finish
 
-    estimates = finish(tail, sorted({r.level for r in plan.requests}), dependence_of(plan.scenarios))
+    estimates = finish(tail, sorted({r.level for r in plan.requests}), dependence_of(plan.scenarios), weights)
     found = {}
     for request in plan.requests:
         h, e = plan.horizon(request.horizon), estimates[request.level]
         found[request] = Measure(e.expected_shortfall[h], e.expected_shortfall_standard_error[h], e.value_at_risk[h],
-                                 e.value_at_risk_standard_error[h], e.reliable[h])
+                                 e.value_at_risk_standard_error[h], e.reliable[h], None if e.variance_ratio is None else e.variance_ratio[h])
     return found
 
 
-def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads: int, tail: TailState) -> np.ndarray:
+def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads: int, tail: TailState, weights: np.ndarray | None = None) -> np.ndarray:
     """(L,) Euler contribution of every line to the expected shortfall of its unit, losses positive."""
     from upm_gpu.risk.tail import tail_weights
 
     h = plan.horizon(plan.core.horizon)
-    first, scenario, weight = tail_weights(tail, h, plan.core.level)
+    first, scenario, weight = tail_weights(tail, h, plan.core.level, weights)
     ones = Rows(plan.rows.first, plan.rows.column, np.ones(len(plan.rows.column)))
     with backend.prepare(plan.compiled, ones, precision, threads) as prepared:
         per_entry = backend.attribution(prepared, plan.scenarios, h, first, scenario, weight)
@@ -256,6 +278,8 @@ class Outcome:
     ranges: tuple[tuple[int, int], ...]
     cap: int
     """scenarios asked for: an adaptive run may have stopped before"""
+    weights: np.ndarray | None = None
+    """(S,) of importance sampling; None: all count alike"""
 
 
 def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = None, methodology: Any = None, backend: str = "auto", *,
@@ -275,28 +299,36 @@ def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = N
 
 def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None) -> Outcome:
     """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios."""
+    from upm_gpu.risk.dependence import weights_of
+    from upm_gpu.risk.weighted_tail import check_gain
+
     timings, cap = Timings(), plan.spec.count
     backend = choice.module
     with timings.measure("engine"):
+        weights = weights_of(plan.scenarios)
         with backend.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
             with timings.measure("tail_pass"):
                 if plan.spec.target_relative_error > 0.0:
                     plan, tail, ranges = adaptive_tails(plan, backend, prepared, chunk, loop, executor)
                 else:
                     ranges = chunk_ranges(plan, chunk, backend, prepared)
-                    tail = tails(plan, backend, prepared, ranges, loop, executor)
+                    if weights is None:
+                        tail = tails(plan, backend, prepared, ranges, loop, executor)
+                    else:
+                        plan, tail = weighted_tails(plan, backend, prepared, ranges, loop, executor, weights)
             value0 = np.array(prepared.value0)
             phases = dict(getattr(prepared, "timings", {}))
         if tail.not_finite:
             raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values are NaN or infinite: a volatility, level or quantity is "
                              "beyond what float64 can hold. Check the largest inputs; no margin was written.")
-        measures = measure(plan, tail)
+        measures = measure(plan, tail, weights)
+    check_gain(plan.units.names, measures[plan.core].variance_ratio)
     with timings.measure("attribution"):
-        contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail)
+        contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights)
     with timings.measure("margin"):
         result = assemble(plan, measures, contribution, value0)
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
-    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap)
+    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights)
 
 
 def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:

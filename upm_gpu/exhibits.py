@@ -48,27 +48,36 @@ def with_house(rows: Rows, chosen: Rows, columns: int) -> Rows:
 
 
 def histograms(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], scenarios: ScenarioSet, precision: str,
-               threads: int, horizons: Sequence[int], depth: int) -> tuple[pd.DataFrame, TailState]:
+               threads: int, horizons: Sequence[int], depth: int, weights: NDArray[np.float64] | None = None) -> tuple[pd.DataFrame, TailState]:
     """Counts of P&L in equal bins between the 0.01 % and 99.99 % quantiles of each row, and the tail of the last row (the house).
 
     The outer bins take what lies beyond. Columns: account_id, horizon_days, bin_left, bin_right, count. Counts of one (account, horizon)
-    sum to the scenario count.
+    sum to the scenario count. With `weights` (S,) quantiles and counts are weighted, and the tail holds every scenario.
     """
+    share = None if weights is None else weights * (len(weights) / np.sum(weights))
     parts, house = [], []
     with backend.prepare(compiled, rows, precision, threads) as prepared:
         for h in horizons:
             ranges = [(f, min(f + HISTOGRAM_RANGE, scenarios.count)) for f in range(0, scenarios.count, HISTOGRAM_RANGE)]
             pnl = np.concatenate([backend.row_pnl(prepared, scenarios, f, t, h) for f, t in ranges], axis=1)
-            house.append(_tail_of(pnl[-1], depth))
+            house.append(_tail_of(pnl[-1], depth if weights is None else scenarios.count))
             for name, values in zip(names, pnl, strict=True):
-                low, high = np.quantile(values, [1e-4, 1.0 - 1e-4])
+                low, high = np.quantile(values, [1e-4, 1.0 - 1e-4]) if share is None else _weighted_quantiles(values, share)
                 if not high > low:
                     low, high = low - 0.5, high + 0.5
                 edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
-                count, _ = np.histogram(np.clip(values, low, high), edges)
+                count, _ = np.histogram(np.clip(values, low, high), edges, weights=share)
                 parts.append(pd.DataFrame({"account_id": name, "horizon_days": compiled.horizons[h], "bin_left": edges[:-1],
                                            "bin_right": edges[1:], "count": count}))
     return pd.concat(parts, ignore_index=True), _stack(house, scenarios.count)
+
+
+def _weighted_quantiles(values: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The 0.01 % and 99.99 % quantiles of weighted values."""
+    order = np.argsort(values, kind="stable")
+    seen = np.cumsum(share[order])
+    at = np.minimum(np.searchsorted(seen, seen[-1] * np.array([1e-4, 1.0 - 1e-4])), len(values) - 1)
+    return values[order][at]
 
 
 def _tail_of(pnl: NDArray[np.float64], depth: int) -> tuple[NDArray[np.float64], NDArray[np.uint32], NDArray[np.float64]]:

@@ -31,7 +31,7 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
     from upm_gpu.backend.select import choose
     from upm_gpu.exhibits import histograms, select_rows
     from upm_gpu.report.explain import explain
-    from upm_gpu.risk.dependence import dependence_of
+    from upm_gpu.risk.dependence import dependence_of, weights_of
     from upm_gpu.risk.tail import finish
     from upm_gpu.run.verify import read_manifest
 
@@ -45,16 +45,16 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
         choice = choose("auto", str(manifest["precision"]))
         notes.append(f"recomputed on {choice.name}, the run was on {manifest['backend']} ({error.code}): the last digits may differ")
     h, level = plan.horizon(plan.core.horizon), plan.core.level
-    units = []
+    units, weights = [], weights_of(plan.scenarios)
     for unit in _units_of(plan, account_id):
         table, tail = histograms(choice.module, plan.compiled, select_rows(plan.rows, [unit]), [plan.units.names[unit]], plan.scenarios,
-                                 choice.precision, choice.threads, [h], plan.depth)
-        estimate = finish(tail, [level], dependence_of(plan.scenarios))[level]
+                                 choice.precision, choice.threads, [h], plan.depth, weights)
+        estimate = finish(tail, [level], dependence_of(plan.scenarios), weights)[level]
         units.append({
             "unit": plan.units.names[unit], "lines": int(np.count_nonzero(plan.units.lines.unit == unit)),
             "value_at_risk": float(estimate.value_at_risk[0, 0]), "expected_shortfall": float(estimate.expected_shortfall[0, 0]),
             "expected_shortfall_standard_error": float(estimate.expected_shortfall_standard_error[0, 0]),
-            "bins": [{"left": float(a), "right": float(b), "count": int(n)} for a, b, n in zip(table["bin_left"], table["bin_right"], table["count"], strict=True)]})
+            "bins": [{"left": float(a), "right": float(b), "count": int(n) if weights is None else float(n)} for a, b, n in zip(table["bin_left"], table["bin_right"], table["count"], strict=True)]})
     return {"account_id": account_id, "currency": plan.market.reporting_currency, "level": level, "horizon_days": plan.core.horizon,
             "scenarios": plan.scenarios.count, "backend": choice.name, "notes": notes, "units": units}
 
@@ -133,7 +133,7 @@ def render_histogram(found: dict[str, Any], width: int = 80) -> str:
             marks = [name for name, key in (("ES", "expected_shortfall"), ("VaR", "value_at_risk"))
                      if (first or -unit[key] >= left) and (last or -unit[key] < right)]
             bar = "#" * max(round(room * count / most), 1 if count else 0)
-            lines.append(f"{label:>{wide}} |{bar:<{room}} {count:>7,}{' <- ' + ', '.join(marks) if marks else ''}".rstrip())
+            lines.append(f"{label:>{wide}} |{bar:<{room}} {count:>7,.0f}{' <- ' + ', '.join(marks) if marks else ''}".rstrip())
         percent = f"{100.0 * found['level']:g} %"
         lines += ["", f"VaR {percent} {unit['value_at_risk']:,.2f}", f"ES {percent} {unit['expected_shortfall']:,.2f} "
                   f"(standard error {unit['expected_shortfall_standard_error']:,.2f})", ""]

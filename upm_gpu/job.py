@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upm_gpu.errors import UsageError
+from upm_gpu.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -125,9 +125,9 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
 
     with _progress(plan.spec.count, quiet) as progress:
 
-        def loop(ranges: Any, compute: Callable, join: Callable) -> Any:
-            done = run_chunks(folder, ranges, compute, join, progress, write_share=None)
-            ledger["ledger"] = done.timings["ledger"]
+        def loop(ranges: Any, compute: Callable, join: Callable, again: int = 0) -> Any:
+            done = run_chunks(folder, ranges, compute, join, progress, write_share=None, scenario_set=again)
+            ledger["ledger"] = ledger.get("ledger", 0.0) + done.timings["ledger"]
             return done.state
 
         outcome = compute_outcome(plan, choice, config.compute.chunk, loop)
@@ -183,6 +183,9 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     if choice.warning:
         _say(choice.warning, quiet)
     spec = scenario_spec(config)
+    if spec.sampler == "importance":
+        raise InputError("UPM-CF-096", "scenarios.sampler importance is guided by where the accounts of a book lose, and simulate reads no book. Use sampler philox or sobol here; "
+                         "upm run draws from the mixture.")
     market = load_market(gather(config).market)
     model, _ = calibrate_model(market, spec)
     longest = max(spec.horizons)
@@ -208,6 +211,13 @@ def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, 
     from upm_gpu.calibrate.covariance import calibrate_file
 
     return calibrate_file(history, out, [a for a in assets.split(",") if a], estimator, ewma_lambda, correlation)
+
+
+def calibrate_garch(history: Path, out: Path, assets: str, kind: str, mean: str, distribution: str, errors: str, clock: str) -> dict[str, Any]:
+    """`upm calibrate garch`."""
+    from upm_gpu.calibrate.garch_file import calibrate_garch as calibrate
+
+    return calibrate(history, out, assets.split(","), kind, mean, distribution, errors, clock)
 
 
 def import_deribit(file: Path, out: Path, instruments: Path | None, history: str | None = None) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def realised(outcome: Outcome, later: NextMarket) -> tuple[pd.DataFrame, str]:
     lines = plan.units.lines
     loss = -sum_by(lines.unit, lines.quantity * pnl[lines.instrument], len(plan.units.names))
     sound = -sum_by(lines.unit, lines.quantity * np.where(proxy, 0.0, pnl)[lines.instrument], len(plan.units.names))
-    estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios))[plan.core.level]
+    estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios), outcome.weights)[plan.core.level]
     table = pd.DataFrame({"account_id": list(plan.units.names), "horizon_days": plan.horizons[h], "value_at_risk": estimate.value_at_risk[h],
                           "expected_shortfall": estimate.expected_shortfall[h], "realised_loss": loss, "realised_loss_without_proxy": sound})
     beyond_var, beyond_es = int((loss > estimate.value_at_risk[h]).sum()), int((loss > estimate.expected_shortfall[h]).sum())

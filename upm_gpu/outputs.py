@@ -22,6 +22,7 @@ from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
 from upm_gpu.run.results import Results
+from upm_gpu.scenario.derived import Derived, base_of, events_of
 from upm_gpu.shipped import package_file
 
 DETAILED = 25
@@ -64,6 +65,11 @@ def total_standard_error(outcome: Outcome) -> float:
     excess[measure.expected_shortfall <= 0.0] = 0.0
     inside = excess > 0.0
     total = sum_by(tail.scenario[h][inside], excess[inside], plan.scenarios.count)
+    if outcome.weights is not None:
+        w = outcome.weights
+        mean = float(np.sum(w * total) / np.sum(w))
+        spread = np.sqrt(len(w) / (len(w) - 1.0) * np.sum((w * (total - mean)) ** 2)) / np.sum(w)
+        return float(spread / (1.0 - plan.core.level) * plan.methodology.core.multiplier)
     variance = variance_of_mean(total, np.arange(plan.scenarios.count, dtype=np.uint32), plan.scenarios.count, dependence_of(plan.scenarios))
     return float(np.sqrt(variance) / (1.0 - plan.core.level) * plan.methodology.core.multiplier)
 
@@ -86,6 +92,8 @@ def _with_moves(outcome: Outcome, horizon: int, names: np.ndarray, pnl: np.ndarr
     moves = _states_at(outcome, horizon, distinct)
     frame = pd.DataFrame({"account_id": np.repeat(names, depth), "rank": np.tile(np.arange(1, depth + 1, dtype=np.int32), len(names)),
                           "scenario": scenario.ravel(), "pnl": pnl.ravel()})
+    if outcome.weights is not None:
+        frame["weight"] = outcome.weights[scenario.ravel()]
     for k, name in enumerate(outcome.plan.scenarios.state_names):
         frame[name] = moves[k, index.ravel()]
     return frame
@@ -128,9 +136,9 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
     both = exhibits.with_house(plan.rows, chosen, plan.compiled.columns)
     report: dict[str, Any] = {}
     histogram, house = exhibits.histograms(backend, plan.compiled, both, [*names, exhibits.HOUSE], plan.scenarios, choice.precision, threads,
-                                           range(len(plan.horizons)), outcome.tail.pnl.shape[2])
+                                           range(len(plan.horizons)), outcome.tail.pnl.shape[2], outcome.weights)
     report["histograms.parquet"] = _columns(histogram)
-    report["tails.parquet"] = _columns(tail_table(plan, outcome.tail, house))
+    report["tails.parquet"] = _columns(tail_table(plan, outcome.tail, house, outcome.weights))
     h = plan.horizon(plan.core.horizon)
     report["house_worst_scenarios.parquet"] = _columns(_with_moves(outcome, h, np.array([exhibits.HOUSE], object), house.pnl[h], house.scenario[h]))
     today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.scenarios.state_names, plan.dynamics)
@@ -150,12 +158,12 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
     return report, warnings
 
 
-def tail_table(plan: Plan, tail: Any, house: Any) -> pd.DataFrame:
+def tail_table(plan: Plan, tail: Any, house: Any, weights: np.ndarray | None = None) -> pd.DataFrame:
     """VaR and ES with their errors for every unit and the house, at every horizon and level."""
     levels = sorted({*(r.level for r in plan.requests), max(EXTRA_LEVEL, max(r.level for r in plan.requests))})
     parts = []
     for names, state in ((plan.units.names, tail), ((exhibits.HOUSE,), house)):
-        for level, estimate in finish(state, levels, dependence_of(plan.scenarios)).items():
+        for level, estimate in finish(state, levels, dependence_of(plan.scenarios), weights).items():
             for h, days in enumerate(plan.horizons):
                 parts.append(pd.DataFrame({
                     "account_id": list(names), "horizon_days": days, "level": level, "value_at_risk": estimate.value_at_risk[h],
@@ -180,7 +188,7 @@ def _factors(plan: Plan) -> list[dict[str, Any]]:
     fit, volatility = plan.fit, dict(zip(getattr(plan.model, "state_names", ()), getattr(plan.model, "daily_volatility", ()), strict=False))
     return [{"factor": name, "daily_volatility": float(volatility[name]) if name in volatility else None, "returns_used": int(fit.observations[k, k]) if fit is not None and np.ndim(fit.observations) == 2 else None,
              "first": fit.first[k] if fit is not None and len(fit.first) > k else None, "proxy": bool(fit is not None and name in fit.proxies),
-             "correlation_repair_distance": float(fit.repair_distance) if fit is not None else None} for k, name in enumerate(plan.scenarios.state_names)]
+             "correlation_repair_distance": float(fit.repair_distance) if fit is not None else None} for k, name in enumerate(base_of(plan.scenarios).state_names)]
 
 
 def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str], now: datetime) -> Provenance:
@@ -188,10 +196,11 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
     inputs = {name: kept["sha256"] for name, kept in folder.plan["inputs"].items()}
     market = {k: v for k, v in inputs.items() if k.startswith("market/")}
     isa = choice.module.isas()[0] if hasattr(choice.module, "isas") else ""
-    estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios))[plan.core.level]
+    estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios), outcome.weights)[plan.core.level]
+    clipped, events = events_of(plan.scenarios, outcome.tail.clipped)
     counts = {k: int(summary[k]) for k in ("accounts", "calls", "liquidations", "rejects", "quarantined")}
     counts |= {"instruments": len(plan.instruments), "positions": len(plan.book.positions.instrument), "rows_read": plan.book.rows_read,
-               "columns": plan.compiled.columns, "units": len(plan.units.names), "draws_clipped": int(outcome.tail.clipped.sum()), "chunks": len(outcome.ranges)}
+               "columns": plan.compiled.columns, "units": len(plan.units.names), "draws_clipped": int(clipped.sum()), "chunks": len(outcome.ranges)}
     law = asdict(plan.spec)
     return Provenance(
         snapshot_sha256=_hash(market), spec_sha256=_hash(law), methodology_sha256=inputs["methodology.toml"], kernels_sha256=kernels_sha256(),
@@ -201,8 +210,22 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         command=tuple(folder.settings.get("command", ())), valuation_time=plan.market.valuation_time.isoformat().replace("+00:00", "Z"),
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
-        extra={"totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.core.horizon, "model": _plain(law), "scenario_cap": outcome.cap,
-               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift})
+        extra={**({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
+               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome)})
+
+
+def _importance(outcome: Outcome) -> dict[str, Any]:
+    """What importance sampling drew from and what it gained; nothing for other samplers."""
+    mixture = getattr(base_of(outcome.plan.scenarios), "mixture", None)
+    if outcome.weights is None or mixture is None:
+        return {}
+    ratio = outcome.result.measured.measures[outcome.plan.core].variance_ratio
+    known = ratio[np.isfinite(ratio)] if ratio is not None else np.zeros(0)
+    w = outcome.weights
+    return {"importance": {
+        "components": len(mixture.chance) - 1, "plain_share": float(mixture.chance[0]), "chance": mixture.chance.tolist(), "shift_norm": np.sqrt((mixture.shift**2).sum(axis=(1, 2))).tolist(),
+        "weight_mean": float(w.mean()), "weight_largest": float(w.max()), "effective_scenarios": float(w.sum() ** 2 / (w * w).sum()), "tail_kept": outcome.plan.depth,
+        "variance_ratio_smallest": float(known.min()) if len(known) else None, "variance_ratio_median": float(np.median(known)) if len(known) else None}}
 
 
 def _hash(value: Any) -> str:

@@ -8,7 +8,7 @@
 #define UPM_ABI_VERSION 3
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
-#define UPM_GROUP_INTEGERS 11
+#define UPM_GROUP_INTEGERS 12
 #define UPM_GROUP_REALS 12
 #define UPM_TERMS 5
 
@@ -21,7 +21,8 @@ struct UpmProgram {
   int64_t groups;
   const int32_t* linear_state;    // (linear,)
   const int32_t* linear_date;     // (linear,)
-  const int32_t* group_integers;  // (groups, 11)
+  const int32_t* linear_form;     // (linear,)
+  const int32_t* group_integers;  // (groups, 12)
   const double* group_reals;      // (groups, 12)
 };
 
@@ -60,6 +61,14 @@ struct UpmJumps {
   const int32_t* first_entry;        // (states + 1,)
   const int32_t* entry_clock;        // (first_entry[states],)
   const double* entry_loading;       // (first_entry[states],)
+};
+
+// Regimes: roots of `size` doubles each, in the place of cholesky (or of UpmGarch.loading).
+struct UpmRegimes {
+  int64_t count, size;
+  uint32_t stream, shift;
+  const double* threshold;  // (count - 1,)
+  const double* root;       // (count, size)
 };
 
 // Heston, behind `model`; UpmScenarios has seed, cholesky (underlyings, underlyings), legs, terms, dates, centre (dates, underlyings), jumps.
@@ -101,17 +110,24 @@ struct UpmScenarios {
   const int32_t* date_whole;      // (dates,)
   const int32_t* date_leg;        // (dates,)
   const double* centre;           // (dates, states)
+  const UpmRegimes* regimes;      // null: one square root
+  const double* persistence;      // (states,) of walk and garch, or null: 1
+  const double* date_persistence; // (dates, states), where persistence is given
 };
 
 // SampledWalk, behind `model` of a set of kind sampled_walk whose other fields are those of a walk.
 struct UpmDraws {
-  int32_t sampler, dense;  // sampler: 1 antithetic, 2 moments matched, 3 Sobol (Owen), 4 Sobol (digital shift)
+  int32_t sampler, dense;  // sampler: 1 antithetic, 2 moments matched, 3 Sobol (Owen), 4 Sobol (digital shift), 5 importance
   int64_t steps, dimensions, blocks;
   const uint32_t* direction;        // (dimensions, 28)
   const uint32_t* key;              // (dimensions, 4, 16)
   const int32_t* factor_dimension;  // (steps, states)
   const int32_t* mixing_dimension;  // (steps,)
   const double* moments;            // (blocks, steps, states, 2)
+  int64_t components;               // of the importance mixture
+  uint32_t mixture_stream, reserved;
+  const double* threshold;          // (components - 1,)
+  const double* shift;              // (components, steps, states + 1)
 };
 
 // Resample, behind `model` of kind 10; `values` is (dates, states, rows).
@@ -124,15 +140,29 @@ struct UpmResample {
 // GarchWalk, behind `model` of kind 11. Of UpmScenarios it reads cholesky, max_log_move, marginal, tables, mixing_stream, legs, terms, dates and `centre` as drift.
 struct UpmGarch {
   int64_t rows, common, groups, centrings;
-  const double* residual;         // (states, rows), or null: drawn normals
-  const double* loading;          // (states, common), or null: cholesky
-  const double* specific;         // (states,)
+  const double* residual;         // (rows, residual_stride), or null: drawn normals
+  const double* loading;          // (states, common + 1): of the common factors, then the specific part; or null: cholesky
   const int32_t* group;           // (states,)
   const UpmTable* mixing;         // (groups,)
   const int32_t* odd;             // (tables,)
   const double *omega, *alpha, *falling, *beta, *variance, *top;  // (states,) each; falling: alpha + gamma
   const UpmTable* centring;       // (centrings,)
   const int32_t* centring_of;     // (legs, states)
+  int64_t residual_stride;        // numbers a date: a multiple of 8, at least `states`
+};
+
+// Derived, behind `model` of kind 20: operations on the states of `base`, whose states come first. `scratch` of the set holds the base's states and scratch.
+struct UpmDerived {
+  const UpmScenarios* base;
+  int64_t operations;
+  const int32_t* operation;     // (operations,) numbers of derived.def
+  const int32_t* first_output;  // (operations + 1,)
+  const int32_t* first_input;   // (operations + 1,)
+  const int32_t* input;         // states below the operation's outputs, or -1
+  const int32_t* first_real;    // (operations + 1,)
+  const double* real;
+  const double* days;           // (dates,)
+  int64_t lent;                 // rows of scratch of an operation
 };
 
 int32_t upm_abi_version();

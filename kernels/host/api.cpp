@@ -44,7 +44,7 @@ upm::Range range_of(const Prepared& p, const UpmScenarios* set, int64_t first, i
 UPM_EXPORT int32_t upm_abi_version() { return UPM_ABI_VERSION; }
 
 UPM_EXPORT int64_t upm_struct_bytes(int32_t which) {
-  const int64_t bytes[] = {sizeof(UpmProgram), sizeof(UpmBook), sizeof(UpmTable), sizeof(UpmScenarios), sizeof(UpmJumps), sizeof(UpmHeston)};
+  const int64_t bytes[] = {sizeof(UpmProgram), sizeof(UpmBook), sizeof(UpmTable), sizeof(UpmScenarios), sizeof(UpmJumps), sizeof(UpmHeston), sizeof(UpmRegimes)};
   return which >= 0 && which < static_cast<int32_t>(sizeof bytes / sizeof *bytes) ? bytes[which] : -1;
 }
 

@@ -59,16 +59,25 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
     const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
     require(inside(i[0], 0, 3) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
-    for (int s = 5; s < 8; ++s) require(inside(i[s], -1, b.states));
+    for (int s : {5, 6, 7, 11}) require(inside(i[s], -1, b.states));
   }
 }
 
 // Steps, parts of steps and dates of a path.
 void check_legs(const UpmScenarios& set) {
+  require(!set.persistence == !set.date_persistence);
   for (int64_t d = 0; d < set.dates; ++d) {
     require(inside(set.date_leg[d], -1, set.legs) && inside(set.date_whole[d], d ? set.date_whole[d - 1] : 0, set.legs + 1));
   }
   for (int64_t g = 0; g < set.legs; ++g) require(set.leg_first_term[g] >= 0 && set.leg_first_term[g] < set.leg_first_term[g + 1] && set.leg_first_term[g + 1] <= set.terms);
+}
+
+// Rows of scratch that regimes of roots of `size` doubles need beside `rows` states.
+int64_t check_regimes(const UpmScenarios& set, int64_t rows, int64_t size) {
+  if (!set.regimes) return 0;
+  const UpmRegimes& g = *set.regimes;
+  require(inside(g.count, 2, 65) && g.size == size && g.shift <= 1 && g.threshold && g.root);
+  return rows;
 }
 
 int64_t check_jumps(const UpmScenarios& set) {
@@ -86,14 +95,14 @@ void check_heston(const UpmScenarios& set) {
   require(set.model != nullptr);
   const UpmHeston& h = *static_cast<const UpmHeston*>(set.model);
   require(h.underlyings >= 1 && h.classes >= 1 && h.shifts >= 0 && set.states == 2 * h.underlyings + h.shifts);
-  require(set.scratch >= 3 * h.underlyings + 2 * set.states + check_jumps(set));
+  require(set.scratch >= 3 * h.underlyings + 2 * set.states + check_jumps(set) + check_regimes(set, h.underlyings, h.underlyings * h.underlyings));
   check_legs(set);
   for (int64_t g = 0; g < set.legs; ++g) require(inside(h.leg_class[g], 0, h.classes));
   for (int64_t e = 0; e < h.shifts; ++e) require(inside(h.shift_underlying[e], 0, h.underlyings));
 }
 
 void check_walk(const UpmScenarios& set) {
-  require(set.scratch >= 3 * set.states + check_jumps(set));
+  require(set.scratch >= 3 * set.states + check_jumps(set) + check_regimes(set, set.states, set.states * set.states));
   for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count));
   check_legs(set);
 }
@@ -102,9 +111,13 @@ void check_sampled_walk(const UpmScenarios& set) {
   check_walk(set);
   require(set.model != nullptr);
   const UpmDraws& d = *static_cast<const UpmDraws*>(set.model);
-  require(d.sampler >= 1 && d.sampler <= 4 && (d.sampler < 3 || d.dimensions > 0) && (d.sampler != 2 || d.blocks * UPM_BLOCK >= set.count));
+  require(d.sampler >= 1 && d.sampler <= 5 && (d.sampler < 3 || d.sampler == 5 || d.dimensions > 0) && (d.sampler != 2 || d.blocks * UPM_BLOCK >= set.count));
   for (int64_t t = 0; t < set.terms; ++t) require((set.term_stream[t] & 0xff) != 0 || d.sampler == 1 || inside(set.term_step[t], 0, d.steps));
-  if (d.sampler < 3) return;
+  if (d.sampler == 5) {
+    require(d.components >= 1 && (d.components == 1 || d.threshold) && d.shift);
+    for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps));
+  }
+  if (d.sampler < 3 || d.sampler == 5) return;
   for (int64_t i = 0; i < d.steps * set.states; ++i) require(inside(d.factor_dimension[i], 0, d.dimensions));
   for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps) && inside(d.mixing_dimension[set.leg_step[g]], 0, d.dimensions));
 }
@@ -116,12 +129,55 @@ void check_resample(const UpmScenarios& set) {
 
 void check_garch(const UpmScenarios& set) {
   const UpmGarch* m = static_cast<const UpmGarch*>(set.model);
-  require(m && m->common >= 0 && m->groups >= 0 && set.scratch >= 5 * set.states + m->common + m->groups);
+  require(m && m->common >= 0 && m->groups >= 0 && set.scratch >= 5 * set.states + m->common + m->groups + check_regimes(set, set.states, set.states * (m->loading ? m->common + 1 : set.states)));
   check_legs(set);
   for (int64_t i = 0; i < set.legs * set.states; ++i) require(inside(m->centring_of[i], -1, m->centrings));
-  if (m->residual) return require(m->rows >= 1 && m->rows <= INT32_MAX);
-  require(m->loading ? m->specific != nullptr : set.cholesky != nullptr);
+  if (m->residual) return require(!set.regimes && m->rows >= 1 && m->rows <= INT32_MAX && m->residual_stride >= set.states && m->residual_stride % 8 == 0);
+  require(m->loading || set.cholesky);
   for (int64_t k = 0; k < set.states; ++k) require(inside(set.marginal[k], -1, set.table_count) && (m->groups == 0 || inside(m->group[k], 0, m->groups)));
+}
+
+void check_set(const UpmScenarios& set);
+
+void check_derived(const UpmScenarios& set) {
+  const UpmDerived* m = static_cast<const UpmDerived*>(set.model);
+  require(m && m->base && m->base->kind != set.kind && m->operations >= 1 && m->lent >= 0);
+  const UpmScenarios& base = *m->base;
+  require(base.count == set.count && base.dates == set.dates && base.states + m->first_output[m->operations] == set.states);
+  require(set.scratch >= base.dates * base.states + std::max(base.scratch, m->lent));
+  require(m->first_output[0] == 0 && m->first_input[0] == 0 && m->first_real[0] == 0);
+  for (int64_t o = 0; o < m->operations; ++o) {
+    const int64_t inputs = m->first_input[o + 1] - m->first_input[o], reals = m->first_real[o + 1] - m->first_real[o];
+    const int64_t outputs = m->first_output[o + 1] - m->first_output[o];
+    require(outputs >= 1 && inputs >= 1 && reals >= 0);
+    for (int64_t i = m->first_input[o]; i < m->first_input[o + 1]; ++i) require(inside(m->input[i], -1, base.states + m->first_output[o]));
+    switch (m->operation[o]) {
+      case 1:  // linear_combination
+        require(outputs == 1 && reals == set.dates * inputs);
+        for (int64_t i = m->first_input[o]; i < m->first_input[o + 1]; ++i) require(m->input[i] >= 0);
+        break;
+      case 2:  // linear_contract
+        require(outputs == 1 && inputs == 4 && reals == 2 + 4 * set.dates && m->input[m->first_input[o]] >= 0);
+        for (int64_t d = 0; d < set.dates; ++d) require(inside(static_cast<int64_t>(m->real[m->first_real[o] + 2 + 4 * d + 3]), 0, d + 1));
+        break;
+      case 3:  // inverse_contract
+        require(outputs == 1 && inputs == 4 && reals == 2 + 2 * set.dates && m->input[m->first_input[o]] >= 0 && m->input[m->first_input[o] + 1] >= 0);
+        break;
+      default: require(false);
+    }
+  }
+  check_set(base);
+}
+
+void check_set(const UpmScenarios& set) {
+  switch (set.kind) {
+    case 0: return require(set.values != nullptr);
+#define UPM_MODEL(kind, name) \
+  case kind: return check_##name(set);
+#include "models.def"
+#undef UPM_MODEL
+    default: require(false);
+  }
 }
 
 }  // namespace
@@ -178,14 +234,7 @@ int64_t Prepared::widest_block() const {
 void Prepared::check(const UpmScenarios& set, int64_t first, int64_t last) const {
   require(first >= 0 && first <= last && last <= set.count && set.count <= (int64_t{1} << 32));
   require(set.states >= book.states && set.dates >= book.dates);
-  switch (set.kind) {
-    case 0: return;
-#define UPM_MODEL(kind, name) \
-  case kind: return check_##name(set);
-#include "models.def"
-#undef UPM_MODEL
-    default: require(false);
-  }
+  check_set(set);
 }
 
 Scratch::Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool sums)
@@ -196,13 +245,7 @@ Scratch::Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool su
       clipped(set.states, 0) {}
 
 void Scratch::draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live) {
-  if (set.kind) return p.tile->draw(&set, static_cast<uint32_t>(first), live, states.get(), model.get(), clipped.data());
-  for (int64_t i = 0; i < set.dates * set.states; ++i) {
-    const double* from = set.values + i * set.count + first;
-    double* to = states.get() + i * TILE;
-    std::copy(from, from + live, to);
-    std::fill(to + live, to + TILE, from[live - 1]);
-  }
+  p.tile->draw(&set, static_cast<uint32_t>(first), live, states.get(), model.get(), clipped.data());
 }
 
 }  // namespace upm

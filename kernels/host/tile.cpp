@@ -12,6 +12,8 @@
 #include "heston.cuh"
 #include "jumps.cuh"
 #include "garch.cuh"
+#include "derived.cuh"
+#include "regimes.cuh"
 #include "resample.cuh"
 #include "walk.cuh"
 #include "sampled_walk.cuh"
@@ -27,19 +29,32 @@ constexpr int T = TILE;
 
 // ---- states ----------------------------------------------------------------------------------------------------
 
-constexpr int W = UPM_VECTOR_BYTES / 8;  // doubles a vector
-typedef double Vector __attribute__((vector_size(UPM_VECTOR_BYTES)));
+alignas(64) const double NOTHING[T] = {};  // a state that is not there and reads 0
 
+#include "lanes.inc"
+#include "normals.inc"
+#include "tables.inc"
 // A file a kind: draw_<name> writes the states of a tile.
 #include "jumps.inc"
+#include "regimes.inc"
 #include "walk.inc"
 #include "resample.inc"
 #include "garch.inc"
 #include "sampled_walk.inc"
 #include "heston.inc"
+#include "derived.inc"
+
+// Given states; what lies beyond the last scenario repeats it.
+void draw_given(const UpmScenarios* set, uint32_t first, int live, double* states) {
+  for (int64_t i = 0; i < set->dates * set->states; ++i) {
+    const double* from = set->values + i * set->count + first;
+    for (int s = 0; s < T; ++s) states[i * T + s] = from[s < live ? s : live - 1];
+  }
+}
 
 void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped) {
   switch (set->kind) {
+    case 0: return draw_given(set, first, live, states);
 #define UPM_MODEL(kind, name) \
   case kind: return draw_##name(set, first, live, states, scratch, clipped);
 #include "models.def"
@@ -63,7 +78,7 @@ void value0(const UpmBook* book, double* out) {
   for (int64_t i = 0; i < p->groups; ++i) {
     const GroupIntegers g = *integers_of(p, i);
     const GroupReals r = *reals_of(p, i);
-    const European zero = european_share(g, r, GroupStates{0.0, 0.0, 0.0, 0.0});
+    const European zero = european_share(g, r, GroupStates{0.0, 0.0, 0.0, 0.0, 0.0});
     const double root_years = upm::sqrt(r.expiry_years);
     for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c)
       out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, g.sticky_moneyness != 0);
@@ -96,11 +111,11 @@ struct Columns {
   const UnitTask* task;
   const GroupIntegers* integers;
   const GroupReals* reals;
-  const double *level, *forward, *volatility, *settlement;
+  const double *level, *forward, *volatility, *settlement, *scale;
   int64_t begin, end;
 };
 
-inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) { return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s]}; }
+inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) { return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s], c.scale[s]}; }
 
 template <bool STICKY>
 void price_european_columns(const Columns& c) {
@@ -164,6 +179,10 @@ void unit(const UnitTask* task) {
   const int64_t linear_end = task->column_end < book->linear ? task->column_end : book->linear;
   for (int64_t column = task->column_begin; column < linear_end; ++column) {
     const double* x = task->states + (p->linear_date[column] * task->state_count + p->linear_state[column]) * T;
+    if (p->linear_form[column]) {
+      write(task, column, x, 0.0);
+      continue;
+    }
     for (int s = 0; s < T; ++s) value[s] = upm::exp(x[s]);  // vectorised
     write(task, column, value, 1.0);
   }
@@ -175,9 +194,10 @@ void unit(const UnitTask* task) {
     // a state that does not apply is -1: any row will do, it is not used
     const double* at = task->states + (int64_t)g->date * task->state_count * T;
     const double* level = at + (int64_t)(g->level_state < 0 ? 0 : g->level_state) * T;
-    const double* settlement = g->settle_date < 0 ? level : level + (int64_t)(g->settle_date - g->date) * task->state_count * T;
-    price[g->family](Columns{task, g, reals_of(p, i), level, at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T,
-                             at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T, settlement, begin, end});
+    const double* forward = at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T;
+    const double* settlement = g->settle_date < 0 ? level : forward + (int64_t)(g->settle_date - g->date) * task->state_count * T;
+    price[g->family](Columns{task, g, reals_of(p, i), level, forward, at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T,
+                             settlement, g->scale_state < 0 ? NOTHING : at + (int64_t)g->scale_state * T, begin, end});
   }
 }
 
@@ -204,24 +224,6 @@ inline __attribute__((always_inline)) void add_entries(const int32_t* column, co
     }
     a[0] = a0, a[1] = a1, a[2] = a2, a[3] = a3, a[4] = a4, a[5] = a5, a[6] = a6, a[7] = a7;
   }
-}
-
-// Bit s is set where pnl[s] <= threshold.
-inline __attribute__((always_inline)) uint64_t at_or_below(const double* pnl, double threshold) {
-  uint64_t bits = 0;
-#if defined(__AVX512F__)
-  const __m512d t = _mm512_set1_pd(threshold);
-  for (int i = 0; i < T / 8; ++i) bits |= (uint64_t)_mm512_cmp_pd_mask(_mm512_load_pd(pnl + 8 * i), t, _CMP_LE_OQ) << (8 * i);
-#elif defined(__AVX2__)
-  const __m256d t = _mm256_set1_pd(threshold);
-  for (int i = 0; i < T / 4; ++i) bits |= (uint64_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_load_pd(pnl + 4 * i), t, _CMP_LE_OQ)) << (4 * i);
-#elif defined(__SSE2__)
-  const __m128d t = _mm_set1_pd(threshold);
-  for (int i = 0; i < T / 2; ++i) bits |= (uint64_t)_mm_movemask_pd(_mm_cmple_pd(_mm_load_pd(pnl + 2 * i), t)) << (2 * i);
-#else
-  for (int s = 0; s < T; ++s) bits |= (uint64_t)(pnl[s] <= threshold) << s;
-#endif
-  return bits;
 }
 
 // Sum and sum of squares of one tile: eight lanes, each ascending, then the lanes ascending. All from 0, as the contract says.

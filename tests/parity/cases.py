@@ -72,7 +72,8 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
         forward = spots[u] if future and settled else forwards[g]
         years = days / YEAR
         values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
-                  "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive}
+                  "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive,
+                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS)}
         integers.append([int(values[k]) for k in GROUP_INTEGERS])
         left = max(days - DATES[horizon], 0.0) / YEAR
         values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),
@@ -80,7 +81,7 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
                   "svi_a": 0.1 * years, "svi_b": 0.2 * years, "svi_rho": -0.3, "svi_m": 0.02, "svi_s": 0.15}
         reals.append([float(values[k]) for k in GROUP_REALS])
     dates = [horizon if at is None else min(at, horizon) for _, at in keys]
-    return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals))
+    return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals), np.array([0] * (len(keys) - 1) + [1], np.int32))
 
 
 def make_rows(compiled: Compiled, rows: int = 37, seed: int = 2) -> Rows:
@@ -97,7 +98,8 @@ def make_rows(compiled: Compiled, rows: int = 37, seed: int = 2) -> Rows:
 
 
 def make_walk(law: str = "gaussian", count: int = 5000, seed: int = 7, dates: np.ndarray = DATES) -> Walk:
-    """`gaussian`, `t_copula` (with Gaussian marginals), `tables` (t marginals under a Gaussian copula), `t_both` or `jumps`; dates inside base steps included."""
+    """`gaussian`, `t_copula` (with Gaussian marginals), `tables` (t marginals under a Gaussian copula), `t_both`, `jumps` or `reverting` (a t law with
+    half-lives); dates inside base steps included."""
     size = len(STATE_NAMES)
     rng = np.random.default_rng(3)
     loadings = rng.normal(0.0, 1.0, (size, size + 2))
@@ -112,9 +114,10 @@ def make_walk(law: str = "gaussian", count: int = 5000, seed: int = 7, dates: np
         return given.scenarios(dates, ScenarioSpec(count=count, seed=seed))
     parameters = GbmParameters(
         state_names=STATE_NAMES, daily_volatility=np.tile([0.05, 0.08], UNDERLYINGS), correlation=(correlation + correlation.T) / 2.0,
-        copula="student_t" if law in ("t_copula", "t_both") else "gaussian", copula_degrees_of_freedom=4.0,
-        marginal=("student_t",) * size if law in ("tables", "t_both") else (),
-        marginal_degrees_of_freedom=np.full(size, 3.0) if law in ("tables", "t_both") else None, max_log_move=np.full(size, 0.3),
+        copula="student_t" if law in ("t_copula", "t_both", "reverting") else "gaussian", copula_degrees_of_freedom=4.0,
+        marginal=("student_t",) * size if law in ("tables", "t_both", "reverting") else (),
+        marginal_degrees_of_freedom=np.full(size, 3.0) if law in ("tables", "t_both", "reverting") else None, max_log_move=np.full(size, 0.3),
+        half_life_days=np.array([0.0, 0.7, 4.0, 1e-3, 0.0, 30.0]) if law == "reverting" else None,
     )
     return walk(parameters, dates, seed, 0, count)
 
@@ -137,7 +140,7 @@ def make_explicit(count: int = 300, seed: int = 4) -> Explicit:
 
 
 def make_garch(kind: str = "resampled", count: int = 5000, seed: int = 7, dates: np.ndarray = DATES) -> GarchWalk:
-    """`resampled` (residuals of dates), `grouped_t` (full matrix, every law), or `factor_model` (common factors, t copula)."""
+    """`resampled` (residuals of dates), `grouped_t` (full matrix, every law), `factor_model` (common factors, t copula), or `reverting` (the latter, volatilities with half-lives)."""
     size = len(STATE_NAMES)
     rng = np.random.default_rng(11)
     models = (Garch(2e-4, 0.05, 0.8, 0.1), Garch(3e-4, 0.1, 0.8), ewma(0.94), Garch(0.0, 0.0, 1.0), Garch(4e-4, 0.2, 0.5), Garch(1e-3, 0.0, 0.7, 0.3))
@@ -150,8 +153,9 @@ def make_garch(kind: str = "resampled", count: int = 5000, seed: int = 7, dates:
     laws = (Innovation("skewed_t", 5.0, -0.4), Innovation("student_t", 4.0), Innovation("gaussian"), Innovation("skewed_t", 3.0, 0.2), Innovation("student_t", 3.0),
             Innovation("gaussian"))
     loading = rng.uniform(-0.65, 0.65, (size, 2))
-    if kind == "factor_model":
-        return GarchParameters(STATE_NAMES, dynamics, laws, loading=loading, copula_degrees_of_freedom=(4.0,)).scenarios(dates, spec)
+    if kind in ("factor_model", "reverting"):
+        half_life = np.array([0.0, 0.7, 0.0, 3.0, 0.0, 30.0]) if kind == "reverting" else None
+        return GarchParameters(STATE_NAMES, dynamics, laws, loading=loading, copula_degrees_of_freedom=(4.0,), half_life_days=half_life).scenarios(dates, spec)
     correlation = loading @ loading.T
     np.fill_diagonal(correlation, 1.0)
     return GarchParameters(STATE_NAMES, dynamics, laws, correlation=correlation, group=np.array([0, 1, 0, 1, 0, 1], np.int32),

@@ -22,7 +22,7 @@ from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
 from .cases import DATES, HORIZONS, STATE_NAMES, make_compiled, make_explicit, make_rows, make_walk
 
 EPS = np.finfo(float).eps
-LAWS = ("gaussian", "t_copula", "tables", "t_both", "jumps")
+LAWS = ("gaussian", "t_copula", "tables", "t_both", "jumps", "reverting")
 LAST = BLOCK + 333
 """a second block that ends inside a tile"""
 DEPTH = 40

@@ -18,7 +18,7 @@ from upm_gpu.scenario.sets import BLOCK
 from .cases import DATES, STATE_NAMES, make_compiled, make_garch, make_resample, make_rows
 from .test_operations import EPS, assert_same, composed_tail
 
-KINDS = ("resampled", "grouped_t", "factor_model")
+KINDS = ("resampled", "grouped_t", "factor_model", "reverting")
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from upm_gpu.calibrate.series import (
     pair_returns,
     returns,
 )
+from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.gbm import is_price
@@ -104,6 +105,7 @@ def calibrate_covariance(
     dependence: str = "sample",
     slide: Mapping[str, float] | None = None,
     additive_volatility: bool = False,
+    clock: Clock = CALENDAR,
 ) -> CovarianceFit:
     """Fit all factors to a history (columns timestamp, asset, close).
 
@@ -122,7 +124,7 @@ def calibrate_covariance(
     from upm_gpu.model.psd import nearest_correlation
 
     shrinkage = _check(estimator, ewma_lambda, shrinkage, dependence)
-    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive_volatility)
+    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive_volatility, clock)
     size = len(factors)
     decay = ewma_lambda if estimator == "ewma" else 1.0
     volatility, correlation = np.zeros(size), np.eye(size)
@@ -156,7 +158,7 @@ def calibrate_covariance(
         factors=tuple(factors), valuation_time=valuation_time, daily_volatility=volatility, correlation=repair.correlation,
         estimator=estimator, ewma_lambda=ewma_lambda if estimator == "ewma" else float("nan"), shrinkage=shrinkage,
         shrinkage_intensity=intensity, dependence=dependence, repair_distance=repair.distance, observations=observations,
-        first=tuple(str(np.datetime64(int(x.time[0] * 86400.0), "s")) + "Z" for x in series), degrees_of_freedom=marginal,
+        first=tuple(str(np.datetime64(int(clock.instant(x.time[:1])[0] * 86400.0), "s")) + "Z" for x in series), degrees_of_freedom=marginal,
         copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings),
         daily_mean=np.array([mean_change(x) for x in series]))
 
@@ -191,7 +193,8 @@ def calibrate_model(
             fit = replace(fit, warnings=(*fit.warnings, late))
         return _under_measure(fit, spec, market)
     left_out: list[str] = []
-    underlyings = tuple(underlyings) or _usable(market, spec.ewma_lambda, left_out)
+    clock = spec.trading_clock(market.valuation_time)
+    underlyings = tuple(underlyings) or _usable(market, spec.ewma_lambda, clock, left_out)
     if not underlyings:
         raise CalibrationError("UPM-CA-103", "the market has no history of prices, and the configuration names no parameter file. Add history, or set model.parameters.")
     slide = None
@@ -205,7 +208,8 @@ def calibrate_model(
         report = replace(report, warnings=(*flags, *left_out, *report.warnings))
         return (replace(made, drift=_pricing_drift(made.state_names, spec, market)) if spec.measure == "pricing" else made), report
     fit = calibrate_covariance(market.history, factor_names(underlyings), market.valuation_time, spec.estimator, spec.ewma_lambda,
-                               dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive")
+                               dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive",
+                               clock=clock)
     return _under_measure(replace(fit, warnings=(*left_out, *fit.warnings)), spec, market)
 
 
@@ -221,7 +225,7 @@ def _repaired(fit: CovarianceFit, name: str) -> CovarianceFit:
     return replace(fit, correlation=repair.correlation, repair_distance=repair.distance, warnings=(*fit.warnings, note))
 
 
-def _usable(market: MarketSnapshot, ewma_lambda: float, left_out: list[str]) -> tuple[str, ...]:
+def _usable(market: MarketSnapshot, ewma_lambda: float, clock: Clock, left_out: list[str]) -> tuple[str, ...]:
     """The underlyings of a history that can be estimated together, in name order; the others are named in `left_out`.
 
     One that is short, still, or shares too few returns with those before it (the longest first) is left out instead of
@@ -232,7 +236,7 @@ def _usable(market: MarketSnapshot, ewma_lambda: float, left_out: list[str]) -> 
     why: dict[str, CalibrationError] = {}
     for name in names:
         try:
-            series[name] = _sound(market, name, ewma_lambda)
+            series[name] = _sound(market, name, ewma_lambda, clock)
         except CalibrationError as error:
             why[name] = error
     accepted: list[str] = []
@@ -248,10 +252,10 @@ def _usable(market: MarketSnapshot, ewma_lambda: float, left_out: list[str]) -> 
     return tuple(sorted(accepted))
 
 
-def _sound(market: MarketSnapshot, name: str, ewma_lambda: float) -> list[Series]:
+def _sound(market: MarketSnapshot, name: str, ewma_lambda: float, clock: Clock) -> list[Series]:
     """The price and volatility series of one underlying; CalibrationError where one is too short or never changes."""
     factors = factor_names([name])
-    series, _, _ = factor_series(market.history, factors, market.valuation_time, ewma_lambda, {}, False)
+    series, _, _ = factor_series(market.history, factors, market.valuation_time, ewma_lambda, {}, False, clock)
     for factor, x in zip(factors, series, strict=True):
         r = returns(x)
         _enough(len(r), factor, factor, [])
@@ -284,7 +288,7 @@ def _under_measure(fit: CovarianceFit, spec: ScenarioSpec, market: MarketSnapsho
 def _pricing_drift(factors: Sequence[str], spec: ScenarioSpec, market: MarketSnapshot) -> NDArray[np.float64]:
     """(K,) a day: r - q for log-prices, 0 for volatilities."""
     tenors, rates = zip(*market.rates.get(market.reporting_currency, ((1.0, 0.0),)), strict=True)
-    daily = float(np.interp(max(spec.horizons), tenors, rates)) / 365.0
+    daily = float(np.interp(max(spec.horizons), tenors, rates)) / spec.trading_clock(market.valuation_time).days_per_year
     return np.array([daily if is_price(f) else 0.0 for f in factors])
 
 

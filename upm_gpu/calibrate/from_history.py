@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.calibrate.covariance import CovarianceFit
+from upm_gpu.calibrate.garch_given import Given, given_recursions
 from upm_gpu.calibrate.panel import Filtered, Panel, fill, filter_panel, history_panel, standardised
 from upm_gpu.calibrate.series import kendall
 from upm_gpu.calibrate.tail_body import fit_body
@@ -31,14 +33,18 @@ if TYPE_CHECKING:
 def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, spec: ScenarioSpec,
                        slide: Mapping[str, float] | None = None) -> tuple[Any, CovarianceFit]:
     """historical, scaled_historical, filtered_historical or garch, and what its calibration has to say. Raises `CalibrationError`."""
-    if spec.parameters:
+    if spec.parameters and spec.model in ("historical", "scaled_historical"):
         raise CalibrationError("UPM-CA-141", f"model {spec.model} is made from the market's history, and model.parameters names {spec.parameters}. Leave model.parameters blank.")
-    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive")
+    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", spec.trading_clock(valuation_time))
     cap = np.array([spec.max_log_move_price if is_price(f) else spec.max_log_move_volatility for f in factors])
     if spec.model in ("historical", "scaled_historical"):
         refuse_correlation(spec, spec.model)
         return _windows(panel, spec, cap)
-    filtered = filter_panel(panel, spec.filter, spec.ewma_lambda)
+    given: tuple[Given | None, ...] = ()
+    if spec.parameters:
+        given, notes = given_recursions(spec.parameters, factors, valuation_time, spec.filter, spec.clock)
+        panel = replace(panel, warnings=(*panel.warnings, *notes))
+    filtered = filter_panel(panel, spec.filter, spec.ewma_lambda, [(g.kind, g.model) if g else None for g in given])
     if spec.model == "filtered_historical":
         refuse_correlation(spec, spec.model)
         residuals, panel = fill(filtered.residuals, panel)
@@ -46,7 +52,7 @@ def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_
         dynamics = Dynamics(filtered.kind, filtered.model, filtered.next_variance, cap)
         return (FilteredHistoricalParameters(tuple(factors), dynamics, standardised(residuals), measure=spec.measure, drift=mean, labels=panel.labels),
                 _report(panel, filtered.next_variance, valuation_time, spec))
-    return _garch(panel, filtered, spec, cap, valuation_time)
+    return _garch(panel, filtered, spec, cap, valuation_time, given)
 
 
 def _windows(panel: Panel, spec: ScenarioSpec, cap: NDArray[np.float64]) -> tuple[HistoricalParameters, CovarianceFit]:
@@ -60,11 +66,16 @@ def _windows(panel: Panel, spec: ScenarioSpec, cap: NDArray[np.float64]) -> tupl
     return made, _report(panel, made.daily_volatility**2, None, spec)
 
 
-def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np.float64], valuation_time: datetime) -> tuple[GarchParameters, CovarianceFit]:
+def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np.float64], valuation_time: datetime,
+           given: Sequence[Given | None] = ()) -> tuple[GarchParameters, CovarianceFit]:
     size, residuals, warnings = len(panel.factors), standardised(filtered.residuals), list(panel.warnings)
     laws = []
     for k, name in enumerate(panel.factors):
         e = residuals[np.isfinite(residuals[:, k]), k]
+        own = given[k] if given else None
+        if own is not None and own.distribution == spec.marginal and not spec.degrees_of_freedom:
+            laws.append(Innovation(own.distribution, own.nu, own.skewness))
+            continue
         law, more = innovation(e, name, spec.marginal, spec.degrees_of_freedom)
         laws.append(law)
         warnings += more

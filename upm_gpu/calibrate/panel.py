@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.calibrate.garch_fit import fit
 from upm_gpu.calibrate.series import FEW_RETURNS, MAX_GAP_DAYS, MIN_RETURNS, factor_series
+from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.gbm import is_price
 from upm_gpu.model.recursion import Garch, Recursion, ewma, variances
@@ -46,9 +47,9 @@ class Panel:
 
 
 def history_panel(history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float] | None = None,
-                  additive: bool = False) -> Panel:
+                  additive: bool = False, clock: Clock = CALENDAR) -> Panel:
     """The table of a history (columns timestamp, asset, close) up to the valuation time. Raises `CalibrationError` UPM-CA-101 to 107."""
-    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive)
+    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive, clock)
     prices = [s.time for f, s in zip(factors, series, strict=True) if is_price(f)] or [s.time for s in series]
     time = reduce(np.intersect1d, prices)
     if len(time) <= MIN_RETURNS:
@@ -67,7 +68,7 @@ def history_panel(history: pd.DataFrame, factors: Sequence[str], valuation_time:
             raise CalibrationError("UPM-CA-107", f"history of {f}: {len(seen)} returns without a gap over {MAX_GAP_DAYS:g} days, at least {MIN_RETURNS} are needed. Add earlier closes.")
         if not np.any(seen != 0.0):
             raise CalibrationError("UPM-CA-104", f"history of {f}: {len(seen)} returns without any change. A constant series says nothing about risk; correct it or leave the factor out.")
-    return Panel(tuple(factors), changes, np.cumsum(~keep, dtype=np.int64)[keep], tuple(_text(t) for t in time[:-1][keep]), tuple(_text(s.time[0]) for s in series),
+    return Panel(tuple(factors), changes, np.cumsum(~keep, dtype=np.int64)[keep], tuple(_text(t) for t in clock.instant(time[:-1][keep])), tuple(_text(clock.instant(s.time[:1])[0]) for s in series),
                  tuple(proxies), tuple(warnings))
 
 
@@ -87,19 +88,21 @@ class Filtered:
     """(N, K) change over the volatility known before it; NaN where the date lacks the factor"""
 
 
-def filter_panel(panel: Panel, kind: Recursion, ewma_lambda: float) -> Filtered:
-    """Fit (GARCH, GJR) or apply (EWMA) a filter to each factor's own changes. Raises `CalibrationError` UPM-CA-122 to 124."""
+def filter_panel(panel: Panel, kind: Recursion, ewma_lambda: float, given: Sequence[tuple[Recursion, Garch] | None] = ()) -> Filtered:
+    """Take as `given`, fit (GARCH, GJR) or apply (EWMA) a filter to each factor's own changes. Raises `CalibrationError` UPM-CA-122 to 124."""
     residuals = np.full_like(panel.changes, np.nan)
-    models, following = [], []
+    kinds, models, following = [], [], []
     for k, name in enumerate(panel.factors):
         seen = np.isfinite(panel.changes[:, k])
         r = panel.changes[seen, k]
-        model = ewma(ewma_lambda) if kind == "ewma" else fit(r, kind, name)
+        own = given[k] if given else None
+        used, model = own or (kind, ewma(ewma_lambda) if kind == "ewma" else fit(r, kind, name))
         h = variances(r, model)
-        residuals[seen, k] = r / np.sqrt(h[:-1])
+        residuals[seen, k] = (r - model.mu) / np.sqrt(h[:-1])
+        kinds.append(used)
         models.append(model)
         following.append(h[-1])
-    return Filtered((kind,) * len(panel.factors), tuple(models), np.array(following), residuals)
+    return Filtered(tuple(kinds), tuple(models), np.array(following), residuals)
 
 
 def fill(values: NDArray[np.float64], panel: Panel) -> tuple[NDArray[np.float64], Panel]:

@@ -1,6 +1,6 @@
 """Histories as factor series: changes over elapsed time, common times, proxies, the slide of a sticky-strike smile.
 
-Returns are log-changes divided by the square root of the elapsed days; a gap over four days is missing, never a return.
+Returns are log-changes divided by the square root of the elapsed days of the trading clock; a gap over four days is missing, never a return.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.errors import CalibrationError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ NANOSECONDS_PER_DAY = 86_400e9
 
 @dataclass(frozen=True)
 class Series:
-    """One factor's history: times in days since 1970, ascending, and the value whose changes are returns (a logarithm)."""
+    """One factor's history: times in days of the trading clock (`calendar`: since 1970), ascending, and the value whose changes are returns (a logarithm)."""
 
     time: NDArray[np.float64]
     value: NDArray[np.float64]
@@ -71,7 +72,7 @@ def kendall(r: NDArray[np.float64], s: NDArray[np.float64]) -> float:
     return float(np.sin(np.pi * concordance / (len(r) * (len(r) - 1.0))))
 
 
-def realised_volatility(price: Series, ewma_lambda: float) -> Series:
+def realised_volatility(price: Series, ewma_lambda: float, days_per_year: float = 365.0) -> Series:
     """Logarithm of the EWMA volatility of a price series, annualised: the stand-in for a missing volatility index."""
     days = np.diff(price.time)
     change = np.diff(price.value)
@@ -84,12 +85,13 @@ def realised_volatility(price: Series, ewma_lambda: float) -> Series:
             variance = ewma_lambda * variance + (1.0 - ewma_lambda) * change[i] ** 2 / days[i]
         if variance > 0.0:
             times.append(price.time[i + 1])
-            out.append(0.5 * np.log(variance * 365.0))
+            out.append(0.5 * np.log(variance * days_per_year))
     return Series(np.array(times), np.array(out))
 
 
 def factor_series(
-    history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float], additive: bool
+    history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float], additive: bool,
+    clock: Clock = CALENDAR,
 ) -> tuple[list[Series], list[str], list[str]]:
     """The history of every factor, the factors that had to take a proxy, and warnings."""
     import pandas as pd
@@ -104,17 +106,17 @@ def factor_series(
         underlying = rest.removesuffix("]")
         if kind not in ("log_level", "volatility_shift") or not underlying:
             raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET] and volatility_shift[ASSET].")
-        price = _series(by_asset, underlying, factor)
+        price = _series(by_asset, underlying, factor, clock)
         if kind == "log_level":
             found[factor] = price
             continue
         name = f"{underlying}.IV30"
-        if name not in by_asset or len(returns(_series(by_asset, name, factor))) < MIN_RETURNS:
+        if name not in by_asset or len(returns(_series(by_asset, name, factor, clock))) < MIN_RETURNS:
             proxies.append(factor)
             warnings.append(f"UPM-CA-106 history has too little of {name}: EWMA realised volatility of {underlying} stands in (proxy)")
-            found[factor] = realised_volatility(price, ewma_lambda)
+            found[factor] = realised_volatility(price, ewma_lambda, clock.days_per_year)
         else:
-            found[factor] = _series(by_asset, name, factor)
+            found[factor] = _series(by_asset, name, factor, clock)
         if additive:
             found[factor] = Series(found[factor].time, np.exp(found[factor].value))
         if underlying in slide:
@@ -122,7 +124,21 @@ def factor_series(
     return [found[f] for f in factors], proxies, warnings
 
 
-def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str) -> Series:
+def asset_series(history: pd.DataFrame, asset: str, valuation_time: datetime, clock: Clock = CALENDAR) -> Series:
+    """The logarithm of one series of a history (columns timestamp, asset, close). Raises `CalibrationError` UPM-CA-103 or 105."""
+    import pandas as pd
+
+    past = history[(history["timestamp"] <= pd.Timestamp(valuation_time)) & (history["asset"] == asset)]
+    if past.empty:
+        from difflib import get_close_matches
+
+        names = sorted({str(a) for a in history["asset"].unique()})
+        near = get_close_matches(asset, names, 3) or names[:12]
+        raise CalibrationError("UPM-CA-103", f"history has no closes of {asset}. It holds {', '.join(near)}{', ...' if len(names) > len(near) else ''}.")
+    return _series({asset: past}, asset, asset, clock)
+
+
+def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str, clock: Clock) -> Series:
     group = by_asset.get(asset)
     if group is None:
         raise CalibrationError("UPM-CA-103", f"history has no closes of {asset}, which {factor} needs. Add the series to the history of the market folder.")
@@ -135,7 +151,7 @@ def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str) -> Se
     time, close = time[order], close[order]
     if len(time) > 1 and np.min(np.diff(time)) <= 0.0:
         raise CalibrationError("UPM-CA-105", f"history of {asset}: two closes at {group['timestamp'].iloc[int(order[int(np.argmin(np.diff(time)))])]}. Keep one.")
-    return Series(time, np.log(close))
+    return Series(clock.at(time), np.log(close))
 
 
 def _net_of_slide(volatility: Series, price: Series, skew: float, additive: bool) -> Series:

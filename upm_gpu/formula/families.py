@@ -39,11 +39,12 @@ def shifted_volatility(base: Any, state: Any, loading: Any, additive: Any, xp: A
 
 
 def european(level: Any, forward_move: Any, volatility_state: Any, strike: Any, log_moneyness: Any, volatility: Any, residual: Any,
-             sign: Any, group: dict[str, Any], *, years: float, discount: float, xp: Any = np) -> Any:
+             sign: Any, group: dict[str, Any], *, years: float, discount: float, scale: Any = None, xp: Any = np) -> Any:
     """Present value of one unit of a European option on the forward of its expiry (Black 1976).
 
     `level` and `forward_move` are the log-changes of index and forward, `years` the time left at the valuation date and
-    `discount` its factor. An inverse option is paid in coins: Black76 / F coins, each worth S.
+    `discount` its factor. An inverse option is paid in coins: Black76 / F coins, each worth S. What a linear one pays is worth exp(scale) of
+    what it was (None: 1): the log-change of its currency, of its discount factor, or both.
     """
     forward = group["forward0"] * xp.exp(forward_move)
     k = log_moneyness - forward_move
@@ -53,15 +54,15 @@ def european(level: Any, forward_move: Any, volatility_state: Any, strike: Any, 
     sigma = shifted_volatility(base, volatility_state, group["volatility_loading"], group["additive_volatility"], xp)
     value = discount * black_undiscounted(forward, strike, -k, sigma * np.sqrt(years), sign)
     coins = value * (group["spot0"] * xp.exp(level) / forward)
-    return xp.where(group["inverse"] != 0, coins, value)
+    return xp.where(group["inverse"] != 0, coins, value if scale is None else value * xp.exp(scale))
 
 
-def settled_option(level: Any, level_at_expiry: Any, strike: Any, sign: Any, group: dict[str, Any], xp: Any = np) -> Any:
-    """An option that expired inside the horizon: payoff at the index of the expiry; coins are held and valued at the horizon."""
+def settled_option(level: Any, level_at_expiry: Any, strike: Any, sign: Any, group: dict[str, Any], scale: Any = None, xp: Any = np) -> Any:
+    """An option that expired inside the horizon: payoff at the index of the expiry; coins or quote currency are held and valued at the horizon."""
     index = group["spot0"] * xp.exp(level_at_expiry)
     payoff = xp.maximum(sign * (index - strike), 0.0)
     coins = payoff * xp.exp(level - level_at_expiry)
-    return xp.where(group["inverse"] != 0, coins, payoff)
+    return xp.where(group["inverse"] != 0, coins, payoff if scale is None else payoff * xp.exp(scale))
 
 
 def inverse_future(level: Any, level_at_settlement: Any, price0: Any, group: dict[str, Any], xp: Any = np) -> Any:

@@ -32,6 +32,8 @@ class Measure:
     value_at_risk: NDArray[np.float64]
     value_at_risk_standard_error: NDArray[np.float64]
     reliable: NDArray[np.bool_]
+    variance_ratio: NDArray[np.float64] | None = None
+    """of importance sampling: variance of ES under plain sampling over its own; NaN for a unit without risk"""
 
 
 @dataclass(frozen=True)

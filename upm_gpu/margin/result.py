@@ -129,9 +129,17 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         "expected_shortfall_standard_error": error, "value_at_risk": to_accounts(measure.value_at_risk),
         "value_at_risk_standard_error": root_of_squares(measure.value_at_risk_standard_error),
         "standard_error_reliable": ~unreliable,
+        **({} if measure.variance_ratio is None else {"variance_ratio": _smallest(measure.variance_ratio, share_account, share_unit, count)}),
         **{f"charge_{k}": to_accounts(v) for k, v in per_unit.items()},
         "collateral_value": equity.collateral_value, "unrealised_pnl": equity.unrealised, "option_value": equity.option_value,
         "equity": total, "excess": total - initial, "margin_ratio": ratio, "status": status}), unit_table
+
+
+def _smallest(per_unit: NDArray[np.float64], account: NDArray[np.int32], unit: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+    """(A,) the smallest over the units of an account; NaN where it has none with risk."""
+    found = np.full(count, np.nan)
+    np.fmin.at(found, account, per_unit[unit])
+    return found
 
 
 def calls_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,7 @@ from upm_gpu.model.garch import Dynamics, check_dynamics, check_request, drift_o
 from upm_gpu.model.gbm import is_price
 from upm_gpu.model.innovations import discrete_centring_table
 from upm_gpu.model.legs import path_legs
+from upm_gpu.model.reversion import date_persistence, reverted_days, steady_prices
 from upm_gpu.rng.streams import (
     BRIDGE,
     BRIDGE_END,
@@ -51,6 +52,8 @@ class FilteredHistoricalParameters:
     measure: Measure = "margin"
     drift: NDArray[np.float64] | None = None
     """(K,) a day, read under `pricing` and `historical`"""
+    half_life_days: NDArray[np.float64] | None = None
+    """(K,) of the reversion of a state to today's value, see `reversion.py`; 0 or None: none. Log-prices do not revert"""
     labels: tuple[str, ...] = ()
     """(N,) dates"""
 
@@ -72,6 +75,7 @@ class FilteredHistoricalParameters:
         if not np.all(np.isfinite(self.dynamics.max_log_move)):
             raise CalibrationError("UPM-CA-053", "max_log_move is infinite: drawn residuals need a finite truncation, such as 1.5.")
         legs = path_legs(dates, self.step_days, spec.stream)
+        persistence = steady_prices(self.half_life_days, self.state_names, self.step_days)
         centring, index = list[SmoothTable](), np.full((len(legs.step), size), -1, np.int32)
         if self.measure != "historical":
             done: dict[tuple[object, ...], int] = {}
@@ -90,7 +94,8 @@ class FilteredHistoricalParameters:
             centring=tuple(centring), centring_of=index, leg_step=legs.step, leg_root=legs.root, leg_first_term=legs.first_term,
             term_stream=np.array([stream_word(spec.stream, RESIDUAL_OF[int(i)]) for i in legs.term_internal], np.uint32), term_step=legs.term_step,
             term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole, date_leg=legs.date_leg,
-            drift=drift_of(self.drift, self.measure, dates, size))
+            drift=drift_of(self.drift, self.measure, reverted_days(persistence, legs, dates, self.step_days, size)),
+            persistence=persistence, date_persistence=date_persistence(persistence, legs), regimes=None)
 
 
 def refuse_correlation(spec: ScenarioSpec, name: str) -> None:

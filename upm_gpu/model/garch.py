@@ -22,6 +22,7 @@ from upm_gpu.model.innovations import Innovation, centring_table, check_innovati
 from upm_gpu.model.legs import path_legs
 from upm_gpu.model.psd import correlation_cholesky
 from upm_gpu.model.recursion import Garch, Recursion, check
+from upm_gpu.model.reversion import date_persistence, reverted_days, steady_prices
 from upm_gpu.model.tables import check_degrees_of_freedom, mixing_table
 from upm_gpu.rng.streams import MIXING, key_words, stream_word
 from upm_gpu.scenario.sets import SmoothTable
@@ -70,6 +71,8 @@ class GarchParameters:
     measure: Measure = "margin"
     drift: NDArray[np.float64] | None = None
     """(K,) a day, read under `pricing` and `historical`"""
+    half_life_days: NDArray[np.float64] | None = None
+    """(K,) of the reversion of a state to today's value, see `reversion.py`; 0 or None: none. Log-prices do not revert"""
 
     @property
     def daily_volatility(self) -> NDArray[np.float64]:
@@ -93,6 +96,7 @@ class GarchParameters:
         if group.shape != (size,) or (nus and not (group.min() >= 0 and group.max() < len(nus))):
             raise CalibrationError("UPM-CA-132", f"copula groups {group.tolist()} for {size} factors and {len(nus)} degrees of freedom. Give every factor the number of its group, from 0.")
         legs = path_legs(dates, self.step_days, spec.stream)
+        persistence = steady_prices(self.half_life_days, self.state_names, self.step_days)
         tables, odd, known = list[SmoothTable](), list[int](), dict[tuple[object, ...], int]()
         marginal = np.full(size, -1, np.int32)
         for k, law in enumerate(self.innovation):
@@ -124,7 +128,8 @@ class GarchParameters:
             odd=np.array(odd, np.int32), max_log_move=self.dynamics.max_log_move, **self.dynamics.coefficients(), variance=self.dynamics.variance,
             top=self.dynamics.top, centring=tuple(centring), centring_of=index, leg_step=legs.step, leg_root=legs.root, leg_first_term=legs.first_term,
             term_stream=legs.term_stream, term_step=legs.term_step, term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole,
-            date_leg=legs.date_leg, drift=drift_of(self.drift, self.measure, dates, size))
+            date_leg=legs.date_leg, drift=drift_of(self.drift, self.measure, reverted_days(persistence, legs, dates, self.step_days, size)),
+            persistence=persistence, date_persistence=date_persistence(persistence, legs), regimes=None)
 
     def _dependence(self) -> tuple[NDArray[np.float64] | None, ...]:
         """Cholesky factor, loadings, specific parts; None where not used."""
@@ -168,11 +173,11 @@ def _law_key(law: Innovation) -> tuple[object, ...]:
     return law.law, law.degrees_of_freedom, law.skewness, id(law.body)
 
 
-def drift_of(drift: NDArray[np.float64] | None, measure: Measure, dates: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """(D, K) what a measure adds to the log-change."""
+def drift_of(drift: NDArray[np.float64] | None, measure: Measure, days: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(D, K) what a measure adds to the log-change; `days` (D, K), see `reversion.reverted_days`."""
     if drift is None or measure == "margin":
-        return np.zeros((dates.size, size))
-    return dates[:, None] * np.asarray(drift, np.float64)
+        return np.zeros(days.shape)
+    return days * np.asarray(drift, np.float64)
 
 
 def check_request(dates: NDArray[np.float64], spec: ScenarioSpec, step_days: float) -> NDArray[np.float64]:

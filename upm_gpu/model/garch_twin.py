@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.model.regime_twin import square_root
 from upm_gpu.model.tables import evaluate_table
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import COMMON
@@ -40,17 +41,18 @@ def garch_paths(walk: GarchWalk, first: int, last: int) -> tuple[NDArray[np.floa
     states = np.empty((walk.dates.size, size, ids.size))
     path = [variance]
     parts: dict[int, NDArray[np.float64]] = {}
+    keep = 1.0 if walk.persistence is None else walk.persistence[:, None]
     for step in range(whole + 1):
         for d in np.flatnonzero(walk.date_whole == step):
             leg = int(walk.date_leg[d])
             if leg >= 0 and leg not in parts:
                 parts[leg] = _moves(walk, leg, ids, variance, clipped)[1]
-            states[d] = running if leg < 0 else running + parts[leg]
+            states[d] = running if leg < 0 else (1.0 if walk.date_persistence is None else walk.date_persistence[d][:, None]) * running + parts[leg]
             states[d] += walk.drift[d][:, None]
         if step == whole:
             break
         y, moved = _moves(walk, step, ids, variance, clipped)
-        running = running + moved
+        running = keep * running + moved
         slope = np.where(y < 0.0, (walk.alpha + walk.gamma)[:, None], walk.alpha[:, None])
         variance = np.minimum((walk.omega[:, None] + slope * (y * y)) + walk.beta[:, None] * variance, walk.top[:, None])
         path.append(variance)
@@ -91,19 +93,18 @@ def _drawn(walk: GarchWalk, leg: int, ids: NDArray[np.uint32], sigma: NDArray[np
         q = normal_quantile(uniform_at(walk.seed, ids, group, int(walk.leg_step[leg]), walk.mixing_stream))
         stretch.append(np.exp(evaluate_table(table, q)))
     own = [_normal(walk, leg, ids, k) for k in range(size)]
-    common = [] if walk.loading is None else [_normal(walk, leg, ids, COMMON + j) for j in range(walk.loading.shape[1])]
+    root = square_root(loadings(walk), walk.regimes, walk.seed, ids)
+    common = [] if walk.loading is None else [_normal(walk, leg, ids, COMMON + j) for j in range(common_factors(walk))]
     y = np.empty_like(sigma)
     for k in range(size):
         z = np.zeros(ids.size)
         if walk.loading is not None:
-            assert walk.specific is not None
             for j, f in enumerate(common):
-                z += walk.loading[k, j] * f
-            z += walk.specific[k] * own[k]
+                z += root(k, j) * f
+            z += root(k, len(common)) * own[k]
         else:
-            assert walk.cholesky is not None
             for i in range(k + 1):
-                z += walk.cholesky[k, i] * own[i]
+                z += root(k, i) * own[i]
         if stretch:
             z = z * stretch[walk.group[k]]
         law = int(walk.marginal[k])
@@ -114,6 +115,22 @@ def _drawn(walk: GarchWalk, leg: int, ids: NDArray[np.uint32], sigma: NDArray[np
         clipped[k] += int(np.count_nonzero(np.abs(raw) > walk.max_log_move[k]))
         y[k] = _clip(raw, walk.max_log_move[k])
     return y
+
+
+def loadings(walk: GarchWalk) -> NDArray[np.float64]:
+    """(K, K) Cholesky factor, or (K, F + 1) loadings and specific part, of a walk that draws normals."""
+    if walk.loading is None:
+        assert walk.cholesky is not None
+        return walk.cholesky
+    assert walk.specific is not None
+    return np.column_stack([walk.loading, walk.specific])
+
+
+def common_factors(walk: GarchWalk) -> int:
+    """Common normals a leg draws; 0 under a full matrix. A regime may bring one more than the walk's own loadings have."""
+    if walk.loading is None:
+        return 0
+    return walk.loading.shape[1] if walk.regimes is None else walk.regimes.root.shape[2] - 1
 
 
 def _normal(walk: GarchWalk, leg: int, ids: NDArray[np.uint32], factor: int) -> NDArray[np.float64]:

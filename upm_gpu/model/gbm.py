@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import CalibrationError, InputError
 from upm_gpu.model.centring import gaussian_centring, student_t_centring
-from upm_gpu.model.legs import path_legs
+from upm_gpu.model.legs import Legs, path_legs
 from upm_gpu.model.psd import correlation_cholesky
+from upm_gpu.model.regime_twin import Root, square_root
+from upm_gpu.model.reversion import date_persistence, persistence_of, reverted_days, weights
 from upm_gpu.model.tables import check_degrees_of_freedom, evaluate_table, marginal_table, mixing_table, unit_scale
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import MIXING, key_words, stream_word
@@ -30,7 +32,7 @@ from upm_gpu.scenario.spec import CopulaLaw, MarginalLaw, Measure, ScenarioSpec
 MAX_LOG_MOVE = 1.5
 """house default of the truncation, for log-prices and for log-volatilities: a factor 4.5 in one base step"""
 PRICE_STATES = ("log_level", "log_forward", "log_fx")
-VOLATILITY_STATES = ("volatility_shift",)
+VOLATILITY_STATES = ("volatility_shift", "volatility_skew", "volatility_slope")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class GbmParameters:
     measure: Measure = "margin"
     drift: NDArray[np.float64] | None = None
     """(K,) a day. `pricing`: log E[S_h / S_0] = drift h; `historical`: mean log-change = drift h; not read under `margin`"""
+    half_life_days: NDArray[np.float64] | None = None
+    """(K,) of the reversion of a state to today's value, see `reversion.py`; 0 or None: none"""
 
     def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> ScenarioSet:
         """The walk of a scenario specification: its seed, stream, count and sampler."""
@@ -102,6 +106,7 @@ def walk(parameters: GbmParameters, dates_days: NDArray[np.float64], seed: int, 
             index[k] = known[nu]
 
     legs = path_legs(dates, parameters.step_days, stream)
+    persistence = persistence_of(parameters.half_life_days, parameters.state_names, parameters.step_days)
     return Walk(
         state_names=tuple(parameters.state_names), seed=int(seed), count=int(count),
         cholesky=correlation_cholesky(parameters.correlation, parameters.state_names),
@@ -111,27 +116,30 @@ def walk(parameters: GbmParameters, dates_days: NDArray[np.float64], seed: int, 
         leg_step=legs.step, leg_root=legs.root, leg_first_term=legs.first_term,
         term_stream=legs.term_stream, term_step=legs.term_step, term_weight=legs.term_weight,
         dates=dates, date_whole=legs.date_whole, date_leg=legs.date_leg,
-        centre=_centre(parameters, volatility, marginal_nu, limit, dates, legs.date_whole, legs.part),
+        centre=_centre(parameters, volatility, marginal_nu, limit, dates, legs, persistence),
+        persistence=persistence, date_persistence=date_persistence(persistence, legs),
     )
 
 
 def _centre(parameters: GbmParameters, volatility: NDArray[np.float64], marginal_nu: NDArray[np.float64], limit: NDArray[np.float64],
-            dates: NDArray[np.float64], whole: NDArray[np.int32], part: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(D, K): n c_1 + c_f for log-prices, plus the drift where the measure has one."""
+            dates: NDArray[np.float64], legs: Legs, persistence: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """(D, K): n c_1 + c_f for log-prices, plus the drift where the measure has one; with reversion each step's own c of what is left of its move."""
     centre = np.zeros((dates.size, volatility.size))
     for k, name in enumerate(parameters.state_names):
         if not is_price(name) or parameters.measure == "historical":
             continue
         if np.isfinite(marginal_nu[k]):
-            def c(length: float, k: int = k) -> float:
-                return student_t_centring(volatility[k], marginal_nu[k], limit[k], length)
+            def c(length: float, left: float = 1.0, k: int = k) -> float:
+                return student_t_centring(left * volatility[k], marginal_nu[k], left * limit[k], length)
         else:
-            def c(length: float, k: int = k) -> float:
-                return gaussian_centring(volatility[k], length)
-        one = c(1.0)
-        centre[:, k] = [float(n) * one + (c(float(f)) if f > 0.0 else 0.0) for n, f in zip(whole, part, strict=True)]
+            def c(length: float, left: float = 1.0, k: int = k) -> float:
+                return gaussian_centring(left * volatility[k], length)
+        one, phi = c(1.0), 1.0 if persistence is None else float(persistence[k])
+        for d, (n, f) in enumerate(zip(legs.date_whole, legs.part, strict=True)):
+            steps = float(n) * one if phi == 1.0 else sum(c(1.0, float(left)) for left in weights(phi, int(n), float(f)))
+            centre[d, k] = steps + (c(float(f)) if f > 0.0 else 0.0)
     if parameters.measure != "margin" and parameters.drift is not None:
-        centre += dates[:, None] * np.asarray(parameters.drift, np.float64)
+        centre += reverted_days(persistence, legs, dates, parameters.step_days, len(volatility)) * np.asarray(parameters.drift, np.float64)
     return centre
 
 
@@ -153,7 +161,7 @@ def _check(parameters: GbmParameters, dates: NDArray[np.float64], count: int) ->
     size = len(parameters.state_names)
     shapes = {"daily_volatility": (parameters.daily_volatility, (size,)), "correlation": (parameters.correlation, (size, size)),
               "marginal_degrees_of_freedom": (parameters.marginal_degrees_of_freedom, (size,)),
-              "max_log_move": (parameters.max_log_move, (size,)), "drift": (parameters.drift, (size,)),
+              "max_log_move": (parameters.max_log_move, (size,)), "drift": (parameters.drift, (size,)), "half_life_days": (parameters.half_life_days, (size,)),
               "marginal": (parameters.marginal or None, (size,))}
     for key, (value, shape) in shapes.items():
         if value is not None and np.shape(value) != shape:
@@ -210,33 +218,35 @@ def reference_states(walk: Walk, first: int, last: int, draws: PlainDraws | None
 
     Order of operations, all in float64, which a kernel repeats: for each leg
       n_f = 0; n_f += weight x normal(scenario, f, step, stream) over the leg's terms in order;
-      z_k = 0; z_k += L[k, f] x n_f for f = 0..k;
+      z_k = 0; z_k += L[k, f] x n_f for f = 0..k, L that of the scenario's regime where there are regimes;
       y_k = z_k x exp(mixing(q)) under a t copula, q the normal score of the uniform at (scenario, 0, leg_step, mixing_stream);
       g = y, or copysign(table(asinh |y|), y); x_k = root x min(max(scale x g, -M), M), counted where |scale x g| > M; x += the jumps of its clocks (`model/jumps.py`).
-    A date: t = 0; t += x of the whole legs in step order; t += x of its own part; t += centre. Every leg is counted once,
-    however many dates read it.
+    A date: t = 0; t = persistence t + x for the whole legs in step order; t = date_persistence t + x of its own part; t += centre (a
+    persistence that is not given is 1). Every leg is counted once, however many dates read it.
     """
     scenarios = np.arange(first, last, dtype=np.uint32)
     size, legs = len(walk.state_names), len(walk.leg_step)
     from upm_gpu.model.jumps import add_jumps, reference_jumps
 
+    root = square_root(walk.cholesky, walk.regimes, walk.seed, scenarios)
     moves = np.empty((legs, size, scenarios.size))
     clipped = np.zeros(size, np.int64)
     for leg in range(legs):
-        moves[leg] = _leg(walk, leg, scenarios, clipped, draws or PlainDraws(walk))
+        moves[leg] = _leg(walk, leg, scenarios, clipped, draws or PlainDraws(walk), root)
         if walk.jumps is not None:
             add_jumps(walk.jumps, reference_jumps(walk.jumps, walk.seed, scenarios, leg, int(walk.leg_step[leg])), moves[leg])
     states = np.zeros((walk.dates.size, size, scenarios.size))
+    keep = 1.0 if walk.persistence is None else walk.persistence[:, None]
     for d in range(walk.dates.size):
         for leg in range(int(walk.date_whole[d])):
-            states[d] += moves[leg]
+            states[d] = keep * states[d] + moves[leg]
         if walk.date_leg[d] >= 0:
-            states[d] += moves[walk.date_leg[d]]
+            states[d] = (1.0 if walk.date_persistence is None else walk.date_persistence[d][:, None]) * states[d] + moves[walk.date_leg[d]]
         states[d] += walk.centre[d][:, None]
     return states, clipped
 
 
-def _leg(walk: Walk, leg: int, scenarios: NDArray[np.uint32], clipped: NDArray[np.int64], draws: PlainDraws) -> NDArray[np.float64]:
+def _leg(walk: Walk, leg: int, scenarios: NDArray[np.uint32], clipped: NDArray[np.int64], draws: PlainDraws, root: Root) -> NDArray[np.float64]:
     """(K, S) moves of one leg."""
     size = len(walk.state_names)
     terms = range(int(walk.leg_first_term[leg]), int(walk.leg_first_term[leg + 1]))
@@ -251,7 +261,7 @@ def _leg(walk: Walk, leg: int, scenarios: NDArray[np.uint32], clipped: NDArray[n
     for k in range(size):
         y = np.zeros(scenarios.size)
         for f in range(size if draws.dense else k + 1):
-            y += walk.cholesky[k, f] * independent[f]
+            y += root(k, f) * independent[f]
         if stretch is not None:
             y = y * stretch
         if walk.marginal[k] >= 0:

@@ -40,6 +40,7 @@ from upm_gpu.model.jumps import (
 from upm_gpu.model.legs import Legs, path_legs
 from upm_gpu.model.parameter_table import ParameterTable, read_table
 from upm_gpu.model.psd import correlation_cholesky
+from upm_gpu.model.regime_twin import Root, square_root
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import key_words
 from upm_gpu.scenario.sets import Heston
@@ -205,12 +206,12 @@ def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float
     size, count = len(h.variance0), scenarios.size
     states = np.zeros((h.dates.size, len(h.state_names), count))
     level, variance = np.zeros((size, count)), np.repeat(h.variance0[:, None], count, axis=1)
-    whole = 0
+    whole, root = 0, square_root(h.cholesky, h.regimes, h.seed, scenarios)
     for d in range(h.dates.size):
         for step in range(whole, int(h.date_whole[d])):
-            level, variance = _leg(h, step, scenarios, level, variance)
+            level, variance = _leg(h, step, scenarios, level, variance, root)
         whole = int(h.date_whole[d])
-        x, v = (level, variance) if h.date_leg[d] < 0 else _leg(h, int(h.date_leg[d]), scenarios, level, variance)
+        x, v = (level, variance) if h.date_leg[d] < 0 else _leg(h, int(h.date_leg[d]), scenarios, level, variance, root)
         states[d, 0 : 2 * size : 2] = x + h.centre[d][:, None]
         states[d, 1 : 2 * size : 2] = v
         for e, u in enumerate(h.shift_underlying):
@@ -218,7 +219,8 @@ def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float
     return states, np.zeros(len(h.state_names), np.int64)
 
 
-def _leg(h: Heston, leg: int, scenarios: NDArray[np.uint32], level: NDArray[np.float64], variance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _leg(h: Heston, leg: int, scenarios: NDArray[np.uint32], level: NDArray[np.float64], variance: NDArray[np.float64],
+         root: Root) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(U, S) log-prices and variances after a leg."""
     size = len(h.variance0)
     normal = np.zeros((2 * size, scenarios.size))
@@ -229,7 +231,7 @@ def _leg(h: Heston, leg: int, scenarios: NDArray[np.uint32], level: NDArray[np.f
     for u in range(size):
         g = np.zeros(scenarios.size)
         for f in range(u + 1):
-            g += h.cholesky[u, f] * normal[2 * f]
+            g += root(u, f) * normal[2 * f]
         after[u], moves[2 * u] = qe_step(variance[u], g, normal[2 * u + 1], float(h.rho[u]), h.constants[h.leg_class[leg], u])
     if h.jumps is not None:
         add_jumps(h.jumps, reference_jumps(h.jumps, h.seed, scenarios, leg, int(h.leg_step[leg])), moves)

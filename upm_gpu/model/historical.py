@@ -81,7 +81,7 @@ class HistoricalParameters:
                 shift = np.log(np.mean(np.exp(values[:, k]), axis=1)) if is_price(name) else np.mean(values[:, k], axis=1)
                 values[:, k] -= shift[:, None]
         if self.measure == "pricing":
-            values += drift_of(self.drift, self.measure, dates, size)[:, :, None]
+            values += drift_of(self.drift, self.measure, np.repeat(dates[:, None], size, axis=1))[:, :, None]
         clipped = sum((met[start + j] for j in range(length)), np.zeros((start.size, size), np.int32))
         return Resample(tuple(self.state_names), int(spec.seed), int(spec.count), stream_word(spec.stream, WINDOW), dates, values, np.ascontiguousarray(clipped.T),
                         tuple(self.labels[n] for n in start) if self.labels else ())

@@ -18,11 +18,12 @@ from upm_gpu.model.gbm import GbmParameters, is_price, walk
 from upm_gpu.model.jumps import JumpParameters, check_jumps, compile_jumps, growth, no_jumps
 from upm_gpu.model.legs import path_legs
 from upm_gpu.model.parameter_table import ParameterTable, read_table
+from upm_gpu.model.reversion import reverted_days, steady_prices
 from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import Measure, ScenarioSpec
 
 JUMP_KEYS = ("systemic.intensity", "systemic.mean", "systemic.deviation", "systemic.loading", "own.intensity", "own.mean", "own.deviation")
-KEYS = ("states", "daily_volatility", "correlation", "drift", *JUMP_KEYS)
+KEYS = ("states", "daily_volatility", "correlation", "drift", "half_life_days", *JUMP_KEYS)
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,22 @@ class MertonParameters:
     measure: Measure = "margin"
     drift: NDArray[np.float64] | None = None
     """(K,) a day, as in `GbmParameters`"""
+    half_life_days: NDArray[np.float64] | None = None
+    """(K,) of the reversion to today's value; 0 or None: none. Log-prices do not revert"""
 
     def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> ScenarioSet:
         """A walk with jump clocks. A sampler acts on the diffusion; jumps are plain draws."""
         from upm_gpu.model.sampling import sample
 
         check_jumps(self.jumps, self.state_names)
-        diffusion = GbmParameters(self.state_names, self.daily_volatility, self.correlation, step_days=self.step_days, measure=self.measure, drift=self.drift)
+        diffusion = GbmParameters(self.state_names, self.daily_volatility, self.correlation, step_days=self.step_days, measure=self.measure, drift=self.drift,
+                                  half_life_days=self.half_life_days)
         path = walk(diffusion, dates_days, spec.seed, spec.stream, spec.count)
         legs = path_legs(path.dates, self.step_days, spec.stream)
         price = np.array([is_price(s) for s in self.state_names])
-        centre = path.centre - path.dates[:, None] * growth(self.jumps, price, logarithmic=self.measure == "historical")
+        steady_prices(self.half_life_days, self.state_names, self.step_days)
+        days = reverted_days(path.persistence, legs, path.dates, self.step_days, len(price))
+        centre = path.centre - days * growth(self.jumps, price, logarithmic=self.measure == "historical")
         return sample(replace(path, centre=centre, jumps=compile_jumps(self.jumps, legs, path.dates, self.step_days, spec.stream)), spec)
 
 
@@ -60,7 +66,8 @@ def read(path: str, spec: ScenarioSpec) -> MertonParameters:
     size = len(names)
     return MertonParameters(
         names, table.numbers("daily_volatility", (size,), 0.0), table.numbers("correlation", (size, size), -1.0, 1.0), jumps_of(table, size), spec.base_step_days,
-        spec.measure, table.numbers("drift", (size,)) if table.has("drift") else None)
+        spec.measure, table.numbers("drift", (size,)) if table.has("drift") else None,
+        table.numbers("half_life_days", (size,), 0.0) if table.has("half_life_days") else None)
 
 
 def jumps_of(table: ParameterTable, size: int) -> JumpParameters:

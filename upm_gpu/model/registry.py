@@ -29,6 +29,8 @@ MODELS = {
 }
 """module of each model; `gbm` is also what a history is calibrated to"""
 CALIBRATED = "gbm"
+PER_YEAR = ("merton", "heston", "bates")
+"""models whose parameters are per year of 365 days"""
 FROM_HISTORY = ("historical", "scaled_historical", "filtered_historical", "garch")
 """models made from the market's history at the start of a run, see `calibrate/from_history.py`; they have no parameter file"""
 TWINS = {
@@ -38,6 +40,7 @@ TWINS = {
     "resample": "upm_gpu.model.garch_twin:resample_states",
     "garch": "upm_gpu.model.garch_twin:garch_states",
     "sampled_walk": "upm_gpu.model.sampling:sampled_states",
+    "derived": "upm_gpu.model.derived:derived_states",
 }
 
 

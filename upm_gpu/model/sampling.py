@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import InputError
 from upm_gpu.model.gbm import PlainDraws, reference_states
+from upm_gpu.model.importance import plain_mixture, shift_of, shifted_score
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.scramble import SCRAMBLINGS, reversed_directions, scramble_keys, scrambled_uniform
 from upm_gpu.rng.sobol import MAXIMUM_DIMENSION
 from upm_gpu.rng.streams import FACTOR
-from upm_gpu.scenario.sets import BLOCK, SampledWalk, Sampler, ScenarioSet, Walk
+from upm_gpu.scenario.derived import base_of
+from upm_gpu.scenario.sets import BLOCK, Mixture, SampledWalk, Sampler, ScenarioSet, Walk
 from upm_gpu.scenario.spec import ScenarioSpec
 
 MOST_COMPONENTS = 1000
@@ -37,23 +39,25 @@ def sample(walk: Walk, spec: ScenarioSpec) -> ScenarioSet:
     """The walk drawn as the specification asks: itself for plain Philox."""
     if spec.sampler == "sobol":
         return sobol_walk(walk, spec.stream, spec.scrambling == "owen", spec.sobol_order == "principal_components")
+    if spec.sampler == "importance":
+        return mixed(walk, plain_mixture(walk, spec.stream))
     if spec.variance_reduction == "none":
         return walk
-    steps = _base_steps(walk)
+    steps = base_steps(walk)
     empty = _unsampled(walk, "antithetic", steps)
     return empty if spec.variance_reduction == "antithetic" else replace(empty, sampler="moment_matching", moments=block_moments(walk, steps))
 
 
 def check_sampled(scenarios: ScenarioSet, spec: ScenarioSpec) -> None:
     """Refuse a sampler that a model did not take up: scenarios would be plain under another name."""
-    if (spec.sampler != "philox" or spec.variance_reduction != "none") and not isinstance(scenarios, SampledWalk):
+    if (spec.sampler != "philox" or spec.variance_reduction != "none") and not isinstance(base_of(scenarios), SampledWalk):
         raise InputError("UPM-CF-091", f"model {spec.model} draws plain scenarios only, not sampler {spec.sampler} with variance_reduction "
                          f"{spec.variance_reduction}. Use sampler philox and variance_reduction none, or model gbm.")
 
 
 def sobol_walk(walk: Walk, stream: int, owen: bool = True, components: bool = False) -> SampledWalk:
     """The walk over scrambled Sobol points; `components` orders steps by the principal components of the path, else by the Brownian bridge."""
-    steps, factors = _base_steps(walk), len(walk.state_names)
+    steps, factors = base_steps(walk), len(walk.state_names)
     mixed = walk.mixing is not None
     dimensions = steps * (factors + mixed)
     if dimensions > MAXIMUM_DIMENSION:
@@ -80,7 +84,12 @@ def _unsampled(walk: Walk, sampler: Sampler, steps: int) -> SampledWalk:
                        np.zeros((0, 4, SCRAMBLINGS), np.uint32), np.zeros((0, steps, len(walk.state_names), 2)))
 
 
-def _base_steps(walk: Walk) -> int:
+def mixed(walk: Walk, mixture: Mixture) -> SampledWalk:
+    """The walk drawn from a mixture, for importance sampling."""
+    return replace(_unsampled(walk, "importance", len(mixture.shift[0])), mixture=mixture)
+
+
+def base_steps(walk: Walk) -> int:
     """Base steps that any leg reads."""
     return int(walk.leg_step.max()) + 1
 
@@ -209,12 +218,16 @@ class SampledDraws(PlainDraws):
         if s.sampler == "moment_matching":
             mean, inverse = np.moveaxis(s.moments[scenarios // BLOCK, node, factor], -1, 0)
             return (super().normal(scenarios, factor, term) - mean) * inverse
+        if s.sampler == "importance":
+            return super().normal(scenarios, factor, term) + shift_of(s, scenarios, node, factor)
         return self._sobol(scenarios, int(s.factor_dimension[node, factor]))
 
     def mixing(self, scenarios: NDArray[np.uint32], leg: int) -> NDArray[np.float64]:
         s = self.sampled
         if s.sampler in ("sobol", "sobol_shift"):
             return self._sobol(scenarios, int(s.mixing_dimension[self.walk.leg_step[leg]]))
+        if s.sampler == "importance":
+            return shifted_score(super().mixing(scenarios, leg), shift_of(s, scenarios, int(self.walk.leg_step[leg]), -1))
         return super().mixing(scenarios >> np.uint32(s.sampler == "antithetic"), leg)
 
     def _sobol(self, scenarios: NDArray[np.uint32], dimension: int) -> NDArray[np.float64]:

@@ -239,7 +239,7 @@ class _Build:
             expiry = self.expiry_date(instrument)
             settled = expiry != NO_DATE and days[expiry] <= horizon
             values = {k: v for k, v in constants.items() if k in GROUP_REALS}
-            names = {"first": first, "count": count, "date": at, "settle_date": -1,
+            names = {"first": first, "count": count, "date": at, "settle_date": -1, "scale_state": -1,
                      "level_state": self.state_index[f"log_level[{instrument.underlying}]"],
                      "forward_state": self.state_index[f"log_level[{instrument.underlying}]"],
                      "inverse": int(instrument.settlement == "inverse"),

@@ -3,7 +3,7 @@
 Axes: N instrument, C column, G group, D path date, H horizon, K state, R row, P entry of a row.
 
 A *column* is one unit P&L series. Columns [0, linear) are the linear ones, one per (state, date it is read at): unit
-P&L exp(state) - 1. Instruments exactly linear in a state fold into them with a coefficient. The other columns are
+P&L exp(state) - 1, or the state itself where the state is a return already. Instruments exactly linear in a state fold into them with a coefficient. The other columns are
 one option (or expiring inverse future) each, in instrument-id order, and belong to a *group*: same family, underlying,
 expiry and settlement, contiguous columns.
 """
@@ -15,6 +15,8 @@ from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from upm_gpu.scenario.derived import Operation
 
 
 class Family(IntEnum):
@@ -29,7 +31,7 @@ class Family(IntEnum):
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
-                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility")
+                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state")
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
                "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign")
@@ -44,10 +46,11 @@ class Program:
       F = forward0 exp(state[forward_state]); S = spot0 exp(state[level_state]);
       base = volatility, or under sticky moneyness sqrt(svi(ln(strike/forward0) - state[forward_state]) / expiry_years) + residual;
       sigma = clip(base exp(v volatility_loading), 0.05, 5)   (additive: clip(base + v volatility_loading, 0.05, 5));
-      value = discount Black76(F, strike, sigma, remaining_years, sign), times S / F where inverse (discount 1).
+      value = discount Black76(F, strike, sigma, remaining_years, sign), times S / F where inverse (discount 1), else times exp(state[scale_state]) where there is
+      one: the exchange rate of the currency the option is quoted in, its discount factor, or both.
     svi(k) = a + b (rho (k - m) + sqrt((k - m)^2 + s^2)), total variance at `expiry_years`, k clipped to [-3, 3], floored at 1e-12.
-    Settled option (level read at `date`, level_e the same state at `settle_date`): I = spot0 exp(level_e); payoff = max(sign (I - strike), 0);
-      inverse: payoff exp(level - level_e).
+    Settled option (level read at `date`, level_e the forward state at `settle_date`): I = spot0 exp(level_e); payoff = max(sign (I - strike), 0);
+      inverse: payoff exp(level - level_e); linear: payoff exp(state[scale_state]) where there is one.
     Inverse future: (1/strike - 1/(forward0 exp(level_e))) (spot0 exp(level)); while alive forward0 is today's forward and settle_date the
       horizon's own date, once settled forward0 is today's index and settle_date the expiry's. value0 = 0.
     The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European arithmetic at zero states with `expiry_years` and `discount0`.
@@ -63,6 +66,8 @@ class Program:
     """(G, len(GROUP_INTEGERS)); `date`, `settle_date` index path dates; -1 where it does not apply"""
     group_reals: NDArray[np.float64]
     """(G, len(GROUP_REALS))"""
+    linear_form: NDArray[np.int32] | None = None
+    """(linear,) 0: unit P&L exp(state) - 1; 1: the state itself, a return. None: all 0"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,13 @@ class Compiled:
     """(len(TERM_REALS), C - linear); for INVERSE_FUTURE strike is today's price F_0"""
     programs: tuple[Program, ...]
     """(H,)"""
+    operations: tuple[Operation, ...] = ()
+    """what makes the last of the states from those a model draws, see `scenario/derived.py`; a set is given to a backend with them on it"""
+
+    @property
+    def drawn_names(self) -> tuple[str, ...]:
+        """Names of the states that a scenario set brings along."""
+        return self.state_names[: len(self.state_names) - sum(len(o.outputs) for o in self.operations)]
 
     @property
     def columns(self) -> int:

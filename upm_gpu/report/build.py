@@ -105,7 +105,7 @@ def _printed(manifest: dict, total: accounts.Totals, level: float | None, days: 
     return {
         "total": total,
         "currency": currency(manifest),
-        "measure": f"ES {100.0 * level:g} % over {words.horizon(days)}" if level is not None and days is not None else "expected shortfall",
+        "measure": f"ES {100.0 * level:g} % over {words.margin_period(manifest, days)}" if level is not None and days is not None else "expected shortfall",
         "scenarios": manifest.get("scenarios") if isinstance(manifest.get("scenarios"), int) else None,
         "valuation_time": words.moment(str(manifest.get("valuation_time", ""))),
         "device": str(manifest.get("device", "")),

@@ -14,7 +14,7 @@ from upm_gpu.report.accounts import charge_title, core_margin
 from upm_gpu.report.build import currency
 from upm_gpu.report.figures import margin_measure
 from upm_gpu.report.read import Columns, length, read_table, where
-from upm_gpu.report.words import factor_moves, full, horizon, is_state
+from upm_gpu.report.words import factor_moves, full, is_state, margin_period
 from upm_gpu.run.verify import read_manifest
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def explain(run_path: Path | str, account_id: str) -> dict:
         "currency": currency(manifest),
         "level": level,
         "horizon_days": days,
+        "period": None if days is None else margin_period(manifest, days),
         "core": _plain(core_margin(row)[0]),
         "charges": charges,
         "worst_scenarios": _worst(where(read_table(run_path / "worst_scenarios.parquet"), account_id=account_id), manifest),
@@ -82,7 +83,7 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
     console.print(Text.assemble(("Account ", "bold"), text(explanation["account_id"], "bold"), "  ", text(explanation["status"], style)))
     measure = ""
     if explanation["level"] is not None and explanation["horizon_days"] is not None:
-        measure = f" (ES {100 * explanation['level']:g} % over {horizon(explanation['horizon_days'])})"
+        measure = f" (ES {100 * explanation['level']:g} % over {explanation['period']})"
     figures = table(f"Margin, {unit}", ["", unit], {unit})
     figures.add_row("Core" + measure, money(explanation["core"]))
     for name, amount in explanation["charges"].items():

@@ -77,6 +77,14 @@ def horizon(days: float) -> str:
     return f"{days:.3g} day{'' if days == 1 else 's'}"
 
 
+def margin_period(manifest: dict, days: float) -> str:
+    """The margin period of a run: "2 days", or "2 sessions (4 days)" on the clock of an exchange."""
+    sessions = manifest.get("margin_horizon_sessions")
+    if not isinstance(sessions, int | float):
+        return horizon(days)
+    return f"{sessions:.3g} session{'' if sessions == 1 else 's'} ({horizon(days)})"
+
+
 def short(amount: float, minus: str = MINUS) -> str:
     """Three significant figures with a scale: 12.4 m, 1.02 bn."""
     if not math.isfinite(amount):

@@ -18,15 +18,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.model.importance import scenario_weights
 from upm_gpu.rng.scramble import SCRAMBLINGS
+from upm_gpu.scenario.derived import base_of
 from upm_gpu.scenario.sets import BLOCK, SampledWalk, ScenarioSet
 
-Dependence = Literal["independent", "pairs", "scramblings", "blocks"]
-_OF_SAMPLER: dict[str, Dependence] = {"antithetic": "pairs", "moment_matching": "blocks", "sobol": "scramblings", "sobol_shift": "scramblings"}
+Dependence = Literal["independent", "pairs", "scramblings", "blocks", "weighted"]
+_OF_SAMPLER: dict[str, Dependence] = {"antithetic": "pairs", "moment_matching": "blocks", "sobol": "scramblings", "sobol_shift": "scramblings", "importance": "weighted"}
 FORMULAS: dict[Dependence, str] = {
     "independent": "plain: sd(max(L - VaR, 0)) / (sqrt(S) (1 - level)); VaR: binomial order statistics",
     "pairs": "antithetic: sd over pair means of max(L - VaR, 0) / (sqrt(S/2) (1 - level)); VaR: order statistics x the same ratio of the indicator",
     "scramblings": "sobol: sd between 16 scramblings of the mean of max(L - VaR, 0) / (4 (1 - level)); VaR: order statistics x the same ratio of the indicator",
+    "weighted": "importance: weighted influence values, self-normalised weights: sqrt(sum w^2 (max(L - VaR, 0) - mean)^2) / (sum w (1 - level)); VaR: weighted order statistics",
     "blocks": "moment matching: sd between blocks of 4096 of the mean of max(L - VaR, 0) / (sqrt(B) (1 - level)); VaR: order statistics x the same ratio of the indicator",
 }
 PIECE = 1 << 22
@@ -35,7 +38,14 @@ PIECE = 1 << 22
 
 def dependence_of(scenarios: ScenarioSet) -> Dependence:
     """Which scenarios of a set depend on one another."""
-    return _OF_SAMPLER[scenarios.sampler] if isinstance(scenarios, SampledWalk) else "independent"
+    drawn = base_of(scenarios)
+    return _OF_SAMPLER[drawn.sampler] if isinstance(drawn, SampledWalk) else "independent"
+
+
+def weights_of(scenarios: ScenarioSet) -> NDArray[np.float64] | None:
+    """(S,) weights of the scenarios of a set; None: all count alike."""
+    drawn = base_of(scenarios)
+    return scenario_weights(drawn) if isinstance(drawn, SampledWalk) and drawn.mixture is not None else None
 
 
 def usable(dependence: Dependence, count: int) -> Dependence:

@@ -24,6 +24,7 @@ from upm_gpu.errors import CapacityError
 from upm_gpu.risk.dependence import FORMULAS, Dependence, usable, variance_of_mean
 from upm_gpu.risk.measures import check_level, tail_size
 from upm_gpu.risk.tail_state import TailState
+from upm_gpu.risk.weighted_tail import euler_weights, weighted_measures
 
 ERROR_FORMULA = "plain: sd(max(L - VaR, 0)) / (sqrt(S) (1 - level)); VaR: binomial order statistics"
 RELIABLE_TAIL = 200.0
@@ -52,6 +53,8 @@ class TailEstimate:
     """NaN where the boundary loss is not positive"""
     reliable: NDArray[np.bool_]
     error_formula: str = FORMULAS["independent"]
+    variance_ratio: NDArray[np.float64] | None = None
+    """variance of ES under plain sampling over its variance here; of importance sampling, NaN for a row without risk"""
 
 
 def tail_depth(count: int, lowest_level: float) -> int:
@@ -66,8 +69,12 @@ def tail_depth(count: int, lowest_level: float) -> int:
     return min(count, max(2, int(np.ceil(k + 4.0 * np.sqrt(k)))))
 
 
-def finish(tail: TailState, levels: Sequence[float], dependence: Dependence = "independent") -> dict[float, TailEstimate]:
-    """Measures of every row at every level; `dependence` says between which scenarios errors are taken. Raises `CapacityError` when the state is too shallow for a level."""
+def finish(tail: TailState, levels: Sequence[float], dependence: Dependence = "independent",
+           weights: NDArray[np.float64] | None = None) -> dict[float, TailEstimate]:
+    """Measures of every row at every level; `dependence` says between which scenarios errors are taken, `weights` (S,) are those of importance sampling (the
+    mean and deviation of the P&L are then undefined: block sums have no weights). Raises `CapacityError` when the state is too shallow for a level."""
+    if weights is not None:
+        return {float(level): _weighted(tail, float(level), weights) for level in levels}
     total = np.zeros(tail.block_sums.shape[1:])
     for block in tail.block_sums:
         total = total + block
@@ -76,6 +83,14 @@ def finish(tail: TailState, levels: Sequence[float], dependence: Dependence = "i
     deviation = np.sqrt(spread / (tail.count - 1.0)) if tail.count > 1 else np.full(mean.shape, np.nan)
     loss = np.ascontiguousarray(0.0 - tail.pnl)  # and not -pnl: a row without P&L has loss 0, not -0
     return {float(level): _estimate(loss, tail, float(level), mean, deviation, usable(dependence, tail.count)) for level in levels}
+
+
+def _weighted(tail: TailState, level: float, weights: NDArray[np.float64]) -> TailEstimate:
+    m = weighted_measures(tail, weights, level, HILL_SHARE)
+    undefined = np.full(m.value_at_risk.shape, np.nan)
+    reliable = ~(m.hill_index >= HEAVY_TAIL) & (m.effective >= RELIABLE_TAIL) & m.held
+    return TailEstimate(level, tail.count, tail_size(float(np.sum(weights)), level), m.value_at_risk, m.value_at_risk_standard_error, m.expected_shortfall,
+                        m.expected_shortfall_standard_error, undefined, undefined, m.hill_index, reliable, FORMULAS["weighted"], m.variance_ratio)
 
 
 def _estimate(loss: NDArray[np.float64], tail: TailState, level: float, mean: NDArray[np.float64], deviation: NDArray[np.float64],
@@ -141,12 +156,14 @@ def hill_index(loss: NDArray[np.float64], tail: int) -> NDArray[np.float64]:
         return np.where(boundary > 0.0, np.mean(np.log(loss[..., :tail] / boundary[..., None]), axis=-1), np.nan)
 
 
-def tail_weights(tail: TailState, horizon: int, level: float) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]:
+def tail_weights(tail: TailState, horizon: int, level: float, weights: NDArray[np.float64] | None = None) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]:
     """What a row's expected shortfall weighs: (tail_first (R + 1), tail_scenario, tail_weight), scenario ids ascending per row.
 
     -1/k for the floor(k) worst scenarios and -(k - floor(k))/k for the next, so that a weighted sum of P&L is a positive
     loss, the Euler contributions of a row's positions (dES/dq times q) add up to its ES.
     """
+    if weights is not None:
+        return euler_weights(tail, weights, horizon, level)
     k = tail_size(tail.count, check_level(level))
     whole = int(np.floor(k))
     rows, depth = tail.scenario.shape[1], min(tail.scenario.shape[2], tail.count)

@@ -9,6 +9,7 @@ by one direction number. 52 bits a coordinate, so every coordinate is exact in a
 from __future__ import annotations
 
 import importlib.util
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,11 @@ from upm_gpu.errors import CapacityError, InputError
 
 BITS = 52
 MAXIMUM_DIMENSION = 21201
+LOW_BITS = 8
+LOW_POINTS = 1 << LOW_BITS
+"""points between two aligned multiples share all but their low bits: they are the first points xor one word a dimension"""
+ONE = 0x3FF0000000000000
+"""the double 1: with 52 bits below it a fraction, so that a coordinate costs one xor and one subtraction, both exact"""
 
 
 def sobol(points: int, dimensions: int, skip: int = 0) -> NDArray[np.float64]:
@@ -35,18 +41,36 @@ def sobol(points: int, dimensions: int, skip: int = 0) -> NDArray[np.float64]:
     if points == 0:
         return np.empty((0, dimensions))
     directions = direction_numbers(dimensions)
-    gray = skip ^ (skip >> 1)
-    change = np.empty((points, dimensions), np.uint64)
-    change[0] = np.bitwise_xor.reduce(directions[:, [j for j in range(BITS) if gray >> j & 1]], axis=1)
-    # point i is point i - 1 with the direction number of the lowest set bit of i
-    index = np.arange(skip + 1, skip + points, dtype=np.uint64)
-    lowest = np.frexp((index & (~index + np.uint64(1))).astype(np.float64))[1] - 1
-    change[1:] = directions.T[lowest]
-    return np.bitwise_xor.accumulate(change, axis=0).astype(np.float64) * 2.0**-BITS
+    table = _low_bits(directions)
+    out = np.empty((points, dimensions))
+    done = 0
+    while done < points:
+        high, low = divmod(skip + done, LOW_POINTS)
+        some = min(points - done, LOW_POINTS - low)
+        rows = out[done : done + some]
+        np.bitwise_xor(table[low : low + some], _high_bits(directions, high), out=rows.view(np.uint64))
+        rows -= 1.0
+        done += some
+    return out
 
 
+def _low_bits(directions: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """(LOW_POINTS, dimensions): the first points as fractions of the doubles in [1, 2), whose exponent they carry."""
+    table = np.full((1, len(directions)), ONE, np.uint64)
+    for j in range(LOW_BITS):  # the Gray code of 2^j + i is 2^j xor that of 2^j - 1 - i
+        table = np.concatenate([table, table[::-1] ^ directions[:, j]])
+    return table
+
+
+def _high_bits(directions: NDArray[np.uint64], high: int) -> NDArray[np.uint64]:
+    """What points LOW_POINTS x high and on have beside the table: the bits of the Gray code above the low ones, and the borrow of the last low one."""
+    gray = (high << LOW_BITS) ^ (high << LOW_BITS >> 1)
+    return np.asarray(np.bitwise_xor.reduce(directions[:, [j for j in range(BITS) if gray >> j & 1]], axis=1))
+
+
+@lru_cache(maxsize=4)
 def direction_numbers(dimensions: int) -> NDArray[np.uint64]:
-    """V (dimensions, BITS): direction number j of a coordinate has its leading bit at BITS - 1 - j.
+    """V (dimensions, BITS), read-only: direction number j of a coordinate has its leading bit at BITS - 1 - j.
 
     With the primitive polynomial x^m + a_1 x^(m-1) + ... + 1 of a coordinate, its odd integers follow
     M_j = 2 a_1 M_(j-1) xor ... xor 2^m M_(j-m) xor M_(j-m).
@@ -65,7 +89,9 @@ def direction_numbers(dimensions: int) -> NDArray[np.uint64]:
                 used = polynomials[rows] >> np.uint64(degree - i) & np.uint64(1)
                 m[:, j] ^= used * (m[:, j - i] << np.uint64(i))
         integers[rows] = m
-    return integers << np.arange(BITS - 1, -1, -1, dtype=np.uint64)
+    numbers = integers << np.arange(BITS - 1, -1, -1, dtype=np.uint64)
+    numbers.flags.writeable = False
+    return numbers
 
 
 def _joe_kuo(dimensions: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -27,6 +27,10 @@ JUMP_END = 34
 """the same at a date below the finest halves: counter (scenario, clock, seconds since valuation, word), both uniforms"""
 SCRAMBLING = 40
 """keys of the Sobol scramblings: counter (dimension, scrambling, 0, word)"""
+COMPONENT = 48
+"""the uniform that picks the component of the importance mixture a scenario is drawn from: counter (scenario, 0, 0, word)"""
+PILOT = 64
+"""added to FACTOR and MIXING: the same draws of the pilot scenarios that importance sampling is guided by"""
 RESIDUAL = 16
 """the uniform that picks the date whose residuals a whole base step takes: counter (scenario, 0, step, word)"""
 RESIDUAL_BRIDGE = 17
@@ -37,6 +41,8 @@ WINDOW = 19
 """the uniform that picks the window of a historical simulation: counter (scenario, 0, 0, word)"""
 FILL = 20
 """the residuals drawn once for dates that lack a factor: counter (number of the date, factor, 0, word)"""
+REGIME = 24
+"""the uniform that picks the correlation regime of a scenario: counter (scenario, 0, 0, word)"""
 
 COMMON = 1 << 31
 """factor word of the first common factor of a factor model, in the streams of the normals"""

@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.scenario.regimes import Regimes
+
 if TYPE_CHECKING:
+    from upm_gpu.scenario.derived import Derived
     from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
 BLOCK = 4096
@@ -80,7 +83,8 @@ class Walk:
     Per base step j: z = L n with n independent normals; under a t copula every z is multiplied by
     exp(mixing(q)), q the normal score of the step's own uniform (the square root of nu / chi2_nu); y is what results.
     The factor's move is x = root x clip(scale x g(y), -max_log_move, +max_log_move), g(y) = y where `marginal` is -1, else
-    sign(y) table(asinh |y|). A date sums the whole steps before it, then its own part of a step, then adds `centre`.
+    sign(y) table(asinh |y|). A date takes the whole steps before it, each x <- persistence x + move, then its own part of a step the same way
+    with `date_persistence`, then adds `centre`.
 
     Addresses of the normals are those of `upm_gpu.rng`: counter (scenario, factor, step, stream). A part of a step is a
     weighted sum of terms, each with its own (stream, step) words: the step's own normal and the nodes of a dyadic
@@ -126,6 +130,12 @@ class Walk:
     """(D, K) added to the log-change at each date"""
     jumps: Jumps | None = None
     """added to the move of each leg"""
+    regimes: Regimes | None = None
+    """square roots in the place of `cholesky`, which is then the first of them"""
+    persistence: NDArray[np.float64] | None = None
+    """(K,) what is left of a state after a base step, before that step's move; None: all of it, a random walk"""
+    date_persistence: NDArray[np.float64] | None = None
+    """(D, K) the same over the part of a step that a date ends in; given where `persistence` is"""
 
     @property
     def jump_clocks(self) -> int:
@@ -171,6 +181,8 @@ class Heston:
     """(D, U) added to the log-price at each date"""
     jumps: Jumps | None = None
     """over all states; only log-prices have entries"""
+    regimes: Regimes | None = None
+    """square roots in the place of `cholesky`, which is then the first of them"""
 
     @property
     def jump_clocks(self) -> int:
@@ -197,8 +209,24 @@ class Explicit:
 
 
 @dataclass(frozen=True)
+class Mixture:
+    """The law that importance sampling draws base normals and mixing scores from: standard normals, moved by the shift of a component.
+
+    Scenario s takes the component given by the number of `threshold` values below its uniform at (s, 0, 0, stream). Component 0 is the plain law, its shift 0.
+    """
+
+    stream: int
+    chance: NDArray[np.float64]
+    """(C,) adds up to 1"""
+    threshold: NDArray[np.float64]
+    """(C - 1,) running sums of `chance`, the last left out"""
+    shift: NDArray[np.float64]
+    """(C, J, K + 1) of the base normals (step, factor), then of the step's mixing score"""
+
+
+@dataclass(frozen=True)
 class SampledWalk:
-    """A walk whose base-step normals are not plain draws: Sobol points, antithetic pairs, or normals matched in blocks.
+    """A walk whose base-step normals are not plain draws: Sobol points, antithetic pairs, normals matched in blocks, or a mixture.
 
     A term of the walk with the internal stream FACTOR names a base draw by (factor k, node); the others (dates inside a step) stay
     Philox. Scenario s draws, by `sampler`:
@@ -208,6 +236,7 @@ class SampledWalk:
       of the covariance: the walk's `cholesky` is then a full square root of the correlation (`dense`).
     * antithetic: every normal of s div 2, negated where s is odd; the mixing uniform of s div 2.
     * moment_matching: (n - mean) x inverse deviation of the block of 4,096 that holds s; node = step.
+    * importance: n plus the shift of the scenario's component, mixing scores likewise; the scenario then has the weight of `model/importance.py`.
     """
 
     kind: ClassVar[str] = "sampled_walk"
@@ -224,6 +253,8 @@ class SampledWalk:
     """(dimensions, 4, 16) keys of the scramblings"""
     moments: NDArray[np.float64]
     """(B, J, K, 2) mean and inverse deviation; empty unless moment_matching. A block that is not full has (0, 1): it stays plain"""
+    mixture: Mixture | None = None
+    """of importance"""
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -246,5 +277,5 @@ class SampledWalk:
         return replace(self, walk=replace(self.walk, count=count), moments=self.moments[: -(-count // BLOCK)])
 
 
-Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching"]
-ScenarioSet: TypeAlias = "Walk | SampledWalk | Heston | GarchWalk | Resample | Explicit"
+Sampler = Literal["sobol", "sobol_shift", "antithetic", "moment_matching", "importance"]
+ScenarioSet: TypeAlias = "Walk | SampledWalk | Heston | GarchWalk | Resample | Derived | Explicit"

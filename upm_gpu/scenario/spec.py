@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Literal
+
+from upm_gpu.domain.clock import CALENDAR, Clock, session_clock
 
 Law = Literal["gaussian", "student_t"]
 CopulaLaw = Literal["gaussian", "student_t", "grouped_t"]
 MarginalLaw = Literal["gaussian", "student_t", "skewed_t", "empirical"]
 Filter = Literal["ewma", "garch", "gjr"]
-Sampler = Literal["philox", "sobol"]
+Sampler = Literal["philox", "sobol", "importance"]
 Scrambling = Literal["owen", "digital_shift"]
 SobolOrder = Literal["brownian_bridge", "principal_components"]
 VarianceReduction = Literal["none", "antithetic", "moment_matching"]
 Measure = Literal["margin", "pricing", "historical"]
+ClockName = Literal["calendar", "sessions"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,10 @@ class ScenarioSpec:
     """volatility recursion of the models garch and filtered_historical"""
     common_factors: int = 0
     """of the model garch; 0: the full correlation matrix"""
+    clock: ClockName = "calendar"
+    """what a day of variance is: `calendar`, or `sessions` of an exchange, see `domain/clock.py`; horizons are days of this clock"""
+    holidays: tuple[str, ...] = ()
+    """weekdays without a session, ISO dates"""
     volatility_dynamics: str = "sticky_moneyness"
     volatility_shift: str = "relative"
     volatility_decay_short: float = 0.30
@@ -63,3 +71,9 @@ class ScenarioSpec:
     expiries: tuple[tuple[str, str, float], ...] = ()
     """(underlying, label, days since valuation) of the option expiries that will be priced: a model whose volatility moves by expiry makes a state
     `volatility_shift[underlying,label]` for each; no draw depends on them"""
+
+    def trading_clock(self, valuation_time: datetime) -> Clock:
+        """The clock variance runs on, its closes at the hour of the valuation time."""
+        if self.clock == "calendar":
+            return CALENDAR
+        return session_clock(valuation_time, tuple(date.fromisoformat(day) for day in self.holidays))

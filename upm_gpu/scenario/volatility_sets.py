@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.scenario.regimes import Regimes
 from upm_gpu.scenario.sets import SmoothTable
 
 
@@ -46,7 +47,7 @@ class GarchWalk:
     sign(z) table(asinh |z|) where `odd`, or z where `marginal` is -1. Then y = clip(sigma g). With `residuals`: the uniform at (scenario, 0, term step,
     term stream) picks a row d for all factors, and y = sum over the leg's terms of weight x clip(sigma residual[k, d]).
 
-    Legs, terms, dates: as `Walk`. Date: whole steps' sum, then its own part, then `drift`.
+    Legs, terms, dates, persistence: as `Walk`. Date: whole steps, then its own part, then `drift`.
     """
 
     kind: ClassVar[str] = "garch"
@@ -95,4 +96,10 @@ class GarchWalk:
     date_whole: NDArray[np.int32]
     date_leg: NDArray[np.int32]
     drift: NDArray[np.float64]
+    """(D, K)"""
+    regimes: Regimes | None = None
+    """square roots (K, K), or loadings and specific part (K, F + 1), in the place of the set's own, which are then the first of them"""
+    persistence: NDArray[np.float64] | None = None
+    """(K,)"""
+    date_persistence: NDArray[np.float64] | None = None
     """(D, K)"""

@@ -28,7 +28,7 @@ _I32, _I64, _U64, _F64 = ctypes.c_int32, ctypes.c_int64, ctypes.c_uint64, ctypes
 class ProgramStruct(ctypes.Structure):
     """UpmProgram of kernels/host/abi.h."""
 
-    _fields_ = (("groups", _I64), ("linear_state", _POINTER), ("linear_date", _POINTER), ("group_integers", _POINTER), ("group_reals", _POINTER))
+    _fields_ = (("groups", _I64), ("linear_state", _POINTER), ("linear_date", _POINTER), ("linear_form", _POINTER), ("group_integers", _POINTER), ("group_reals", _POINTER))
 
 
 class BookStruct(ctypes.Structure):
@@ -58,6 +58,12 @@ class JumpsStruct(ctypes.Structure):
     )
 
 
+class RegimesStruct(ctypes.Structure):
+    """UpmRegimes."""
+
+    _fields_ = (("count", _I64), ("size", _I64), ("stream", ctypes.c_uint32), ("shift", ctypes.c_uint32), ("threshold", _POINTER), ("root", _POINTER))
+
+
 class HestonStruct(ctypes.Structure):
     """UpmHeston."""
 
@@ -75,11 +81,12 @@ class ScenariosStruct(ctypes.Structure):
         ("cholesky", _POINTER), ("scale", _POINTER), ("max_log_move", _POINTER), ("marginal", _POINTER), ("tables", ctypes.POINTER(TableStruct)),
         ("table_count", _I64), ("mixing", TableStruct), ("mixing_stream", _I64), ("legs", _I64), ("terms", _I64), ("leg_step", _POINTER),
         ("leg_root", _POINTER), ("leg_first_term", _POINTER), ("term_stream", _POINTER), ("term_step", _POINTER), ("term_weight", _POINTER),
-        ("date_whole", _POINTER), ("date_leg", _POINTER), ("centre", _POINTER),
+        ("date_whole", _POINTER), ("date_leg", _POINTER), ("centre", _POINTER), ("regimes", ctypes.POINTER(RegimesStruct)),
+        ("persistence", _POINTER), ("date_persistence", _POINTER),
     )
 
 
-STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct, HestonStruct)
+STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct, HestonStruct, RegimesStruct)
 """in the order of upm_struct_bytes"""
 
 

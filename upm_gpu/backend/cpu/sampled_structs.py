@@ -11,7 +11,7 @@ from upm_gpu.scenario.sets import SampledWalk
 
 KIND = 30
 """of `kernels/models.def`"""
-SAMPLERS = {"antithetic": 1, "moment_matching": 2, "sobol": 3, "sobol_shift": 4}
+SAMPLERS = {"antithetic": 1, "moment_matching": 2, "sobol": 3, "sobol_shift": 4, "importance": 5}
 """as in kernels/sampled_walk.cuh"""
 
 
@@ -21,7 +21,8 @@ class DrawsStruct(ctypes.Structure):
     _fields_ = (
         ("sampler", ctypes.c_int32), ("dense", ctypes.c_int32), ("steps", ctypes.c_int64), ("dimensions", ctypes.c_int64), ("blocks", ctypes.c_int64),
         ("direction", ctypes.c_void_p), ("key", ctypes.c_void_p), ("factor_dimension", ctypes.c_void_p), ("mixing_dimension", ctypes.c_void_p),
-        ("moments", ctypes.c_void_p),
+        ("moments", ctypes.c_void_p), ("components", ctypes.c_int64), ("mixture_stream", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("threshold", ctypes.c_void_p),
+        ("shift", ctypes.c_void_p),
     )
 
 
@@ -34,6 +35,12 @@ def sampled_walk_struct(sampled: SampledWalk, struct: ScenariosStruct, keep: Kee
         factor_dimension=keep(sampled.factor_dimension, np.int32, (steps, size)), mixing_dimension=keep(sampled.mixing_dimension, np.int32, (steps,)),
         moments=keep(sampled.moments, np.float64, (blocks, steps, size, 2)),
     )
+    mixture = sampled.mixture
+    if mixture is not None:
+        components = len(mixture.chance)
+        draws.components, draws.mixture_stream = components, mixture.stream
+        draws.threshold = keep(mixture.threshold, np.float64, (components - 1,))
+        draws.shift = keep(mixture.shift, np.float64, (components, steps, size + 1))
     keep.arrays.append(draws)
     struct.kind, struct.model = KIND, ctypes.addressof(draws)
     return struct

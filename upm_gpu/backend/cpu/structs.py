@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from upm_gpu.backend.cpu.derived_structs import derived_struct
 from upm_gpu.backend.cpu.library import (
     BookStruct,
     HestonStruct,
@@ -17,8 +18,9 @@ from upm_gpu.backend.cpu.library import (
     ScenariosStruct,
     TableStruct,
 )
+from upm_gpu.backend.cpu.regime_structs import lend_regimes
 from upm_gpu.backend.cpu.sampled_structs import sampled_walk_struct
-from upm_gpu.backend.cpu.volatility_structs import garch_struct, resample_struct
+from upm_gpu.backend.cpu.volatility_structs import garch_struct, lend_persistence, resample_struct
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
 from upm_gpu.scenario.sets import Explicit, Heston, Jumps, ScenarioSet, SmoothTable, Walk
 
@@ -32,6 +34,7 @@ def book_struct(compiled: Compiled, rows: Rows, float32: bool) -> tuple[BookStru
         struct.groups = groups
         struct.linear_state = keep(program.linear_state, np.int32, (compiled.linear,))
         struct.linear_date = keep(program.linear_date, np.int32, (compiled.linear,))
+        struct.linear_form = keep(np.zeros(compiled.linear) if program.linear_form is None else program.linear_form, np.int32, (compiled.linear,))
         struct.group_integers = keep(program.group_integers, np.int32, (groups, len(GROUP_INTEGERS)))
         struct.group_reals = keep(program.group_reals, np.float64, (groups, len(GROUP_REALS)))
     keep.arrays.append(programs)
@@ -78,7 +81,9 @@ def _walk(walk: Walk, keep: Keep) -> ScenariosStruct:
     )
     if walk.mixing is not None:
         struct.mixing = _table(walk.mixing, keep)
+    lend_persistence(struct, walk, keep)
     _lend_jumps(struct, walk.jumps, size, legs, keep)
+    lend_regimes(struct, walk.regimes, keep)
     return struct
 
 
@@ -99,6 +104,7 @@ def _heston(heston: Heston, keep: Keep) -> ScenariosStruct:
         term_weight=keep(heston.term_weight, np.float64, (terms,)), date_whole=keep(heston.date_whole, np.int32, (dates,)),
         date_leg=keep(heston.date_leg, np.int32, (dates,)), centre=keep(heston.centre, np.float64, (dates, size)))
     _lend_jumps(struct, heston.jumps, states, legs, keep)
+    lend_regimes(struct, heston.regimes, keep)
     return struct
 
 
@@ -126,5 +132,6 @@ STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {
     "resample": resample_struct,
     "garch": garch_struct,
     "sampled_walk": lambda sampled, keep: sampled_walk_struct(sampled, _walk(sampled.walk, keep), keep),
+    "derived": lambda derived, keep: derived_struct(derived, STRUCTS[derived.base.kind](derived.base, keep), keep),
 }
 """by the kind of a scenario set; numbers are those of kernels/models.def"""

@@ -8,9 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from upm_gpu.backend.cpu.library import Keep, ScenariosStruct, TableStruct
-from upm_gpu.scenario.sets import SmoothTable
+from upm_gpu.backend.cpu.regime_structs import lend_regimes
+from upm_gpu.model.garch_twin import common_factors, loadings
+from upm_gpu.scenario.sets import SmoothTable, Walk
 from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
+LANES = 8
+"""doubles of the widest vector: what a date's residuals are padded to"""
 _POINTER, _I64 = ctypes.c_void_p, ctypes.c_int64
 
 
@@ -24,9 +28,10 @@ class GarchStruct(ctypes.Structure):
     """UpmGarch."""
 
     _fields_ = (
-        ("rows", _I64), ("common", _I64), ("groups", _I64), ("centrings", _I64), ("residual", _POINTER), ("loading", _POINTER), ("specific", _POINTER),
+        ("rows", _I64), ("common", _I64), ("groups", _I64), ("centrings", _I64), ("residual", _POINTER), ("loading", _POINTER),
         ("group", _POINTER), ("mixing", ctypes.POINTER(TableStruct)), ("odd", _POINTER), ("omega", _POINTER), ("alpha", _POINTER), ("falling", _POINTER),
         ("beta", _POINTER), ("variance", _POINTER), ("top", _POINTER), ("centring", ctypes.POINTER(TableStruct)), ("centring_of", _POINTER),
+        ("residual_stride", _I64),
     )
 
 
@@ -55,18 +60,30 @@ def garch_struct(walk: GarchWalk, keep: Keep) -> ScenariosStruct:
         term_step=keep(walk.term_step, np.uint32, (terms,)), term_weight=keep(walk.term_weight, np.float64, (terms,)),
         date_whole=keep(walk.date_whole, np.int32, (dates,)), date_leg=keep(walk.date_leg, np.int32, (dates,)), centre=keep(walk.drift, np.float64, (dates, size)))
     if walk.residuals is not None:
-        model.rows = walk.residuals.shape[1]
-        model.residual = keep(walk.residuals, np.float64, (size, model.rows))
+        model.rows, model.residual_stride = walk.residuals.shape[1], -(-size // LANES) * LANES
+        by_date = np.zeros((model.rows, model.residual_stride))
+        by_date[:, :size] = walk.residuals.T
+        model.residual = keep(by_date, np.float64, by_date.shape)
     elif walk.loading is not None:
-        model.common = walk.loading.shape[1]
-        model.loading = keep(walk.loading, np.float64, (size, model.common))
-        model.specific = keep(walk.specific, np.float64, (size,))
+        model.common = common_factors(walk)
+        own = loadings(walk) if walk.regimes is None else walk.regimes.root[0]
+        model.loading = keep(own, np.float64, (size, model.common + 1))
     else:
         struct.cholesky = keep(walk.cholesky, np.float64, (size, size))
     keep.arrays.append(model)
     struct.model = ctypes.addressof(model)
     struct.scratch = 5 * size + model.common + model.groups
+    lend_regimes(struct, walk.regimes, keep)
+    lend_persistence(struct, walk, keep)
     return struct
+
+
+def lend_persistence(struct: ScenariosStruct, walk: Walk | GarchWalk, keep: Keep) -> None:
+    """Hang the reversion of a walk's states on its struct; without it the pointers stay null."""
+    if walk.persistence is not None:
+        size, dates = len(walk.state_names), len(walk.dates)
+        struct.persistence = keep(walk.persistence, np.float64, (size,))
+        struct.date_persistence = keep(walk.date_persistence, np.float64, (dates, size))
 
 
 def _tables(tables: Sequence[SmoothTable], keep: Keep) -> ctypes.Array[TableStruct]:

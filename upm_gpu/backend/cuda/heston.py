@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Wave
+from upm_gpu.backend.cuda.regimes import DeviceRegimes, draw_regimes, upload_regimes
 from upm_gpu.scenario.sets import Heston
 
 THREADS = 128
@@ -20,7 +21,7 @@ THREADS = 128
 class DeviceHeston:
     """`Heston` in device memory."""
 
-    cholesky: Any
+    regimes: DeviceRegimes
     rho: Any
     constants: Any
     variance0: Any
@@ -39,7 +40,7 @@ def upload_heston(device: Device, h: Heston) -> DeviceHeston:
         return device.upload(np.ascontiguousarray(values, dtype) if values.size else np.zeros(1, dtype))
 
     return DeviceHeston(
-        up(h.cholesky, np.float64), up(h.rho, np.float64), up(h.constants, np.float64), up(h.variance0, np.float64),
+        upload_regimes(device, h.cholesky, h.regimes), up(h.rho, np.float64), up(h.constants, np.float64), up(h.variance0, np.float64),
         (up(h.shift_underlying, np.int32), up(h.shift_base, np.float64), up(h.shift_slope, np.float64)), up(h.term_stream, np.uint32),
         up(h.term_step, np.uint32), up(h.term_weight, np.float64), up(h.centre, np.float64), upload_jumps(device, h.jumps),
         device.upload(np.zeros(len(h.state_names), np.uint64)))
@@ -54,6 +55,7 @@ def draw_heston(device: Device, source: DeviceHeston, h: Heston, wave: Wave, fir
     which = (np.uint32(first), wave.listed, np.int32(listed is not None))
     size = (np.int32(count), np.int64(wave.stride))
     shape = (np.int32(underlyings), np.int32(factors), *size)
+    roots = draw_regimes(device, source.regimes, h.seed, which, size, tiles)
     device.launch("heston", "start_heston", (tiles, underlyings, 1), block, (*size, source.variance0, wave.running))
 
     def leg(number: int, date: int) -> None:
@@ -62,7 +64,7 @@ def draw_heston(device: Device, source: DeviceHeston, h: Heston, wave: Wave, fir
                       (np.uint64(h.seed), *which, *size, *terms, source.term_stream, source.term_step, source.term_weight, wave.normal))
         jumps = draw_jumps(device, source.jumps, h, wave, (np.uint64(h.seed), *which, *size), number, tiles)
         device.launch("heston", "heston_leg", (tiles, underlyings, 1), block,
-                      (*shape, source.cholesky, source.rho, source.constants, np.int32(h.leg_class[number]), wave.normal, *jumps, wave.running, np.int32(date),
+                      (*shape, *roots, source.rho, source.constants, np.int32(h.leg_class[number]), wave.normal, *jumps, wave.running, np.int32(date),
                        source.centre, wave.states))
 
     whole = 0

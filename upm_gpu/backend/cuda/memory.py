@@ -13,6 +13,7 @@ from upm_gpu.backend.contract import Precision
 from upm_gpu.backend.cuda.interface import Device, OutOfDeviceMemory, blocks_for
 from upm_gpu.errors import CapacityError
 from upm_gpu.pricing.compiled import Compiled, Program, Rows
+from upm_gpu.scenario.derived import base_of
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 ALIGNMENT = 64
@@ -30,6 +31,7 @@ class DeviceProgram:
 
     linear_state: Any
     linear_date: Any
+    linear_form: Any
     group_integers: Any
     group_reals: Any
     slices: Any
@@ -106,6 +108,7 @@ def _program(device: Device, program: Program) -> DeviceProgram:
               for g, row in enumerate(program.group_integers) for first in range(int(row[1]), int(row[1] + row[2]), SLICE)]
     return DeviceProgram(
         device.upload(_at_least_one(program.linear_state.astype(np.int32))), device.upload(_at_least_one(program.linear_date.astype(np.int32))),
+        device.upload(_at_least_one(np.zeros(len(program.linear_date), np.int32) if program.linear_form is None else program.linear_form.astype(np.int32))),
         device.upload(_at_least_one(program.group_integers.astype(np.int32))), device.upload(_at_least_one(program.group_reals.astype(np.float64))),
         device.upload(np.array(slices or [(0, 0, 0)], np.int32)), len(slices))
 
@@ -144,6 +147,8 @@ class Wave:
     """(C, stride), stored type; None where not asked for"""
     pnl: Any
     """(R, stride); None where not asked for"""
+    base: Any
+    """(D, base states, stride) of a derived set; None for others"""
 
 
 def open_wave(prepared: Prepared, scenarios: ScenarioSet, wanted: int, unit: bool, pnl: bool, floor: int) -> Wave:
@@ -155,12 +160,13 @@ def open_wave(prepared: Prepared, scenarios: ScenarioSet, wanted: int, unit: boo
     assert floor % ALIGNMENT == 0
     shape = (len(scenarios.dates), len(scenarios.state_names), prepared.compiled.columns, prepared.rows.count)
     clocks = getattr(scenarios, "jump_clocks", 0)
-    each = 8 * shape[0] * shape[1] + 16 * shape[1] + 8 * clocks + 12 + prepared.stored.itemsize * shape[2] * unit + 8 * shape[3] * pnl
+    drawn = len(base_of(scenarios).state_names) if base_of(scenarios) is not scenarios else 0
+    each = 8 * shape[0] * (shape[1] + drawn) + 16 * shape[1] + 8 * clocks + 12 + prepared.stored.itemsize * shape[2] * unit + 8 * shape[3] * pnl
     free = prepared.device.free_memory() * SHARE_OF_FREE_MEMORY
     length = min(wanted, LARGEST_WAVE, max(floor, int(free // each) // floor * floor))
     while True:
         try:
-            return _allocate_wave(prepared, shape, clocks, length, unit, pnl)
+            return _allocate_wave(prepared, shape, clocks, drawn, length, unit, pnl)
         except OutOfDeviceMemory as refusal:
             prepared.refused += 1
             prepared.device.trim()
@@ -170,7 +176,7 @@ def open_wave(prepared: Prepared, scenarios: ScenarioSet, wanted: int, unit: boo
             length = max(floor, blocks_for(length // 2, floor) * floor)
 
 
-def _allocate_wave(prepared: Prepared, shape: tuple[int, int, int, int], clocks: int, length: int, unit: bool, pnl: bool) -> Wave:
+def _allocate_wave(prepared: Prepared, shape: tuple[int, int, int, int], clocks: int, drawn: int, length: int, unit: bool, pnl: bool) -> Wave:
     dates, factors, columns, rows = shape
     stride = blocks_for(length, ALIGNMENT) * ALIGNMENT
     allocate = prepared.device.allocate
@@ -183,4 +189,5 @@ def _allocate_wave(prepared: Prepared, shape: tuple[int, int, int, int], clocks:
         allocate(stride, np.float64),
         allocate((max(clocks, 1), stride), np.float64),
         allocate((max(columns, 1), stride), prepared.stored) if unit else None,
-        allocate((max(rows, 1), stride), np.float64) if pnl else None)
+        allocate((max(rows, 1), stride), np.float64) if pnl else None,
+        allocate((dates, drawn, stride), np.float64) if drawn else None)

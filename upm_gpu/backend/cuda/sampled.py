@@ -12,7 +12,7 @@ from upm_gpu.backend.cuda.memory import Wave
 from upm_gpu.scenario.sets import SampledWalk, Walk
 
 THREADS = 128
-SAMPLERS = {"antithetic": 1, "moment_matching": 2, "sobol": 3, "sobol_shift": 4}
+SAMPLERS = {"antithetic": 1, "moment_matching": 2, "sobol": 3, "sobol_shift": 4, "importance": 5}
 """as in kernels/sampled_walk.cuh"""
 
 
@@ -29,6 +29,8 @@ class DeviceSampled:
     direction: Any
     key: Any
     moments: Any
+    mixture: tuple[Any, ...]
+    """stream, thresholds, how many, shift"""
 
     @property
     def clipped(self) -> Any:
@@ -41,8 +43,11 @@ def upload_sampled(device: Device, sampled: SampledWalk, walk: Any) -> DeviceSam
     def up(values: Any, dtype: type) -> Any:
         return device.upload(np.ascontiguousarray(values, dtype) if np.size(values) else np.zeros(1, dtype))
 
+    mixture = sampled.mixture
     return DeviceSampled(walk, np.int32(SAMPLERS[sampled.sampler]), np.int32(len(sampled.mixing_dimension)), up(sampled.factor_dimension, np.int32),
-                         up(sampled.mixing_dimension, np.int32), up(sampled.direction, np.uint32), up(sampled.key, np.uint32), up(sampled.moments, np.float64))
+                         up(sampled.mixing_dimension, np.int32), up(sampled.direction, np.uint32), up(sampled.key, np.uint32), up(sampled.moments, np.float64),
+                         (np.uint32(mixture.stream if mixture else 0), up(mixture.threshold if mixture else (), np.float64),
+                          np.int32(len(mixture.threshold) if mixture else 0), up(mixture.shift if mixture else (), np.float64)))
 
 
 def draw_sampled_leg(device: Device, source: DeviceSampled, walk: Walk, wave: Wave, which: tuple[Any, ...], size: tuple[Any, ...], leg: int, tiles: int) -> None:
@@ -51,9 +56,9 @@ def draw_sampled_leg(device: Device, source: DeviceSampled, walk: Walk, wave: Wa
     terms = (np.int32(walk.leg_first_term[leg]), np.int32(walk.leg_first_term[leg + 1]))
     device.launch("sampled_walk", "draw_sampled_normals", (tiles, len(walk.state_names), 1), block,
                   (source.sampler, np.uint64(walk.seed), *which, *size, *terms, inside.term_stream, inside.term_step, inside.term_weight, source.steps,
-                   source.factor_dimension, source.direction, source.key, source.moments, wave.normal))
+                   source.factor_dimension, source.direction, source.key, source.moments, *source.mixture, wave.normal))
     if walk.mixing is not None:
         device.launch("sampled_walk", "draw_sampled_stretch", (tiles, 1, 1), block,
                       (source.sampler, np.uint64(walk.seed), *which, size[0], np.uint32(walk.leg_step[leg]), np.uint32(walk.mixing_stream), source.mixing_dimension,
-                       source.direction, source.key, np.float64(walk.mixing.low), np.float64(walk.mixing.inverse_width),
+                       source.direction, source.key, *source.mixture, source.steps, np.int32(len(walk.state_names)), np.float64(walk.mixing.low), np.float64(walk.mixing.inverse_width),
                        np.int32(len(walk.mixing.coefficients)), inside.mixing, wave.stretch))

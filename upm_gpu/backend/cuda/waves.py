@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.backend.cuda.derived import derive_wave, upload_derived
 from upm_gpu.backend.cuda.heston import draw_heston, upload_heston
 from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
+from upm_gpu.backend.cuda.regimes import DeviceRegimes, draw_regimes, upload_regimes
 from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, upload_sampled
-from upm_gpu.backend.cuda.volatility_waves import draw_garch, draw_resample, upload_garch, upload_resample
+from upm_gpu.backend.cuda.volatility_waves import (
+    draw_garch,
+    draw_resample,
+    upload_garch,
+    upload_persistence,
+    upload_resample,
+)
+from upm_gpu.scenario.derived import Derived
 from upm_gpu.scenario.sets import Explicit, Heston, SampledWalk, ScenarioSet, SmoothTable, Walk
 
 WALK_THREADS = 128
@@ -30,7 +39,7 @@ TILE_SCENARIOS = 8
 class DeviceWalk:
     """A walk in device memory; the marginal tables in one array."""
 
-    cholesky: Any
+    regimes: DeviceRegimes
     scale: Any
     max_log_move: Any
     marginal: Any
@@ -44,6 +53,8 @@ class DeviceWalk:
     term_step: Any
     term_weight: Any
     centre: Any
+    persistence: tuple[Any, ...]
+    """(K,) of a whole step, then of the part of a step each date ends in"""
     jumps: DeviceJumps | None
     clipped: Any
     """(K,) uint64, counts up"""
@@ -54,6 +65,8 @@ def device_source(prepared: Prepared, scenarios: ScenarioSet) -> Any:
     if scenarios.kind not in UPLOADS:
         return None
     known = prepared.sources.get("scenarios")
+    if known is not None and isinstance(known[0], Derived) and known[0].base is scenarios:
+        return known[1].base
     if known is None or known[0] is not scenarios:
         known = prepared.sources["scenarios"] = scenarios, UPLOADS[scenarios.kind](prepared.device, scenarios)
     return known[1]
@@ -63,13 +76,13 @@ def _upload_walk(device: Device, walk: Walk) -> DeviceWalk:
     tables = walk.tables or (SmoothTable(0.0, 0.0, np.zeros((1, 8))),)
     cells = np.array([len(t.coefficients) for t in tables], np.int32)
     return DeviceWalk(
-        device.upload(walk.cholesky.astype(np.float64)), device.upload(walk.scale.astype(np.float64)), device.upload(walk.max_log_move.astype(np.float64)),
+        upload_regimes(device, walk.cholesky, walk.regimes), device.upload(walk.scale.astype(np.float64)), device.upload(walk.max_log_move.astype(np.float64)),
         device.upload(walk.marginal.astype(np.int32)), device.upload(np.array([t.low for t in tables], np.float64)),
         device.upload(np.array([t.inverse_width for t in tables], np.float64)), device.upload(cells),
         device.upload((np.cumsum(cells) - cells).astype(np.int32)), device.upload(np.concatenate([t.coefficients for t in tables]).astype(np.float64)),
         device.upload(walk.mixing.coefficients.astype(np.float64) if walk.mixing else np.zeros((1, 8))), device.upload(walk.term_stream.astype(np.uint32)),
         device.upload(walk.term_step.astype(np.uint32)), device.upload(walk.term_weight.astype(np.float64)), device.upload(walk.centre.astype(np.float64)),
-        upload_jumps(device, walk.jumps),
+        upload_persistence(device, walk), upload_jumps(device, walk.jumps),
         device.upload(np.zeros(len(walk.state_names), np.uint64)))
 
 
@@ -97,6 +110,12 @@ def _draw_sampled_walk(prepared: Prepared, sampled: SampledWalk, wave: Wave, fir
     _draw_legs(prepared, sampled.walk, source.walk, wave, first, count, listed, source, sampled.dense)
 
 
+def _draw_derived(prepared: Prepared, derived: Derived, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
+    source = device_source(prepared, derived)
+    draw(prepared, derived.base, replace(wave, states=wave.base), first, count, listed)
+    derive_wave(prepared.device, source, derived, wave, count)
+
+
 def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None,
                sampled: DeviceSampled | None = None, dense: bool = False) -> None:
     device = prepared.device
@@ -106,6 +125,7 @@ def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, f
         device.upload(np.resize(listed.astype(np.uint32), wave.stride), wave.listed)
     which = (np.uint32(first), wave.listed, np.int32(listed is not None))
     size = (np.int32(count), np.int64(wave.stride))
+    roots = draw_regimes(device, source.regimes, walk.seed, which, size, tiles)
     device.launch("walk", "start_walk", (tiles, factors, 1), block, (*size, wave.running))
 
     def draw_leg(number: int) -> None:
@@ -121,9 +141,9 @@ def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, f
         draw_leg(number) if sampled is None else draw_sampled_leg(device, sampled, walk, wave, which, size, number, tiles)
         jumps = draw_jumps(device, source.jumps, walk, wave, (np.uint64(walk.seed), *which, *size), number, tiles)
         device.launch("walk", "move_leg", (tiles, blocks_for(factors, FACTORS_A_THREAD), 1), block,
-                      (np.int32(factors), *size, source.cholesky, np.int32(dense), source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
+                      (np.int32(factors), *size, *roots, np.int32(dense), source.scale, source.max_log_move, source.marginal, source.table_low, source.table_inverse_width,
                        source.table_cells, source.table_begin, source.table_coefficients, np.int32(walk.mixing is not None), wave.stretch,
-                       np.float64(walk.leg_root[number]), wave.normal, *jumps, wave.running, np.int32(date), source.centre, wave.states, source.clipped))
+                       np.float64(walk.leg_root[number]), wave.normal, *jumps, source.persistence[date + 1], wave.running, np.int32(date), source.centre, wave.states, source.clipped))
 
     whole = 0
     for date in range(len(walk.dates)):
@@ -142,7 +162,13 @@ def take_clipped(prepared: Prepared, scenarios: ScenarioSet) -> NDArray[np.int64
     if known is None or known[0] is not scenarios:
         return np.zeros(len(scenarios.state_names), np.int64)
     del prepared.sources["scenarios"]
-    return prepared.device.download(known[1].clipped).astype(np.int64)
+    source = known[1]
+    if not isinstance(scenarios, Derived):
+        return prepared.device.download(source.clipped).astype(np.int64)
+    counts = prepared.device.download(source.events).astype(np.int64)
+    if source.base is not None:
+        counts[: len(scenarios.base.state_names)] = prepared.device.download(source.base.clipped).astype(np.int64)
+    return counts
 
 
 UPLOADS: dict[str, Callable[[Device, Any], Any]] = {
@@ -151,6 +177,7 @@ UPLOADS: dict[str, Callable[[Device, Any], Any]] = {
     "resample": upload_resample,
     "garch": upload_garch,
     "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, _upload_walk(device, sampled.walk)),
+    "derived": lambda device, derived: upload_derived(device, derived, UPLOADS[derived.base.kind](device, derived.base) if derived.base.kind in UPLOADS else None),
 }
 """by kind of set: its arrays on the device, with `clipped` (K,) uint64 among them"""
 DRAWS: dict[str, Callable[..., None]] = {
@@ -160,6 +187,7 @@ DRAWS: dict[str, Callable[..., None]] = {
     "resample": draw_resample,
     "garch": draw_garch,
     "sampled_walk": _draw_sampled_walk,
+    "derived": _draw_derived,
 }
 """by kind of set: (prepared, scenarios, wave, first, count, listed) -> None"""
 
@@ -171,7 +199,7 @@ def price(prepared: Prepared, wave: Wave, factors: int, horizon: int, count: int
     block, tiles = (UNIT_THREADS, 1, 1), blocks_for(count, UNIT_THREADS)
     if compiled.linear:
         device.launch("unit_pnl", f"linear_pnl_{prepared.suffix}", (tiles, compiled.linear, 1), block,
-                      (wave.states, *size, program.linear_state, program.linear_date, wave.unit))
+                      (wave.states, *size, program.linear_state, program.linear_date, program.linear_form, wave.unit))
     if program.slice_count:
         device.launch("unit_pnl", f"option_pnl_{prepared.suffix}", (program.slice_count, tiles, 1), block,
                       (wave.states, *size, program.group_integers, program.group_reals, program.slices, np.int32(compiled.linear), np.int64(compiled.terms.shape[1]),

@@ -65,13 +65,15 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
             level, forward, volatility = (zero, zero, zero) if today else (
                 states[group["date"], group["level_state"]], states[group["date"], group["forward_state"]],
                 states[group["date"], group["volatility_state"]])
+            scale = None if today or group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
             years, discount = ("expiry_years", "discount0") if today else ("remaining_years", "discount")
             return families.european(level, forward, volatility, terms["strike"], terms["log_moneyness"], terms["volatility"],
-                                     terms["residual"], terms["sign"], group, years=group[years], discount=group[discount])
+                                     terms["residual"], terms["sign"], group, years=group[years], discount=group[discount], scale=scale)
         level = states[group["date"], group["level_state"]]
-        at_expiry = states[group["settle_date"], group["level_state"]]
+        at_expiry = states[group["settle_date"], group["forward_state"]]
         if group["family"] == Family.SETTLED_OPTION:
-            return families.settled_option(level, at_expiry, terms["strike"], terms["sign"], group)
+            scale = None if group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
+            return families.settled_option(level, at_expiry, terms["strike"], terms["sign"], group, scale)
         return families.inverse_future(level, at_expiry, terms["strike"], group)
 
 
@@ -112,7 +114,8 @@ def _unit_pnl(prepared: Prepared, drawn: NDArray[np.float64], horizon: int) -> N
     pnl: NDArray = np.empty((compiled.columns, drawn.shape[2]), prepared.stored)
     with np.errstate(over="ignore", invalid="ignore"):
         for column, (state, date) in enumerate(zip(program.linear_state, program.linear_date, strict=True)):
-            pnl[column] = np.exp(drawn[date, state]) - 1.0
+            given = program.linear_form is not None and bool(program.linear_form[column])
+            pnl[column] = drawn[date, state] if given else np.exp(drawn[date, state]) - 1.0
         for group in prepared.groups[horizon]:
             span = _span(compiled, group)
             value = _price(group, _terms(compiled, group), drawn, today=False)

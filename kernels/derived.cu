@@ -1,0 +1,92 @@
+// Operations on drawn states: (D, factors, stride) whose first rows of each date are the base's. Formula: derived.cuh; twin: upm_gpu/formula/derived.py.
+//
+// A launch holds operations of one kind, none of which reads another's outputs: operation `first + blockIdx.y`. A thread is a scenario and goes over the dates. Tables as
+// in `Derived` of upm_gpu/scenario/derived.py; `drawn` is the number of base states; events of an operation are counted at its first output.
+#include "derived.cuh"
+#include "platform.cuh"
+
+using upm::i32;
+using upm::i64;
+using upm::u64;
+
+#define DERIVED_THREADS 128
+
+struct DerivedTable {
+  const i32 *first_input, *input, *first_real, *first_output;
+  const double* real;
+};
+
+// Base states (D, drawn, stride) to their places. Grid (scenario tiles, drawn, D).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) place_base(i32 drawn, i32 factors, i32 scenarios, i64 stride, const double* base, double* states) {
+  const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
+  if (s >= scenarios) return;
+  const i64 state = blockIdx.y, date = blockIdx.z;
+  states[(date * factors + state) * stride + s] = base[(date * drawn + state) * stride + s];
+}
+
+// One scenario of the states.
+struct DerivedPath {
+  double* states;
+  i64 factors, stride;
+};
+
+UPM_INLINE double* at(const DerivedPath& x, i64 date, i64 state) { return x.states + (date * x.factors + state) * x.stride; }
+
+#define UPM_DERIVED_ARGUMENTS \
+  i32 first, i32 drawn, i32 dates, i32 factors, i32 scenarios, i64 stride, const double *days, const i32 *first_input, const i32 *input, const i32 *first_real, \
+      const double *real, const i32 *first_output, double *states, u64 *events
+#define UPM_DERIVED_PATH \
+  const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x); \
+  if (s >= scenarios) return; \
+  const i32 op = first + (i32)blockIdx.y; \
+  const i32* in = input + first_input[op]; \
+  const i32 inputs = first_input[op + 1] - first_input[op]; \
+  const double* reals = real + first_real[op]; \
+  const i32 out = drawn + first_output[op]; \
+  const DerivedPath x = {states + s, factors, stride};
+
+// Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_linear_combination(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)days, (void)events;
+  for (i32 d = 0; d < dates; ++d) {
+    double total = 0.0;
+    for (i32 i = 0; i < inputs; ++i) total = upm::combined(total, reals[d * inputs + i], *at(x, d, in[i]));
+    *at(x, d, out) = total;
+  }
+}
+
+// A state that an operation may do without: 0 then.
+UPM_INLINE double input_at(const DerivedPath& x, i64 date, i32 state) { return state < 0 ? 0.0 : *at(x, date, state); }
+
+// Inputs: level, basis, funding rate, exchange rate (the last three may be -1). Reals: rate today, ratio, then for each date days of the accrual, whether it ends
+// there, scale, the date the level is read at. Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_linear_contract(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)inputs, (void)days, (void)events;
+  const bool accrues = in[2] >= 0 || reals[0] != 0.0;
+  double past = 0.0;
+  for (i32 d = 0; d < dates; ++d) {
+    const double* r = reals + 2 + 4 * d;
+    double accrued = past;
+    if (accrues) accrued = past + upm::linear_funding(reals[0] + input_at(x, d, in[2]), r[0], reals[1], *at(x, d, in[0]));
+    if (r[1] != 0.0) past = accrued;
+    *at(x, d, out) = upm::linear_contract(upm::exp(input_at(x, d, in[3])), r[2], *at(x, (i64)r[3], in[0]), input_at(x, d, in[1]), accrued);
+  }
+}
+
+// Inputs: the coin in the reporting currency, the level in the contract's, basis, funding rate (the last two may be -1). Reals: rate today, ratio, then for each date
+// days of the accrual and whether it ends there. Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_inverse_contract(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)inputs, (void)days, (void)events;
+  const bool accrues = in[3] >= 0 || reals[0] != 0.0;
+  double past = 0.0;
+  for (i32 d = 0; d < dates; ++d) {
+    const double* r = reals + 2 + 2 * d;
+    double accrued = past;
+    if (accrues) accrued = past + upm::inverse_funding(reals[0] + input_at(x, d, in[3]), r[0], reals[1], *at(x, d, in[1]));
+    if (r[1] != 0.0) past = accrued;
+    *at(x, d, out) = upm::inverse_contract(*at(x, d, in[0]), *at(x, d, in[1]), input_at(x, d, in[2]), accrued);
+  }
+}

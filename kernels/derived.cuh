@@ -1,0 +1,26 @@
+// Scalar pieces of the operations on drawn states (derived.def). Twin: upm_gpu/formula/derived.py. Scalars in, scalars out; no indexing.
+#ifndef UPM_DERIVED_CUH
+#define UPM_DERIVED_CUH
+
+#include "elementary.cuh"
+#include "platform.cuh"
+
+namespace upm {
+
+// One more term of a linear combination.
+UPM_INLINE double combined(double total, double weight, double x) { return total + weight * x; }
+
+// Funding of `days` at `rate` a day on the index of the date, in units of today's price of the contract: `ratio` is index over price (linear), price over index
+// (inverse); a payment in coins is one over the index.
+UPM_INLINE double linear_funding(double rate, double days, double ratio, double level) { return rate * days * ratio * exp(level); }
+UPM_INLINE double inverse_funding(double rate, double days, double ratio, double level) { return rate * days * ratio * exp(-level); }
+
+// P&L over C F_0 X_0 of a contract that pays C (F - F_0) - funding in a currency worth `money` times what it was; F = scale F_0 exp(level + basis).
+UPM_INLINE double linear_contract(double money, double scale, double level, double basis, double accrued) { return money * (scale * exp(level + basis) - 1.0 - accrued); }
+
+// P&L over C S_0 / F_0 of a contract that pays C (1/F_0 - 1/F) - funding in coins: `value` is the coin's log-change in the reporting currency, `level` in the contract's.
+UPM_INLINE double inverse_contract(double value, double level, double basis, double accrued) { return exp(value) * (1.0 - accrued) - exp(value - level - basis); }
+
+}  // namespace upm
+
+#endif

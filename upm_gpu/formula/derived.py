@@ -1,0 +1,71 @@
+"""Operations on drawn states: twins of `kernels/derived.cuh`, by the names of `kernels/derived.def`.
+
+An operation is a function (inputs, reals, dates) -> (outputs (m, D, S), events): inputs are arrays (D, S), None where it does without one, reals a flat array
+laid out as the function says, dates (D,) days since the valuation time. Verified against the kernels in tests/parity/test_derived.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Inputs: TypeAlias = Sequence[Any]
+Made: TypeAlias = "tuple[NDArray[np.float64], int]"
+
+
+def linear_combination(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[np.float64]) -> Made:
+    """sum over i of reals[d, i] x inputs[i][d], in order, multiply then add from 0. reals (D, n)."""
+    weight = reals.reshape(len(dates), len(inputs))
+    total = np.zeros_like(inputs[0])
+    for i, x in enumerate(inputs):
+        total += weight[:, i, None] * x
+    return total[None], 0
+
+
+def linear_contract(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[np.float64]) -> Made:
+    """P&L over C F_0 X_0 of C contracts that pay F - F_0 less funding in a currency X: exp(x) (m exp(y_r + b) - 1 - A).
+
+    Inputs y (log-level in the contract's currency), b (log-basis), f (change of the funding rate a day), x (log exchange rate); None is 0. Reals: f_0, S_0 / F_0, then
+    (D, 4): days since the last accrual date, 1 where the date is one, m, the date r that y is read at. A_d = sum over accrual dates before d, and d
+    itself, of (f_0 + f) days (S_0 / F_0) exp(y): funding of a step at the rate and the index of its end.
+    """
+    y, b, f, x = inputs
+    table = reals[2:].reshape(len(dates), 4)
+    accrued = _accrued(reals, table, f, y)
+    move = np.stack([y[int(r)] for r in table[:, 3]])
+    return (np.exp(_or_zero(x)) * (table[:, 2, None] * np.exp(move + _or_zero(b)) - 1.0 - accrued))[None], 0
+
+
+def inverse_contract(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[np.float64]) -> Made:
+    """P&L over C S_0 / F_0 of contracts of C quote currency that pay C (1/F_0 - 1/F) less funding in coins: exp(v) (1 - A) - exp(v - y - b).
+
+    Inputs v (log-change of a coin in the reporting currency), y (in the contract's), b, f; None is 0. Reals: f_0, F_0 / S_0, then (D, 2) as `linear_contract`.
+    A_d = sum of (f_0 + f) days (F_0 / S_0) exp(-y): the coins paid are f days C / S, each worth S_0 exp(v).
+    """
+    v, y, b, f = inputs
+    table = reals[2:].reshape(len(dates), 2)
+    accrued = _accrued(reals, table, f, -y)
+    return (np.exp(v) * (1.0 - accrued) - np.exp(v - y - _or_zero(b)))[None], 0
+
+
+def _accrued(reals: NDArray[np.float64], table: NDArray[np.float64], f: Any, level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(D, S) funding so far at each date."""
+    out, past = np.zeros_like(level), np.zeros(level.shape[1])
+    if f is None and reals[0] == 0.0:
+        return out
+    for d, (days, ends) in enumerate(table[:, :2]):
+        rate = reals[0] + (0.0 if f is None else f[d])
+        out[d] = past + rate * days * reals[1] * np.exp(level[d])
+        past = out[d] if ends else past
+    return out
+
+
+def _or_zero(x: Any) -> Any:
+    return 0.0 if x is None else x
+
+
+OPERATIONS: dict[int, Callable[[Inputs, NDArray[np.float64], NDArray[np.float64]], Made]] = {1: linear_combination, 2: linear_contract, 3: inverse_contract}
+"""by the number in `kernels/derived.def`"""
