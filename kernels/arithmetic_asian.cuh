@@ -190,9 +190,9 @@ UPM_FUNCTION bool expected_of(AsianScratch* w, double spot, double volatility, d
     total.value += share[level] * one.value;
     total.delta += share[level] * one.delta;
     total.gamma += share[level] * one.gamma;
-    total.held_delta += share[level] * one.held_delta;
-    total.held_gamma += share[level] * one.held_gamma;
   }
+  total.held_delta = total.delta;  // no moment has a weight of its own
+  total.held_gamma = total.gamma;
   *out = total;
   return true;
 }
