@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from upm_gpu.regime_keys import CorrelationRegime, regime_rules, regime_specs
 from upm_gpu.shipped import find_file
 from upm_gpu.strict_toml import (
     SCHEMA_VERSION,
@@ -66,6 +67,7 @@ class ModelSection(Strict):
     estimator: Literal["ewma", "ledoit_wolf"] = Field(default="ewma", description="ewma, or equal weights with Ledoit-Wolf shrinkage")
     ewma_lambda: float = Field(default=0.97, description="daily decay (house choice; RiskMetrics uses 0.94 for one day, 0.97 for a month)")
     correlation: Literal["sample", "kendall"] = Field(default="sample", description="pairwise sample correlation, or sin(pi tau / 2)")
+    inverse_assets: list[str] = Field(default=[], description="assets whose price falls when the others rise: their sign in a correlation regime toward one")
     filter: Literal["gjr", "garch", "ewma"] = Field(default="gjr", description="volatility recursion of the models garch and filtered_historical")
     common_factors: int = Field(default=0, description="common factors of the model garch; 0: the full correlation matrix")
     clock: Literal["calendar", "sessions"] = Field(default="calendar", description="what a day of variance is: every day, or a session of an exchange; horizons are its days")
@@ -74,6 +76,7 @@ class ModelSection(Strict):
     volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
     volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
     volatility_decay_long: float = Field(default=0.13, description="the same beyond 30 days (house choice)")
+    correlation_regimes: list[CorrelationRegime] = Field(default=[], description="[[model.correlation_regimes]] tables: states of the market with other correlations")
 
 
 class ScenariosSection(Strict):
@@ -182,6 +185,7 @@ def _rules(c: RunConfig) -> list[Rule]:
          f"precision fast runs on tensor cores and device is {c.compute.device}. Use mixed or double, or device cuda."),
         ("model.correlation", 63, not (m.correlation == "kendall" and m.estimator == "ledoit_wolf"),
          "Ledoit-Wolf shrinks the sample covariance; it is not defined for kendall. Use correlation sample, or estimator ewma."),
+        *regime_rules(m),
     ]
 
 
@@ -239,6 +243,7 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         parameters=m.parameters, base_step_days=m.step_days, copula=m.copula, copula_degrees_of_freedom=m.copula_degrees_of_freedom,
         marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, correlation=m.correlation,
+        correlation_regimes=regime_specs(m), inverse_assets=tuple(m.inverse_assets),
         filter=m.filter, common_factors=m.common_factors, clock=m.clock, holidays=tuple(m.holidays), volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
         volatility_decay_long=m.volatility_decay_long,
     )
@@ -277,6 +282,10 @@ def _resolved(config: RunConfig, base: Path, origin: dict[str, str]) -> RunConfi
     })
 
 
+def _keys(entry: Strict) -> list[str]:
+    return [f"{key} = {toml_value(getattr(entry, key))}  # {field.description}" for key, field in type(entry).model_fields.items()]
+
+
 def to_toml(config: RunConfig) -> str:
     """The whole configuration as TOML with the meaning of every key; `load_config` reads it back to an equal object."""
     lines = [f"schema_version = {config.schema_version}"]
@@ -284,8 +293,15 @@ def to_toml(config: RunConfig) -> str:
         value = getattr(config, section)
         if isinstance(value, Strict):
             lines += ["", f"[{section}]"]
+            tables: list[str] = []
             for key, field in type(value).model_fields.items():
-                lines.append(f"{key} = {toml_value(getattr(value, key))}  # {field.description}")
+                held = getattr(value, key)
+                if isinstance(held, list) and held and isinstance(held[0], Strict):  # arrays of tables come after the keys of their section
+                    for entry in held:
+                        tables += ["", f"[[{section}.{key}]]", *_keys(entry)]
+                else:
+                    lines.append(f"{key} = {toml_value(held)}  # {field.description}")
+            lines += tables
     return "\n".join(lines) + "\n"
 
 

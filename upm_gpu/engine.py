@@ -34,6 +34,7 @@ from upm_gpu.margin.result import (
 )
 from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot
+from upm_gpu.model.regimes import RegimeInForce
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.derived import shortened
@@ -67,6 +68,8 @@ class Plan:
     depth: int
     clock_days: tuple[float, ...]
     """(H,) the horizons in days of the trading clock, as asked for"""
+    regimes: tuple[RegimeInForce, ...] = ()
+    """the correlations scenarios move by, where the model has any"""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -116,9 +119,11 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
     """
     from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.guided import guided
     from upm_gpu.margin.methodology import core_request, simulated_assets
     from upm_gpu.market.surface import fit_surfaces
+    from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
     from upm_gpu.risk.tail import tail_depth
 
@@ -141,7 +146,9 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
-    scenarios = model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market)))
+    regimes = correlation_regimes(market, spec, model, fit, surfaces)
+    scenarios, in_force = under_regimes(model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market))), regimes,
+                                        spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
     units = build_units(book, instruments, simulated)
@@ -151,7 +158,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     if spec.sampler == "importance":
         scenarios, depth = guided(scenarios, spec, compiled, rows, clock_days.index(core.horizon), core.level, lowest)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
-                core, tuple(dict.fromkeys(requests)), depth, clock_days)
+                core, tuple(dict.fromkeys(requests)), depth, clock_days, in_force)
 
 
 def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:

@@ -169,9 +169,11 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
 
     from upm_gpu.backend.select import choose
     from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.inputs import gather
     from upm_gpu.market.reader import load_market
+    from upm_gpu.model.regimes import under_regimes
     from upm_gpu.pricing.compiled import empty
     from upm_gpu.run.durable import write_file
     from upm_gpu.run.results import parquet_bytes
@@ -187,10 +189,10 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
         raise InputError("UPM-CF-096", "scenarios.sampler importance is guided by where the accounts of a book lose, and simulate reads no book. Use sampler philox or sobol here; "
                          "upm run draws from the mixture.")
     market = load_market(gather(config).market)
-    model, _ = calibrate_model(market, spec)
+    model, fit = calibrate_model(market, spec)
     longest = max(spec.horizons)
     dates = np.array(sorted({*spec.horizons, *(longest * (i + 1) / spec.steps for i in range(spec.steps))}))
-    scenarios = model.scenarios(dates, spec)
+    scenarios, _ = under_regimes(model.scenarios(dates, spec), correlation_regimes(market, spec, model, fit), spec.inverse_assets, spec.stream)
     parts = []
     nothing = empty(scenarios.state_names, dates)
     with _progress(spec.count, quiet) as progress, choice.module.prepare(*nothing, "double", choice.threads) as prepared:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from upm_gpu import exhibits
+from upm_gpu.correlation_used import correlation_provenance, correlation_table
 from upm_gpu.engine import Outcome, Plan
 from upm_gpu.margin.result import CALL, LIQUIDATION
 from upm_gpu.margin.units import build_rows, sum_by
@@ -180,7 +181,8 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
     return _plain({
         "warnings": [*plan.warnings, *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
-        "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan)})
+        "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan),
+        "correlation_regimes": correlation_table(plan.regimes, plan.scenarios, plan.fit)})
 
 
 def _factors(plan: Plan) -> list[dict[str, Any]]:
@@ -211,7 +213,8 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={**({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
-               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome)})
+               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
+               "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit))})
 
 
 def _importance(outcome: Outcome) -> dict[str, Any]:

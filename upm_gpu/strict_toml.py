@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -98,9 +98,14 @@ def line_of(text: str, key: str) -> int:
     """The line of a dotted key in TOML text, from 1; the line of its section, or 1, where it is not written."""
     *sections, last = key.split(".")
     section, best = "", 1
+    entries: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        if match := re.match(r"\s*\[\[?\s*([\w.\-\"]+)\s*\]", line):
-            section = match[1].replace('"', "")
+        if match := re.match(r"\s*(\[\[?)\s*([\w.\-\"]+)\s*\]", line):
+            section = match[2].replace('"', "")
+            if match[1] == "[[":  # the n-th table of an array is named by its number
+                entries[section] = entries.get(section, -1) + 1
+                best = number if section == key and not entries[section] else best
+                section = f"{section}.{entries[section]}"
             if section == key or section == ".".join(sections):
                 best = number
         elif match := re.match(r"\s*([\w.\-\"]+)\s*=", line):
@@ -211,8 +216,9 @@ def _owner(model: type[BaseModel], loc: list[str]) -> type[BaseModel]:
     for part in loc:
         field = model.model_fields.get(part)
         kind = field.annotation if field else None
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            model = kind
+        for one in (kind, *get_args(kind)):  # a section, or what an array of tables holds
+            if isinstance(one, type) and issubclass(one, BaseModel):
+                model = one
     return model
 
 

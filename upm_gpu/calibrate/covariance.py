@@ -84,6 +84,12 @@ class CovarianceFit:
     warnings: tuple[str, ...] = ()
     daily_mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """(K,) mean log-change a day over the whole history, equal weights; read under the `historical` measure only; empty: not known"""
+    stressed_correlation: NDArray[np.float64] | None = None
+    """(K, K) of a correlation regime, where the parameter file gives one"""
+    residuals: NDArray[np.float64] | None = None
+    """(N, K) standardised residuals that the model garch took its correlation from; NaN where a date lacks the factor"""
+    residual_times: tuple[str, ...] = ()
+    """(N,) time at which each begins"""
 
 
 def factor_names(underlyings: Sequence[str]) -> tuple[str, ...]:
@@ -115,11 +121,6 @@ def calibrate_covariance(
     `additive_volatility` measures volatility factors in points instead of logarithms.
     Raises `CalibrationError` UPM-CA-101 to 107.
     """
-    from upm_gpu.calibrate.shrinkage import (
-        constant_correlation_intensity,
-        constant_correlation_target,
-        identity_intensity,
-    )
     from upm_gpu.calibrate.tail_fit import fit_tails
     from upm_gpu.model.psd import nearest_correlation
 
@@ -127,16 +128,38 @@ def calibrate_covariance(
     series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive_volatility, clock)
     size = len(factors)
     decay = ewma_lambda if estimator == "ewma" else 1.0
-    volatility, correlation = np.zeros(size), np.eye(size)
-    observations = np.zeros((size, size), np.int64)
+    volatility = np.zeros(size)
     for i in range(size):
         r = returns(series[i])
-        observations[i, i] = len(r)
         _enough(len(r), factors[i], factors[i], warnings)
         volatility[i] = np.sqrt(_weighted(r * r, decay))
         if not volatility[i] > 0.0:
             raise _still(factors[i], len(r))
+    correlation, observations, intensity = correlations(series, factors, decay, shrinkage, dependence, warnings)
+    repair = nearest_correlation(correlation, factors)
+    marginal, copula = fit_tails([returns(x) for x in series], common_returns(series), repair.correlation)
+    return CovarianceFit(
+        factors=tuple(factors), valuation_time=valuation_time, daily_volatility=volatility, correlation=repair.correlation,
+        estimator=estimator, ewma_lambda=ewma_lambda if estimator == "ewma" else float("nan"), shrinkage=shrinkage,
+        shrinkage_intensity=intensity, dependence=dependence, repair_distance=repair.distance, observations=observations,
+        first=tuple(str(np.datetime64(int(clock.instant(x.time[:1])[0] * 86400.0), "s")) + "Z" for x in series), degrees_of_freedom=marginal,
+        copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings),
+        daily_mean=np.array([mean_change(x) for x in series]))
+
+
+def correlations(series: Sequence[Series], factors: Sequence[str], decay: float, shrinkage: str, dependence: str,
+                 warnings: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
+    """(K, K) pairwise correlations as estimated, shrunk where asked, returns used, shrinkage intensity; not repaired. `decay` 1: equal weights."""
+    from upm_gpu.calibrate.shrinkage import (
+        constant_correlation_intensity,
+        constant_correlation_target,
+        identity_intensity,
+    )
+
+    size = len(factors)
+    correlation, observations = np.eye(size), np.zeros((size, size), np.int64)
     for i in range(size):
+        observations[i, i] = len(returns(series[i]))
         for j in range(i):
             r, s = pair_returns(series[i], series[j])
             observations[i, j] = observations[j, i] = len(r)
@@ -152,15 +175,7 @@ def calibrate_covariance(
         else:
             intensity, target = identity_intensity(common), np.eye(size)
         correlation = (1.0 - intensity) * correlation + intensity * target
-    repair = nearest_correlation(correlation, factors)
-    marginal, copula = fit_tails([returns(x) for x in series], common_returns(series), repair.correlation)
-    return CovarianceFit(
-        factors=tuple(factors), valuation_time=valuation_time, daily_volatility=volatility, correlation=repair.correlation,
-        estimator=estimator, ewma_lambda=ewma_lambda if estimator == "ewma" else float("nan"), shrinkage=shrinkage,
-        shrinkage_intensity=intensity, dependence=dependence, repair_distance=repair.distance, observations=observations,
-        first=tuple(str(np.datetime64(int(clock.instant(x.time[:1])[0] * 86400.0), "s")) + "Z" for x in series), degrees_of_freedom=marginal,
-        copula_degrees_of_freedom=copula, proxies=tuple(proxies), warnings=tuple(warnings),
-        daily_mean=np.array([mean_change(x) for x in series]))
+    return correlation, observations, intensity
 
 
 def price_series(history: pd.DataFrame) -> tuple[str, ...]:
@@ -303,7 +318,7 @@ def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:
     return GbmParameters(
         state_names=fit.factors, daily_volatility=fit.daily_volatility, correlation=fit.correlation, copula=spec.copula,
         copula_degrees_of_freedom=float(copula), marginal=(spec.marginal,) * size, marginal_degrees_of_freedom=marginal,
-        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure)
+        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure, stressed_correlation=fit.stressed_correlation)
 
 
 def calibrate_file(

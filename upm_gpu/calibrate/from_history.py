@@ -79,17 +79,7 @@ def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np
         law, more = innovation(e, name, spec.marginal, spec.degrees_of_freedom)
         laws.append(law)
         warnings += more
-    correlation, counts = np.eye(size), np.zeros((size, size), np.int64)
-    for i in range(size):
-        for j in range(i + 1):
-            both = np.isfinite(residuals[:, i]) & np.isfinite(residuals[:, j])
-            counts[i, j] = counts[j, i] = np.count_nonzero(both)
-            if i == j:
-                continue
-            if counts[i, j] < 30:
-                raise CalibrationError("UPM-CA-107", f"history of {panel.factors[i]} and {panel.factors[j]} together: {counts[i, j]} residuals, at least 30 are needed.")
-            a, b = residuals[both, i], residuals[both, j]
-            correlation[i, j] = correlation[j, i] = kendall(a, b) if spec.correlation == "kendall" else float(np.mean(a * b) / np.sqrt(np.mean(a * a) * np.mean(b * b)))
+    correlation, counts = residual_correlation(residuals, panel.factors, spec.correlation)
     repair = nearest_correlation(correlation, panel.factors)
     group = None
     degrees: tuple[float, ...] = ()
@@ -104,8 +94,25 @@ def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np
                            drift=np.array([np.nanmean(panel.changes[:, k]) for k in range(size)]))
     fit = CovarianceFit(panel.factors, valuation_time, made.daily_volatility, repair.correlation, spec.filter, spec.ewma_lambda, dependence=spec.correlation,
                         repair_distance=repair.distance, observations=counts, first=panel.first, degrees_of_freedom=np.array([law.degrees_of_freedom for law in laws]),
-                        copula_degrees_of_freedom=degrees[0] if degrees else float("nan"), proxies=panel.proxies, warnings=tuple(warnings))
+                        copula_degrees_of_freedom=degrees[0] if degrees else float("nan"), proxies=panel.proxies, warnings=tuple(warnings), residuals=residuals, residual_times=panel.labels)
     return made, fit
+
+
+def residual_correlation(residuals: NDArray[np.float64], factors: Sequence[str], dependence: str, least: int = 30) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(K, K) pairwise correlations of (N, K) residuals on the dates both factors have, and their number; not repaired."""
+    size = len(factors)
+    correlation, counts = np.eye(size), np.zeros((size, size), np.int64)
+    for i in range(size):
+        for j in range(i + 1):
+            both = np.isfinite(residuals[:, i]) & np.isfinite(residuals[:, j])
+            counts[i, j] = counts[j, i] = np.count_nonzero(both)
+            if i == j:
+                continue
+            if counts[i, j] < least:
+                raise CalibrationError("UPM-CA-107", f"history of {factors[i]} and {factors[j]} together: {counts[i, j]} residuals, at least {least} are needed. Lengthen the history or the period.")
+            a, b = residuals[both, i], residuals[both, j]
+            correlation[i, j] = correlation[j, i] = kendall(a, b) if dependence == "kendall" else float(np.mean(a * b) / np.sqrt(np.mean(a * a) * np.mean(b * b)))
+    return correlation, counts
 
 
 def innovation(residuals: NDArray[np.float64], name: str, law: str, degrees_of_freedom: float) -> tuple[Innovation, tuple[str, ...]]:

@@ -17,7 +17,7 @@ from upm_gpu.strict_toml import toml_value
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "kind", "valuation_time", "states", "daily_volatility", "correlation", "degrees_of_freedom",
-        "copula_degrees_of_freedom", "daily_mean", "provenance")
+        "copula_degrees_of_freedom", "daily_mean", "stressed_correlation", "provenance")
 
 
 def write_parameters(fit: CovarianceFit, path: Path) -> None:
@@ -34,6 +34,7 @@ def write_parameters(fit: CovarianceFit, path: Path) -> None:
         "correlation = [",
         *(f"  {toml_value(row)}," for row in fit.correlation),
         "]",
+        *([] if fit.stressed_correlation is None else ["stressed_correlation = [", *(f"  {toml_value(row)}," for row in fit.stressed_correlation), "]"]),
         "# maximum likelihood estimates; the laws in force are those of the run's configuration",
         f"degrees_of_freedom = {toml_value(fit.degrees_of_freedom)}",
         f"copula_degrees_of_freedom = {toml_value(fit.copula_degrees_of_freedom)}",
@@ -85,6 +86,7 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         degrees = np.array(data.get("degrees_of_freedom", [math.nan] * len(factors)), np.float64)
         copula = float(data.get("copula_degrees_of_freedom", math.nan))
         mean = np.array(data.get("daily_mean", []), np.float64)
+        stressed = np.array(data["stressed_correlation"], np.float64) if "stressed_correlation" in data else None
     except KeyError as error:
         raise InputError("UPM-CA-108", f"{path}: key {error.args[0]!r} is missing. Calibrate again.") from None
     except (TypeError, ValueError) as error:
@@ -92,6 +94,8 @@ def read_parameters(path: Path | str) -> CovarianceFit:
     size = len(factors)
     if volatility.shape != (size,) or correlation.shape != (size, size) or degrees.shape != (size,) or mean.shape not in ((size,), (0,)):
         raise InputError("UPM-CA-108", f"{path}: {size} states need {size} volatilities and means, {size} degrees of freedom and a {size} x {size} correlation. Calibrate again.")
+    if stressed is not None and stressed.shape != (size, size):
+        raise InputError("UPM-CA-108", f"{path}: {size} states need a {size} x {size} stressed_correlation. Correct the matrix, or remove the key.")
     kept = data.get("provenance", {})
     observations = np.array(kept.get("observations", np.zeros((size, size))), np.int64)
     if observations.shape != (size, size):
@@ -101,7 +105,7 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         estimator=str(kept.get("estimator", "")), ewma_lambda=float(kept.get("ewma_lambda", math.nan)), shrinkage=str(kept.get("shrinkage", "none")),
         shrinkage_intensity=float(kept.get("shrinkage_intensity", 0.0)), dependence=str(kept.get("dependence", "sample")),
         repair_distance=float(kept.get("repair_distance", 0.0)), observations=observations, first=tuple(kept.get("first_close", ())), degrees_of_freedom=degrees,
-        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())), daily_mean=mean)
+        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())), daily_mean=mean, stressed_correlation=stressed)
 
 
 def read_history(path: str) -> tuple[Any, datetime]:

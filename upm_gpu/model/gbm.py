@@ -59,6 +59,8 @@ class GbmParameters:
     """(K,) a day. `pricing`: log E[S_h / S_0] = drift h; `historical`: mean log-change = drift h; not read under `margin`"""
     half_life_days: NDArray[np.float64] | None = None
     """(K,) of the reversion of a state to today's value, see `reversion.py`; 0 or None: none"""
+    stressed_correlation: NDArray[np.float64] | None = None
+    """(K, K) of a correlation regime, see `regimes.py`"""
 
     def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> ScenarioSet:
         """The walk of a scenario specification: its seed, stream, count and sampler."""

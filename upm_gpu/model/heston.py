@@ -47,7 +47,7 @@ from upm_gpu.scenario.sets import Heston
 from upm_gpu.scenario.spec import Measure, ScenarioSpec
 
 PSI_CRITICAL = 1.5
-KEYS = ("underlyings", "initial_variance", "mean_reversion", "long_variance", "volatility_of_variance", "rho", "correlation", "substeps", "drift")
+KEYS = ("underlyings", "initial_variance", "mean_reversion", "long_variance", "volatility_of_variance", "rho", "correlation", "stressed_correlation", "substeps", "drift")
 MOST_SUBSTEPS = 10_000
 
 
@@ -71,6 +71,8 @@ class HestonParameters:
     measure: Measure = "margin"
     drift: NDArray[np.float64] | None = None
     """(U,) a day. `pricing`: log E[S_h / S_0] = drift h; `historical`: mean log-change = drift h; not read under `margin`"""
+    stressed_correlation: NDArray[np.float64] | None = None
+    """(U, U) of a correlation regime, see `regimes.py`"""
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -197,7 +199,8 @@ def parameters_of(table: ParameterTable, spec: ScenarioSpec, jumps: JumpParamete
         names, table.numbers("initial_variance", shape, 0.0), table.numbers("mean_reversion", shape, 0.0, above=True),
         table.numbers("long_variance", shape, 0.0, above=True), table.numbers("volatility_of_variance", shape, 0.0, above=True),
         table.numbers("rho", shape, -1.0, 1.0), table.numbers("correlation", (*shape, *shape), -1.0, 1.0), jumps,
-        int(substeps), spec.base_step_days, spec.measure, table.numbers("drift", shape) if table.has("drift") else None)
+        int(substeps), spec.base_step_days, spec.measure, table.numbers("drift", shape) if table.has("drift") else None,
+        table.stressed_correlation(len(names)))
 
 
 def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -23,7 +23,7 @@ from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import Measure, ScenarioSpec
 
 JUMP_KEYS = ("systemic.intensity", "systemic.mean", "systemic.deviation", "systemic.loading", "own.intensity", "own.mean", "own.deviation")
-KEYS = ("states", "daily_volatility", "correlation", "drift", "half_life_days", *JUMP_KEYS)
+KEYS = ("states", "daily_volatility", "correlation", "stressed_correlation", "drift", "half_life_days", *JUMP_KEYS)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class MertonParameters:
     """(K,) a day, as in `GbmParameters`"""
     half_life_days: NDArray[np.float64] | None = None
     """(K,) of the reversion to today's value; 0 or None: none. Log-prices do not revert"""
+    stressed_correlation: NDArray[np.float64] | None = None
+    """(K, K) of a correlation regime, see `regimes.py`"""
 
     def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> ScenarioSet:
         """A walk with jump clocks. A sampler acts on the diffusion; jumps are plain draws."""
@@ -67,7 +69,7 @@ def read(path: str, spec: ScenarioSpec) -> MertonParameters:
     return MertonParameters(
         names, table.numbers("daily_volatility", (size,), 0.0), table.numbers("correlation", (size, size), -1.0, 1.0), jumps_of(table, size), spec.base_step_days,
         spec.measure, table.numbers("drift", (size,)) if table.has("drift") else None,
-        table.numbers("half_life_days", (size,), 0.0) if table.has("half_life_days") else None)
+        table.numbers("half_life_days", (size,), 0.0) if table.has("half_life_days") else None, table.stressed_correlation(size))
 
 
 def jumps_of(table: ParameterTable, size: int) -> JumpParameters:

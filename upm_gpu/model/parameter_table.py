@@ -74,6 +74,10 @@ class ParameterTable:
             raise InputError("UPM-CA-074", f"{self.name} key {key}: {first:g}{place} is outside its range. Give a finite number {bound} to {high:g}.")
         return found
 
+    def stressed_correlation(self, size: int) -> NDArray[np.float64] | None:
+        """The matrix that correlation regimes of a stressed period move to, where the file gives one."""
+        return self.numbers("stressed_correlation", (size, size), -1.0, 1.0) if self.has("stressed_correlation") else None
+
     def _get(self, key: str) -> Any:
         if key not in self.values:
             raise InputError("UPM-CA-073", f"{self.name}: key {key} is missing. Add it.")

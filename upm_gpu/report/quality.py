@@ -7,6 +7,7 @@
 * ``quarantined``: list of quotes set aside, objects with equal keys (instrument_id, reason, mark, model, ...);
 * ``surface``: list of fits, one object an expiry (underlying, expiry, quotes, root_mean_square, ...);
 * ``model_minus_mark``: object of figures, or of objects of figures (one an underlying);
+* ``correlation_regimes``: list of the correlations scenarios moved by, one object a regime (regime, probability, scenarios_drawn, mean_price_price, ...);
 * ``rejects``: object of counts by file or code, where there is more to say than `rejects.csv` does.
 """
 
@@ -24,6 +25,9 @@ FIRST = ("command", "upm_gpu", "seed", "scenarios", "precision", "backend", "dev
          "timings")
 """keys of the manifest that come first in the reproducibility box"""
 
+REGIME_COLUMNS = ("regime", "toward", "source", "probability", "scenarios_drawn", "share", "mean_price_price", "mean_price_volatility", "mean_volatility_volatility", "lowest",
+                  "highest", "repair_distance")
+
 Table = dict[str, object]
 
 
@@ -36,7 +40,15 @@ def quality_tables(quality: dict, rejects: list[dict[str, str]] | None) -> list[
         ("model_minus_mark", "Model minus mark", "The run kept no comparison of model values with marks."),
     ):
         tables.append(any_table(title, quality.get(key), empty))
+    tables.append(any_table("Correlation used", in_order(quality.get("correlation_regimes")), "The model draws whole dates of the history: it has no correlation of its own."))
     return tables
+
+
+def in_order(rows: object) -> object:
+    """The correlation regimes with their columns in the order they are read: how likely, how far, what came of it."""
+    if not isinstance(rows, list):
+        return rows
+    return [{name: row[name] for name in (*REGIME_COLUMNS, *row) if name in row} if isinstance(row, dict) else row for row in rows]
 
 
 def reject_table(rejects: list[dict[str, str]] | None, counts: object) -> Table:

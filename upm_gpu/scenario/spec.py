@@ -21,6 +21,19 @@ ClockName = Literal["calendar", "sessions"]
 
 
 @dataclass(frozen=True)
+class RegimeSpec:
+    """Correlations that move `share` of the way to one or to a stressed period, with a probability; see `model/regimes.py`."""
+
+    name: str
+    probability: float = 1.0
+    share: float = 1.0
+    toward: Literal["one", "stressed_period"] = "one"
+    start: str = ""
+    end: str = ""
+    """first and last day of the stressed period, ISO; blank: the matrix of the parameter file"""
+
+
+@dataclass(frozen=True)
 class ScenarioSpec:
     """Frozen request for scenarios.
 
@@ -56,6 +69,10 @@ class ScenarioSpec:
     estimator: str = "ewma"
     ewma_lambda: float = 0.97
     correlation: str = "sample"
+    correlation_regimes: tuple[RegimeSpec, ...] = ()
+    """what their probabilities leave of 1 has the correlation as estimated"""
+    inverse_assets: tuple[str, ...] = ()
+    """assets whose price moves against the others when correlations go to one"""
     filter: Filter = "gjr"
     """volatility recursion of the models garch and filtered_historical"""
     common_factors: int = 0

@@ -1,0 +1,111 @@
+"""Targets of the correlation regimes: the correlation of a stressed period, estimated as the base one is.
+
+A period holds the changes between two closes, from 00:00Z of its first day to 24:00Z of its last. gbm, merton, heston and bates take the estimator of the
+specification (EWMA, whose newest day is then the last of the period; or Ledoit-Wolf) on the series of their factors; garch takes the correlation of its filtered residuals
+of the dates inside. A volatility series that the period lacks is the realised volatility of its price, named as a proxy. Then the nearest correlation matrix, its distance kept. Without dates the target is the matrix of the model's parameter file.
+
+Verified: tests/known_answers/test_stressed_period.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.calibrate.covariance import CovarianceFit, correlations
+from upm_gpu.calibrate.from_history import residual_correlation
+from upm_gpu.calibrate.series import MIN_RETURNS, Series, factor_series, realised_volatility, returns
+from upm_gpu.domain.text import instant_text
+from upm_gpu.errors import CalibrationError
+from upm_gpu.model.psd import nearest_correlation
+from upm_gpu.model.regimes import Regime, asset_of
+
+if TYPE_CHECKING:
+    from upm_gpu.market.snapshot import MarketSnapshot
+    from upm_gpu.market.surface import Surface
+    from upm_gpu.scenario.spec import RegimeSpec, ScenarioSpec
+
+
+def correlation_regimes(market: MarketSnapshot, spec: ScenarioSpec, model: Any, fit: CovarianceFit | None,
+                        surfaces: Mapping[str, Surface] | None = None) -> tuple[Regime, ...]:
+    """The regimes of a specification with their targets. Raises `CalibrationError` UPM-CA-151 for a period the history does not hold or a file without a matrix."""
+    return tuple(_regime(r, market, spec, model, fit, surfaces) for r in spec.correlation_regimes)
+
+
+def _regime(asked: RegimeSpec, market: MarketSnapshot, spec: ScenarioSpec, model: Any, fit: CovarianceFit | None, surfaces: Mapping[str, Surface] | None) -> Regime:
+    if asked.toward == "one":
+        return Regime(asked.name, asked.probability, asked.share, "one")
+    factors: tuple[str, ...] = tuple(getattr(model, "state_names", ()))
+    if not asked.start and not asked.end:
+        given = getattr(model, "stressed_correlation", None)
+        if given is None:
+            raise CalibrationError("UPM-CA-151", f"correlation regime {asked.name!r} has no start and end, and the parameters of model {spec.model} hold no stressed_correlation. Give the period, "
+                                   "or write the matrix into the parameter file.")
+        estimate, source = np.asarray(given, np.float64), "parameter file"
+    else:
+        start, end = period(asked, market)
+        if fit is not None and fit.residuals is not None:
+            inside = np.array([start <= _instant(t) < end for t in fit.residual_times])
+            estimate, counts = residual_correlation(fit.residuals[inside], factors, spec.correlation, MIN_RETURNS)
+            what = f"{int(counts.max())} residuals"
+        else:
+            estimate, counts, proxies = _of_returns(market, factors, start, end, spec, surfaces)
+            what = f"{int(counts.max())} returns" + (f" (realised volatility for {', '.join(proxies)})" if proxies else "")
+        source = f"{what}, {instant_text(start)} to {instant_text(end)}"
+    repair = nearest_correlation(estimate, factors)
+    return Regime(asked.name, asked.probability, asked.share, "stressed_period", repair.correlation, factors, repair.distance, source)
+
+
+def period(asked: RegimeSpec, market: MarketSnapshot) -> tuple[datetime, datetime]:
+    """First and last instant of a stressed period; refuses one that is not inside the history and before the valuation."""
+    import pandas as pd
+
+    start, end = _instant(asked.start), _instant(asked.end)
+    if "T" not in asked.end and " " not in asked.end:
+        end += timedelta(days=1)  # a day ends at 24:00Z
+    past = market.history[market.history["timestamp"] <= pd.Timestamp(market.valuation_time)]
+    if past.empty:
+        raise CalibrationError("UPM-CA-151", f"correlation regime {asked.name!r}: the market has no history before the valuation to take the stressed period {asked.start} to {asked.end} from. "
+                               "Add closes, or give stressed_correlation in the parameter file.")
+    first, last = (past["timestamp"].min().to_pydatetime(), past["timestamp"].max().to_pydatetime())
+    if not first <= start < end <= last:
+        raise CalibrationError("UPM-CA-151", f"correlation regime {asked.name!r}: the stressed period {instant_text(start)} to {instant_text(end)} is not inside the history, which runs from "
+                               f"{instant_text(first)} to {instant_text(last)} before the valuation at {instant_text(market.valuation_time)}. Give a period inside it.")
+    return start, end
+
+
+def _of_returns(market: MarketSnapshot, factors: tuple[str, ...], start: datetime, end: datetime, spec: ScenarioSpec,
+                surfaces: Mapping[str, Surface] | None) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    """Correlations of the returns inside, their numbers, the volatility factors that took a proxy."""
+    from upm_gpu.market.surface import at_the_money_skew
+
+    slide = {}
+    if spec.volatility_dynamics == "sticky_strike" and surfaces:
+        slide = {u: at_the_money_skew(s) for u, s in surfaces.items()}
+    clock = spec.trading_clock(market.valuation_time)
+    series, _, _ = factor_series(market.history, factors, market.valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", clock)
+    low, high = clock.at(np.array([t.timestamp() / 86_400.0 for t in (start, end)]))
+
+    def within(s: Series) -> Series:
+        keep = (s.time >= low - 1e-9) & (s.time <= high + 1e-9)
+        return Series(s.time[keep], s.value[keep])
+
+    inside, proxies = [within(s) for s in series], list[str]()
+    for k, factor in enumerate(factors):
+        own = f"log_level[{asset_of(factor)}]"
+        if len(returns(inside[k])) < MIN_RETURNS and factor != own and own in factors:
+            inside[k] = within(realised_volatility(series[factors.index(own)], spec.ewma_lambda, clock.days_per_year))
+            proxies.append(factor)
+    shrinkage = "constant_correlation" if spec.estimator == "ledoit_wolf" else "none"
+    warnings: list[str] = []
+    estimate, counts, _ = correlations(inside, factors, spec.ewma_lambda if spec.estimator == "ewma" else 1.0, shrinkage, spec.correlation, warnings)
+    return estimate, counts, proxies
+
+
+def _instant(text: str) -> datetime:
+    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
