@@ -67,7 +67,7 @@ def _price(c: dict[str, float], times: NDArray[np.float64]) -> float:
         for share, cells in grids:
             weights = np.full(cells + 1, 1.0 / cells)
             weights[[0, -1]] /= 2.0
-            call, plain = _call(level, c["volatility"], carry, np.linspace(0.0, c["clock"], cells + 1) + moved * (np.arange(cells + 1) > 0), weights, c["strike"])
+            call, plain = _call(level, c["volatility"], carry, moved + np.linspace(0.0, c["clock"], cells + 1), weights, c["strike"])
             value += share * (call if c["sign"] > 0.0 else call - plain)
     else:
         total = len(times) + c["past"]
@@ -109,9 +109,12 @@ def arithmetic_asian_values(columns: dict[str, Any]) -> Columns:
 
         name, by = ("spot" if np.isnan(case["forward"]) else "forward"), 3e-3 * level
         up, middle, down = (at(name, shift) for shift in (by, 0.0, -by))
-        soonest = float(np.min(times[times > 0.0], initial=case["time_to_expiry"])) if not case["continuous"] else case["time_to_expiry"] / 64.0
+        soonest = float(np.min(times[times > 0.0], initial=case["time_to_expiry"]))
         out["price"][i], out["delta"][i], out["gamma"][i] = middle, (up - down) / (2.0 * by), (up - 2.0 * middle + down) / by**2
         out["vega"][i], out["theta"][i] = slope("volatility", 3e-3 * case["volatility"]), -slope("time_to_expiry", 0.1 * soonest)
+        if case["continuous"]:  # the average begins now: only later beginnings have the same form
+            late = 0.01 * soonest
+            out["theta"][i] = (3.0 * middle - 4.0 * at("time_to_expiry", late) + at("time_to_expiry", 2.0 * late)) / (2.0 * late)
         out["rho"][i] = slope("rate", 1e-3)
         out["dividend_rho"][i] = slope("dividend_yield", 1e-3) if np.isnan(case["forward"]) else np.nan
     return out
