@@ -76,6 +76,16 @@ class ModelSection(Strict):
     volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
     volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
     volatility_decay_long: float = Field(default=0.13, description="the same beyond 30 days (house choice)")
+    basis: bool = Field(default=False, description="perpetuals move by the index and a basis log_basis[ASSET]: from the history's ASSET.PERP, the parameter file, or basis_volatility (gbm)")
+    basis_volatility: float = Field(default=0.0, description="of a day, for assets without ASSET.PERP; 0: none")
+    basis_half_life_days: float = Field(default=3.0, description="of the basis (house choice: 2020-2024 daily perpetual over spot, BTC 4.4, ETH 2.8); 0: a random walk")
+    funding: Literal["zero", "path"] = Field(default="zero", description="path: perpetuals pay funding each base step at funding_rate[ASSET] on the index of the step")
+    funding_rate: float = Field(default=0.0, description="today's, a day (0.0003 is 1 bp in 8 hours), for assets without ASSET.FUNDING in the history")
+    funding_volatility: float = Field(default=0.0, description="of a day, for assets without ASSET.FUNDING; 0: today's rate in every scenario")
+    funding_half_life_days: float = Field(default=3.0, description="of the funding rate (house choice: 2020-2023 daily sums, BTC 3.5, ETH 2.9); 0: a random walk")
+    rates: Literal["fixed", "moving"] = Field(default="fixed", description="moving: discount factors follow rate_level and rate_slope of the currency (gbm)")
+    rate_volatility: float = Field(default=0.0, description="of a day, parallel, for currencies without CURRENCY.RATE in the history; 0: none")
+    slope_volatility: float = Field(default=0.0, description="of a day, one-year over 30-day rate, for currencies without CURRENCY.SLOPE; 0: none")
     correlation_regimes: list[CorrelationRegime] = Field(default=[], description="[[model.correlation_regimes]] tables: states of the market with other correlations")
 
 
@@ -178,6 +188,12 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.ewma_lambda", 56, 0.0 < m.ewma_lambda < 1.0, f"{m.ewma_lambda:g}; a decay lies between 0 and 1, such as 0.97."),
         ("model.volatility_decay_short", 56, 0.0 <= m.volatility_decay_short <= 2.0, f"{m.volatility_decay_short:g}; give 0 to 2."),
         ("model.volatility_decay_long", 56, 0.0 <= m.volatility_decay_long <= 2.0, f"{m.volatility_decay_long:g}; give 0 to 2."),
+        *((f"model.{key}", 56, 0.0 <= value < 1e4, f"{value:g}; give 0 or more.") for key, value in (
+            ("basis_volatility", m.basis_volatility), ("basis_half_life_days", m.basis_half_life_days), ("funding_volatility", m.funding_volatility),
+            ("funding_half_life_days", m.funding_half_life_days), ("rate_volatility", m.rate_volatility), ("slope_volatility", m.slope_volatility))),
+        ("model.funding_rate", 56, abs(m.funding_rate) < 0.1, f"{m.funding_rate:g} a day; give a fraction below 0.1 in size, such as 0.0003."),
+        *((f"model.{key}", 63, not on or m.name not in FROM_HISTORY, f"model {m.name} makes no such factors of the history. Use model gbm, a model with a parameter file that names them, or "
+           f"leave {key} off.") for key, on in (("basis", m.basis), ("rates", m.rates == "moving"), ("funding_volatility", m.funding_volatility > 0.0))),
         ("compute.chunk", 60, 0 <= c.compute.chunk <= MAX_SCENARIOS, f"a chunk of {c.compute.chunk}; give 0 (chosen) or more."),
         ("compute.threads", 56, 0 <= c.compute.threads <= 4096, f"{c.compute.threads} threads; give 0 (all) to 4096."),
         ("output.path", 56, bool(c.output.path.strip()), "the path is blank. Name the run folder."),
@@ -245,7 +261,9 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, correlation=m.correlation,
         correlation_regimes=regime_specs(m), inverse_assets=tuple(m.inverse_assets),
         filter=m.filter, common_factors=m.common_factors, clock=m.clock, holidays=tuple(m.holidays), volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
-        volatility_decay_long=m.volatility_decay_long,
+        volatility_decay_long=m.volatility_decay_long, basis=m.basis, basis_volatility=m.basis_volatility, basis_half_life_days=m.basis_half_life_days,
+        funding=m.funding, funding_rate=m.funding_rate, funding_volatility=m.funding_volatility, funding_half_life_days=m.funding_half_life_days,
+        rates=m.rates, rate_volatility=m.rate_volatility, slope_volatility=m.slope_volatility,
     )
 
 

@@ -35,9 +35,10 @@ from upm_gpu.margin.result import (
 from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.model.regimes import RegimeInForce
-from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, option_expiries, path_dates
+from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynamics_of, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
-from upm_gpu.scenario.derived import shortened
+from upm_gpu.pricing.states import funding_dates
+from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -138,11 +139,10 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     clock = spec.trading_clock(market.valuation_time)
     clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
     horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
-    dynamics = Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive",
-                        spec.volatility_decay_short, spec.volatility_decay_long)
+    dynamics = dynamics_of(spec)
     surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
-    dates = path_dates(instruments, market, horizons, extra)
+    dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
     fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
@@ -151,6 +151,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
+    scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
     lowest = min(r.level for r in requests)

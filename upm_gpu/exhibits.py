@@ -21,11 +21,14 @@ from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, Rows
 from upm_gpu.risk.tail_state import TailState
+from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
 
 HISTOGRAM_BINS = 80
 HISTOGRAM_RANGE = 16_384
 """scenarios a call: keeps (rows, S) small"""
+MOVED_BY = {"log_level": "price", "volatility_shift": "volatility", "variance": "volatility"}
+"""what a stress moves of a state, by its kind; a state of another kind stays"""
 HOUSE = ""
 """account id of the row that holds every account's lines"""
 
@@ -108,8 +111,9 @@ def explicit_moves(state_names: Sequence[str], moves: Sequence[dict[str, float]]
     return Explicit(tuple(state_names), np.array([0.0]), values, tuple(names))
 
 
-def row_values(backend: ModuleType, compiled: Compiled, rows: Rows, scenarios: Explicit, threads: int) -> NDArray[np.float64]:
-    """(R, S) P&L of given scenarios, in float64 throughout."""
+def row_values(backend: ModuleType, compiled: Compiled, rows: Rows, given: Explicit, threads: int) -> NDArray[np.float64]:
+    """(R, S) P&L of given scenarios, in float64 throughout; they have the states a model draws."""
+    scenarios = derive(given, compiled.operations)
     with backend.prepare(compiled, rows, "double", threads) as prepared:
         parts = [backend.row_pnl(prepared, scenarios, f, min(f + BLOCK, scenarios.count), 0) for f in range(0, scenarios.count, BLOCK)]
     return np.concatenate(parts, axis=1)
@@ -134,7 +138,7 @@ def heat_maps(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequen
                 move |= {f"volatility_shift[{u}]": float(np.log1p(volatility)) for u in moved if f"volatility_shift[{u}]" in compiled.state_names}
                 moves.append(move)
                 labels.append((price, volatility))
-        pnl = row_values(backend, compiled, rows, explicit_moves(compiled.state_names, moves), threads)
+        pnl = row_values(backend, compiled, rows, explicit_moves(compiled.drawn_names, moves), threads)
         price, volatility = np.array(labels).T
         for name, values in zip(names, pnl, strict=True):
             parts.append(pd.DataFrame({"account_id": name, "underlying": which, "price_move": price, "volatility_move": volatility, "pnl": values}))
@@ -149,12 +153,13 @@ def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Seq
     moves = []
     for stress in stresses:
         move = {}
-        for state in compiled.state_names:
+        for state in compiled.drawn_names:
             kind, asset = state.rstrip("]").split("[")
             size = stress["moves"].get(asset, stress["moves"].get("*", {}))
-            move[state] = float(np.log1p(size.get("price" if kind == "log_level" else "volatility", 0.0)))
+            moved = MOVED_BY.get(kind)
+            move[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
         moves.append(move)
-    pnl = row_values(backend, compiled, rows, explicit_moves(compiled.state_names, moves), threads)
+    pnl = row_values(backend, compiled, rows, explicit_moves(compiled.drawn_names, moves), threads)
     count = len(stresses)
     return pd.DataFrame({"account_id": np.repeat(np.array(names, object), count), "scenario": np.tile([s["name"] for s in stresses], len(names)),
                          "pnl": pnl.ravel()})
@@ -231,7 +236,7 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
         if isinstance(instrument, Spot):
             pnl[n] = spot1 - spot0
             continue
-        rate0, rate1 = exchange_rate(market, instrument), exchange_rate(later, instrument)
+        rate1 = exchange_rate(later, instrument)
         price, is_proxy = settlements.get((underlying, expiry_of(instrument)), (spot1 / rate1, True)) if expired else (np.nan, False)
         proxy[n] = expired and is_proxy
         if isinstance(instrument, Option):
@@ -243,7 +248,7 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
             pnl[n] = after - today[instrument.instrument_id]
         else:
             before, after = quote_price(market, instrument), price if expired else quote_price(later, instrument)
-            pnl[n] = after * rate1 - before * rate0 if instrument.settlement == "linear" else (1.0 / before - 1.0 / after) * spot1
+            pnl[n] = (after - before) * rate1 if instrument.settlement == "linear" else (1.0 / before - 1.0 / after) * spot1
     return pnl, proxy
 
 

@@ -163,7 +163,8 @@ def rebuild_report(path: Path) -> Path:
 
 
 def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
-    """`upm simulate`: factor scenarios to Parquet, one row a (scenario, step), one column a factor (log-change since the valuation time)."""
+    """`upm simulate`: factor scenarios to Parquet, one row a (scenario, step), one column a factor (change since the valuation time), then
+    those made from them: levels in the reporting currency, returns of perpetuals whose basis or funding is on."""
     import numpy as np
     import pyarrow as pa
 
@@ -174,9 +175,12 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     from upm_gpu.inputs import gather
     from upm_gpu.market.reader import load_market
     from upm_gpu.model.regimes import under_regimes
+    from upm_gpu.pricing.compile import dynamics_of
     from upm_gpu.pricing.compiled import empty
+    from upm_gpu.pricing.states import accrual_dates, inspected
     from upm_gpu.run.durable import write_file
     from upm_gpu.run.results import parquet_bytes
+    from upm_gpu.scenario.derived import derive
 
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise UsageError("UPM-CF-072", f"{out}: not a file that can be written. Give a file name in a folder that exists with --out.")
@@ -191,8 +195,10 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     market = load_market(gather(config).market)
     model, fit = calibrate_model(market, spec)
     longest = max(spec.horizons)
-    dates = np.array(sorted({*spec.horizons, *(longest * (i + 1) / spec.steps for i in range(spec.steps))}))
-    scenarios, _ = under_regimes(model.scenarios(dates, spec), correlation_regimes(market, spec, model, fit), spec.inverse_assets, spec.stream)
+    dynamics = dynamics_of(spec)
+    dates = np.array(sorted({*spec.horizons, *(longest * (i + 1) / spec.steps for i in range(spec.steps)), *(accrual_dates(spec.horizons, dynamics))}))
+    drawn_set, _ = under_regimes(model.scenarios(dates, spec), correlation_regimes(market, spec, model, fit), spec.inverse_assets, spec.stream)
+    scenarios = derive(drawn_set, inspected(market, drawn_set.state_names, dates, dynamics))
     parts = []
     nothing = empty(scenarios.state_names, dates)
     with _progress(spec.count, quiet) as progress, choice.module.prepare(*nothing, "double", choice.threads) as prepared:

@@ -53,7 +53,7 @@ def load_next(plan: Plan, folder: Path) -> NextMarket:
             if not isinstance(instrument, Spot):
                 exchange_rate(later, instrument)
         alive = tuple(i for i in plan.instruments if isinstance(i, Option) and days_between(later.valuation_time, i.expiry) > 0.0)
-        compiled = exhibits.compile_today(alive, later, fit_surfaces(later, {i.underlying for i in alive}), plan.scenarios.state_names, plan.dynamics) if alive else None
+        compiled = exhibits.compile_today(alive, later, fit_surfaces(later, {i.underlying for i in alive}), plan.compiled.drawn_names, plan.dynamics) if alive else None
         return NextMarket(later, load_settlements(folder), alive, compiled, elapsed)
     except UpmError as error:
         raise type(error)(error.code, f"the next market (market.next_path): {error.message}") from None

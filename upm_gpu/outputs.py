@@ -142,7 +142,7 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
     report["tails.parquet"] = _columns(tail_table(plan, outcome.tail, house, outcome.weights))
     h = plan.horizon(plan.core.horizon)
     report["house_worst_scenarios.parquet"] = _columns(_with_moves(outcome, h, np.array([exhibits.HOUSE], object), house.pnl[h], house.scenario[h]))
-    today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.scenarios.state_names, plan.dynamics)
+    today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.compiled.drawn_names, plan.dynamics)
     rows_today, _ = build_rows(plan.units, today)
     shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
     underlyings = sorted({i.underlying for i in plan.instruments})

@@ -34,6 +34,7 @@ from upm_gpu.calibrate.series import (
     pair_returns,
     returns,
 )
+from upm_gpu.calibrate.spreads import SUFFIX, configured, from_history, half_lives, with_independent
 from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
@@ -112,20 +113,21 @@ def calibrate_covariance(
     slide: Mapping[str, float] | None = None,
     additive_volatility: bool = False,
     clock: Clock = CALENDAR,
+    half_life_days: NDArray[np.float64] | None = None,
 ) -> CovarianceFit:
     """Fit all factors to a history (columns timestamp, asset, close).
 
     `shrinkage` None is `constant_correlation` for `ledoit_wolf` and none otherwise; asking for it with `ewma` is refused.
     `slide` (underlying -> skew, the slope of volatility in log-moneyness at the money) takes the slide along a sticky-strike
     smile out of the volatility factor: d sigma - skew d ln S, relative changes over today's volatility.
-    `additive_volatility` measures volatility factors in points instead of logarithms.
+    `additive_volatility` measures volatility factors in points instead of logarithms. `half_life_days` (K,): of factors that revert, see `spreads.py`.
     Raises `CalibrationError` UPM-CA-101 to 107.
     """
     from upm_gpu.calibrate.tail_fit import fit_tails
     from upm_gpu.model.psd import nearest_correlation
 
     shrinkage = _check(estimator, ewma_lambda, shrinkage, dependence)
-    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive_volatility, clock)
+    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive_volatility, clock, half_life_days)
     size = len(factors)
     decay = ewma_lambda if estimator == "ewma" else 1.0
     volatility = np.zeros(size)
@@ -179,8 +181,8 @@ def correlations(series: Sequence[Series], factors: Sequence[str], decay: float,
 
 
 def price_series(history: pd.DataFrame) -> tuple[str, ...]:
-    """Assets of a history that are no volatility series, in name order."""
-    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith(".IV30")))
+    """Assets of a history that are no series of volatilities, perpetuals, funding or rates, in name order."""
+    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith((".IV30", *SUFFIX.values()))))
 
 
 def calibrate_model(
@@ -206,7 +208,8 @@ def calibrate_model(
         if fit.valuation_time > market.valuation_time:
             late = f"UPM-CA-110 {name} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
             fit = replace(fit, warnings=(*fit.warnings, late))
-        return _under_measure(fit, spec, market)
+        own = tuple(f.partition("[")[2].removesuffix("]") for f in fit.factors if f.startswith("log_level["))
+        return _under_measure(with_independent(fit, configured(fit.factors, own, market, spec)), spec, market)
     left_out: list[str] = []
     clock = spec.trading_clock(market.valuation_time)
     underlyings = tuple(underlyings) or _usable(market, spec.ewma_lambda, clock, left_out)
@@ -222,9 +225,11 @@ def calibrate_model(
         flags = (MEANS_FLAG,) if spec.measure == "historical" else ()
         report = replace(report, warnings=(*flags, *left_out, *report.warnings))
         return (replace(made, drift=_pricing_drift(made.state_names, spec, market)) if spec.measure == "pricing" else made), report
-    fit = calibrate_covariance(market.history, factor_names(underlyings), market.valuation_time, spec.estimator, spec.ewma_lambda,
+    factors = (*factor_names(underlyings), *from_history(market.history, underlyings, spec))
+    fit = calibrate_covariance(market.history, factors, market.valuation_time, spec.estimator, spec.ewma_lambda,
                                dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive",
-                               clock=clock)
+                               clock=clock, half_life_days=half_lives(factors, spec))
+    fit = with_independent(fit, configured(fit.factors, underlyings, market, spec))
     return _under_measure(replace(fit, warnings=(*left_out, *fit.warnings)), spec, market)
 
 
@@ -318,7 +323,8 @@ def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:
     return GbmParameters(
         state_names=fit.factors, daily_volatility=fit.daily_volatility, correlation=fit.correlation, copula=spec.copula,
         copula_degrees_of_freedom=float(copula), marginal=(spec.marginal,) * size, marginal_degrees_of_freedom=marginal,
-        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure, stressed_correlation=fit.stressed_correlation)
+        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure, half_life_days=half_lives(fit.factors, spec),
+        stressed_correlation=fit.stressed_correlation)
 
 
 def calibrate_file(

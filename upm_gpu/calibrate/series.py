@@ -91,21 +91,29 @@ def realised_volatility(price: Series, ewma_lambda: float, days_per_year: float 
 
 def factor_series(
     history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float], additive: bool,
-    clock: Clock = CALENDAR,
+    clock: Clock = CALENDAR, half_life_days: NDArray[np.float64] | None = None,
 ) -> tuple[list[Series], list[str], list[str]]:
-    """The history of every factor, the factors that had to take a proxy, and warnings."""
+    """The history of every factor, the factors that had to take a proxy, and warnings. `half_life_days` (K,): of spreads, see `spreads.py`."""
     import pandas as pd
+
+    from upm_gpu.calibrate.spreads import SIGNED, SUFFIX, innovations
 
     past = history[history["timestamp"] <= pd.Timestamp(valuation_time)]
     by_asset = {str(a): g for a, g in past.groupby("asset", sort=True)}
     proxies: list[str] = []
     warnings: list[str] = []
     found: dict[str, Series] = {}
-    for factor in factors:
+    for k, factor in enumerate(factors):
         kind, _, rest = factor.partition("[")
         underlying = rest.removesuffix("]")
+        if kind in SUFFIX and underlying:
+            spread = _series(by_asset, underlying + SUFFIX[kind], factor, clock, kind in SIGNED)
+            if kind == "log_basis":
+                spread = _over(spread, _series(by_asset, underlying, factor, clock))
+            found[factor] = innovations(spread, 0.0 if half_life_days is None else float(half_life_days[k]))
+            continue
         if kind not in ("log_level", "volatility_shift") or not underlying:
-            raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET] and volatility_shift[ASSET].")
+            raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET], volatility_shift[ASSET], {', '.join(f'{k}[...]' for k in SUFFIX)}.")
         price = _series(by_asset, underlying, factor, clock)
         if kind == "log_level":
             found[factor] = price
@@ -138,12 +146,13 @@ def asset_series(history: pd.DataFrame, asset: str, valuation_time: datetime, cl
     return _series({asset: past}, asset, asset, clock)
 
 
-def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str, clock: Clock) -> Series:
+def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str, clock: Clock, signed: bool = False) -> Series:
+    """Logarithms of a series, or the values of one that is `signed`."""
     group = by_asset.get(asset)
     if group is None:
         raise CalibrationError("UPM-CA-103", f"history has no closes of {asset}, which {factor} needs. Add the series to the history of the market folder.")
     close = group["close"].to_numpy(np.float64)
-    bad = np.flatnonzero(~(np.isfinite(close) & (close > 0.0)))
+    bad = np.flatnonzero(~(np.isfinite(close) & ((close > 0.0) | signed)))
     if len(bad):
         raise CalibrationError("UPM-CA-105", f"history of {asset}: close {close[bad[0]]} at {group['timestamp'].iloc[int(bad[0])]} is not above 0. Correct the row.")
     time = group["timestamp"].dt.tz_convert(None).to_numpy().astype("datetime64[ns]").astype(np.int64) / NANOSECONDS_PER_DAY
@@ -151,7 +160,13 @@ def _series(by_asset: Mapping[str, pd.DataFrame], asset: str, factor: str, clock
     time, close = time[order], close[order]
     if len(time) > 1 and np.min(np.diff(time)) <= 0.0:
         raise CalibrationError("UPM-CA-105", f"history of {asset}: two closes at {group['timestamp'].iloc[int(order[int(np.argmin(np.diff(time)))])]}. Keep one.")
-    return Series(clock.at(time), np.log(close))
+    return Series(clock.at(time), close if signed else np.log(close))
+
+
+def _over(a: Series, b: Series) -> Series:
+    """a less b on the times they have in common."""
+    _, i, j = np.intersect1d(a.time, b.time, return_indices=True)
+    return Series(a.time[i], a.value[i] - b.value[j])
 
 
 def _net_of_slide(volatility: Series, price: Series, skew: float, additive: bool) -> Series:

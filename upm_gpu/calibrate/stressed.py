@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from upm_gpu.calibrate.covariance import CovarianceFit, correlations
 from upm_gpu.calibrate.from_history import residual_correlation
 from upm_gpu.calibrate.series import MIN_RETURNS, Series, factor_series, realised_volatility, returns
+from upm_gpu.calibrate.spreads import half_lives
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.psd import nearest_correlation
@@ -87,7 +88,7 @@ def _of_returns(market: MarketSnapshot, factors: tuple[str, ...], start: datetim
     if spec.volatility_dynamics == "sticky_strike" and surfaces:
         slide = {u: at_the_money_skew(s) for u, s in surfaces.items()}
     clock = spec.trading_clock(market.valuation_time)
-    series, _, _ = factor_series(market.history, factors, market.valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", clock)
+    series, _, _ = factor_series(market.history, factors, market.valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", clock, half_lives(factors, spec))
     low, high = clock.at(np.array([t.timestamp() / 86_400.0 for t in (start, end)]))
 
     def within(s: Series) -> Series:

@@ -111,10 +111,12 @@ def arithmetic_asian_values(columns: dict[str, Any]) -> Columns:
         up, middle, down = (at(name, shift) for shift in (by, 0.0, -by))
         soonest = float(np.min(times[times > 0.0], initial=case["time_to_expiry"]))
         out["price"][i], out["delta"][i], out["gamma"][i] = middle, (up - down) / (2.0 * by), (up - 2.0 * middle + down) / by**2
-        out["vega"][i], out["theta"][i] = slope("volatility", 3e-3 * case["volatility"]), -slope("time_to_expiry", 0.1 * soonest)
+        out["vega"][i] = slope("volatility", 3e-3 * case["volatility"])
         if case["continuous"]:  # the average begins now: only later beginnings have the same form
             late = 0.01 * soonest
             out["theta"][i] = (3.0 * middle - 4.0 * at("time_to_expiry", late) + at("time_to_expiry", 2.0 * late)) / (2.0 * late)
+        else:
+            out["theta"][i] = -slope("time_to_expiry", 0.1 * soonest)
         out["rho"][i] = slope("rate", 1e-3)
         out["dividend_rho"][i] = slope("dividend_yield", 1e-3) if np.isnan(case["forward"]) else np.nan
     return out

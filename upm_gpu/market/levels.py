@@ -55,3 +55,12 @@ def quote_price(market: MarketSnapshot, instrument: Future | Option | Perpetual)
         return spot * math.exp(known[-1][1] / known[-1][0] * years)
     times, carries = [0.0, *(k[0] for k in known)], [0.0, *(k[1] for k in known)]
     return spot * math.exp(float(np.interp(years, times, carries)))
+
+
+def daily_funding(market: MarketSnapshot, asset: str) -> float | None:
+    """The last close of ASSET.FUNDING, the funding of a day as a fraction of the index (positive: longs pay); None where the history has none."""
+    history = market.history
+    if not len(history):
+        return None
+    closes = history.loc[history["asset"] == f"{asset}.FUNDING", "close"].to_numpy(np.float64)
+    return float(closes[-1]) if len(closes) else None

@@ -48,6 +48,8 @@ SPOT_SPREAD = timedelta(minutes=5)
 LARGEST_VOLATILITY = 10.0
 """1,000 %: beyond it the figure is in percent, or is not a quote"""
 LARGEST_RATE = 1.0
+SIGNED_SERIES = (".FUNDING", ".RATE", ".SLOPE")
+"""series of the history that may be 0 or below: funding a day, a zero rate at 30 days, the one at a year less it"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def load_market(path: str | Path, reporting_currency: str = "USD") -> MarketSnap
         sheets.append(Sheet(file.name, "MD"))
         return _Source(file, sheets[-1])
 
-    spots, valuation_time = read_spots(source(SPOTS, True), reporting_currency)  # type: ignore[arg-type]
+    spots, valuation_time, spot_currency = read_spots(source(SPOTS, True), reporting_currency)  # type: ignore[arg-type]
     forwards = read_forwards(source(FORWARDS, True), spots, valuation_time)  # type: ignore[arg-type]
     quotes = read_volatilities(source(VOLATILITIES, False), spots, forwards, valuation_time)
     rates_source = source(RATES, False)
@@ -82,7 +84,7 @@ def load_market(path: str | Path, reporting_currency: str = "USD") -> MarketSnap
     warnings = [w for s in sheets for w in s.warnings]
     if not rates:
         warnings.append("UPM-MD-054 no rates are given: zero rates are used in every currency.")
-    return MarketSnapshot(valuation_time, reporting_currency, spots, forwards, quotes, rates, history, tuple(warnings), hashes)
+    return MarketSnapshot(valuation_time, reporting_currency, spots, forwards, quotes, rates, history, tuple(warnings), hashes, spot_currency)
 
 
 def check_age(snapshot: MarketSnapshot, now: datetime, max_age_minutes: float | None) -> None:
@@ -123,8 +125,8 @@ def _codes(chunk: Chunk, column: str, what: str) -> tuple[np.ndarray, list[str]]
     return codes, names
 
 
-def read_spots(source: _Source, reporting_currency: str) -> tuple[dict[str, float], datetime]:
-    """Prices of one unit in the reporting currency, and the valuation time."""
+def read_spots(source: _Source, reporting_currency: str) -> tuple[dict[str, float], datetime, dict[str, str]]:
+    """Prices of one unit in the reporting currency, the valuation time, and the currency of each price that is in another one."""
     sheet, rows = source.sheet, []
     for chunk in read_chunks(source.path, SPOTS, sheet):
         asset, assets = identifiers(chunk, "asset")
@@ -156,7 +158,7 @@ def read_spots(source: _Source, reporting_currency: str) -> tuple[dict[str, floa
             spots[name] = value * by_asset[code][0]
         else:
             fail("MD", 34, f"{sheet.file} line {line} column currency: {name} is priced in {code}, and there is no spot of {code} in {reporting_currency}. Add one.")
-    return dict(sorted(spots.items())), latest[3]
+    return dict(sorted(spots.items())), latest[3], {name: code for name, (_, code, _) in sorted(by_asset.items()) if code != reporting_currency}
 
 
 def read_forwards(source: _Source, spots: dict[str, float], valuation_time: datetime) -> dict[tuple[str, datetime | None], float]:
@@ -299,7 +301,9 @@ def read_history(source: _Source | None, valuation_time: datetime) -> pd.DataFra
             if not {"timestamp", "date"} & set(chunk.columns):
                 fail("MD", 6, f"{sheet.file} line 1: missing column timestamp (or date). Needed: timestamp or date, asset, close.")
             code, assets = identifiers(chunk, "asset")
-            close = _positive(chunk, "close", "closing price")
+            close = numbers(chunk, "close")
+            signed = np.array([name.endswith(SIGNED_SERIES) for name in assets] or [False])[code]
+            require(chunk, "close", close, (close > 0.0) | signed, 43, lambda cell: f"{cell} is not a closing price. It must be above 0.")
             both = [a or b for a, b in zip(instants(chunk, "timestamp", blank=True), instants(chunk, "date", blank=True, parse=parse_date), strict=True)]
             for r in [r for r, t in enumerate(both) if t is None]:
                 chunk.reject(r, "timestamp" if "timestamp" in chunk.columns else "date", 30, "the time is empty. Give a timestamp or a date.")

@@ -63,3 +63,5 @@ class MarketSnapshot:
     """columns timestamp (UTC, datetime64[ns, UTC]), asset, close; sorted by (asset, timestamp); nothing after valuation_time"""
     warnings: tuple[str, ...] = ()
     hashes: dict[str, str] = field(default_factory=dict)
+    spot_currency: dict[str, str] = field(default_factory=dict)
+    """asset -> currency its spot is quoted in, as are its closes in the history; not named: the reporting currency"""

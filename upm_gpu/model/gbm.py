@@ -32,6 +32,8 @@ from upm_gpu.scenario.spec import CopulaLaw, MarginalLaw, Measure, ScenarioSpec
 MAX_LOG_MOVE = 1.5
 """house default of the truncation, for log-prices and for log-volatilities: a factor 4.5 in one base step"""
 PRICE_STATES = ("log_level", "log_forward", "log_fx")
+SPREAD_STATES = ("log_basis", "funding_rate", "rate_level", "rate_slope")
+"""differences and rates: zero mean, as log-volatilities"""
 VOLATILITY_STATES = ("volatility_shift", "volatility_skew", "volatility_slope")
 
 
@@ -76,8 +78,8 @@ def is_price(state: str) -> bool:
     (True, False)
     """
     kind = state.partition("[")[0]
-    if kind not in PRICE_STATES + VOLATILITY_STATES:
-        raise InputError("UPM-CA-052", f"state {state}: the gbm model makes {', '.join(PRICE_STATES + VOLATILITY_STATES)}. Name the states of the model file so.")
+    if kind not in PRICE_STATES + VOLATILITY_STATES + SPREAD_STATES:
+        raise InputError("UPM-CA-052", f"state {state}: the gbm model makes {', '.join(PRICE_STATES + VOLATILITY_STATES + SPREAD_STATES)}. Name the states of the model file so.")
     return kind in PRICE_STATES
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.garch import factor_model
 from upm_gpu.model.garch_twin import loadings
-from upm_gpu.model.gbm import is_price
+from upm_gpu.model.gbm import SPREAD_STATES, is_price
 from upm_gpu.model.psd import correlation_cholesky
 from upm_gpu.rng.streams import REGIME, stream_word
 from upm_gpu.scenario.derived import Derived
@@ -69,7 +69,7 @@ class RegimeInForce:
 
 
 def toward_one(factors: Sequence[str], inverse_assets: Sequence[str] = ()) -> NDArray[np.float64]:
-    """(n,) s: +1 for prices, -1 for volatilities and the prices of inverse assets.
+    """(n,) s: +1 for prices, -1 for volatilities and the prices of inverse assets, 0 for bases and rates, which "one" makes independent.
 
     >>> toward_one(["log_level[BTC]", "volatility_shift[BTC]", "log_level[SHORT]"], ["SHORT"]).tolist()
     [1.0, -1.0, -1.0]
@@ -78,7 +78,7 @@ def toward_one(factors: Sequence[str], inverse_assets: Sequence[str] = ()) -> ND
     for asset in inverse_assets:
         if asset not in known:
             raise CalibrationError("UPM-CA-152", f"inverse asset {asset!r} has no factor in the model, which moves {', '.join(sorted(known))}. Correct model.inverse_assets.")
-    return np.array([1.0 if is_price(f) and asset_of(f) not in inverse_assets else -1.0 for f in factors])
+    return np.array([0.0 if f.partition("[")[0] in SPREAD_STATES else 1.0 if is_price(f) and asset_of(f) not in inverse_assets else -1.0 for f in factors])
 
 
 def asset_of(factor: str) -> str:

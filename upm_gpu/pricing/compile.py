@@ -6,9 +6,8 @@ A new instrument or account never changes a draw: states are looked up by name i
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
 
 import numpy as np
 
@@ -18,6 +17,8 @@ from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program
+from upm_gpu.pricing.states import EXPONENTIAL, States, expiry_label, required_states, volatility_states
+from upm_gpu.scenario.spec import ScenarioSpec
 
 NO_DATE = -1
 FREE_STRIKE = 1e-30
@@ -27,17 +28,33 @@ index once it has settled. In units of its forward; 1e-30 is lost in the roundin
 
 @dataclass(frozen=True)
 class Dynamics:
-    """How a surface follows its at-the-money level. Decay exponents: house choice (conventions of the project)."""
+    """How what is priced follows the model's states. Decay exponents: house choice (conventions of the project)."""
 
     sticky_moneyness: bool = True
     additive: bool = False
     decay_short: float = 0.30
     decay_long: float = 0.13
+    basis: bool = False
+    """perpetuals move by the index and by log_basis[underlying]"""
+    funding: str = "zero"
+    """`path`: perpetuals are paid for along the path"""
+    funding_rate: float = 0.0
+    """a day, today's, where the history has no ASSET.FUNDING"""
+    step_days: float = 1.0
+    """length of an accrual of funding"""
+    rates: bool = False
+    """discount factors move by rate_level[currency] and rate_slope[currency]"""
 
     def loading(self, days: float) -> float:
         """Share of the 30-day shift that an expiry `days` away takes: (30 / max(days, 1))^p, p by side of 30 days."""
         exponent = self.decay_short if days < 30.0 else self.decay_long
         return float((30.0 / max(days, 1.0)) ** exponent)
+
+
+def dynamics_of(spec: ScenarioSpec) -> Dynamics:
+    """The choices of a specification."""
+    return Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive", spec.volatility_decay_short, spec.volatility_decay_long,
+                    spec.basis, spec.funding, spec.funding_rate, spec.base_step_days, spec.rates == "moving")
 
 
 @dataclass(frozen=True)
@@ -60,46 +77,28 @@ def path_dates(instruments: Iterable[Instrument], market: MarketSnapshot, horizo
 def option_expiries(instruments: Iterable[Instrument], market: MarketSnapshot) -> tuple[tuple[str, str, float], ...]:
     """(underlying, label, days since valuation) of every option expiry to come, ordered: what a model with volatilities by expiry makes states for."""
     found = {(i.underlying, i.expiry) for i in instruments if isinstance(i, Option) and i.expiry > market.valuation_time}
-    return tuple((u, f"{e.astimezone(UTC):%Y-%m-%dT%H:%MZ}", days_between(market.valuation_time, e)) for u, e in sorted(found))
-
-
-def volatility_states(option: Option) -> tuple[str, str]:
-    """Names of the states an option's volatility may follow: its own expiry's, which acts in full, else the underlying's 30-day one."""
-    return f"volatility_shift[{option.underlying},{option.expiry.astimezone(UTC):%Y-%m-%dT%H:%MZ}]", f"volatility_shift[{option.underlying}]"
-
-
-def required_states(instruments: Iterable[Instrument], reporting_currency: str, made: Container[str] = ()) -> set[str]:
-    """Names of the states a book reads, given those a model makes."""
-    names = set()
-    for instrument in instruments:
-        if isinstance(instrument, Spot) and instrument.underlying == reporting_currency:
-            continue
-        names.add(f"log_level[{instrument.underlying}]")
-        if isinstance(instrument, Option):
-            own, common = volatility_states(instrument)
-            names.add(own if own in made else common)
-    return names
+    return tuple((u, expiry_label(e), days_between(market.valuation_time, e)) for u, e in sorted(found))
 
 
 def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str],
                  dates: np.ndarray, horizons: Sequence[float], dynamics: Dynamics) -> tuple[Compiled, CompileReport]:
-    """Arrays of every instrument for every horizon.
+    """Arrays of every instrument for every horizon. `state_names` are those the model draws; the arrays name those made from them too, with the operations.
 
     `instruments` ascend by id and exclude cash in the reporting currency. Raises InputError for a state the model does
     not make and for what cannot be priced, MarketDataError for a missing level, forward or currency.
     """
-    state_index = {n: i for i, n in enumerate(state_names)}
-    missing = sorted(required_states(instruments, market.reporting_currency, state_index) - set(state_index))
+    missing = sorted(required_states(instruments, market.reporting_currency, state_names) - set(state_names))
     if missing:
         raise InputError("UPM-PR-001", f"the book reads {missing[0]}, which the model does not make. "
                          f"Add the asset's closes to the market's history, or the factor to the parameter file (made are {', '.join(state_names)}).")
     if not list(instruments):
         raise InputError("UPM-IN-039", "nothing to margin: no instrument is held. Check the positions and rejects.")
     date_index = {float(d): i for i, d in enumerate(dates)}
-    build = _Build(market, surfaces, state_index, date_index, tuple(horizons), dynamics, check_marks(market))
+    states = States(market, dynamics, np.asarray(dates, float), state_names)
+    build = _Build(market, surfaces, states, date_index, tuple(horizons), dynamics, check_marks(market))
     for n, instrument in enumerate(instruments):
         build.add(n, instrument)
-    return build.finish(tuple(instruments), tuple(state_names), np.asarray(dates, float))
+    return build.finish(tuple(instruments), np.asarray(dates, float))
 
 
 @dataclass
@@ -108,38 +107,38 @@ class _Build:
 
     market: MarketSnapshot
     surfaces: dict
-    state_index: dict[str, int]
+    states: States
     date_index: dict[float, int]
     horizons: tuple[float, ...]
     dynamics: Dynamics
     marks: MarkCheck
-    linear_states: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
+    linear_states: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
+    """(state, form) -> its instruments and their coefficients"""
     groups: dict[tuple, list[tuple[int, Future | Option]]] = field(default_factory=dict)
 
     def add(self, n: int, instrument: Instrument) -> None:
         """Give instrument `n` a linear key or a place in a pricing group."""
         if isinstance(instrument, Spot):
-            self.linear(n, instrument, spot_price(self.market, instrument.underlying, instrument.instrument_id))
+            self.linear(n, self.states.value_of(instrument.underlying), spot_price(self.market, instrument.underlying, instrument.instrument_id), EXPONENTIAL)
             return
-        rate = exchange_rate(self.market, instrument)
+        exchange_rate(self.market, instrument)
         if isinstance(instrument, Option):
             if instrument.exercise != "european":
                 raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise is not priced. Remove the instrument or its positions.")
             terms = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
             self.groups.setdefault(terms, []).append((n, instrument))
             return
-        price = quote_price(self.market, instrument)
-        if isinstance(instrument, Future) and self.expiry_date(instrument) != NO_DATE:
+        settles = self.expiry_date(instrument)
+        moving = instrument.settlement == "linear" and self.states.exchange(instrument.quote_currency)
+        if isinstance(instrument, Future) and settles != NO_DATE and not moving:
             key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency)
             self.groups.setdefault(key, []).append((n, instrument))
-        elif instrument.settlement == "linear":
-            self.linear(n, instrument, price * rate)
         else:
-            self.linear(n, instrument, spot_price(self.market, instrument.underlying, instrument.instrument_id) / price)
+            self.linear(n, *self.states.contract(instrument, settles))
 
-    def linear(self, n: int, instrument: Instrument, coefficient: float) -> None:
-        """Fold into the column of its state: P&L = coefficient x (exp(log-level) - 1)."""
-        self.linear_states.setdefault(self.state_index[f"log_level[{instrument.underlying}]"], []).append((n, coefficient))
+    def linear(self, n: int, state: str, coefficient: float, form: int) -> None:
+        """Fold into the column of its state: P&L = coefficient x (exp(state) - 1), or coefficient x state."""
+        self.linear_states.setdefault((self.states.index(state), form), []).append((n, coefficient))
 
     def expiry_date(self, instrument: Future | Option | Perpetual) -> int:
         """Index of the path date of the expiry, or NO_DATE when it lies beyond the longest horizon."""
@@ -160,7 +159,7 @@ class _Build:
         exponent = [float(np.interp(t, tenors, rates)) * t / 365.0 for t in (start_days, end_days)]
         return math.exp(exponent[0] - exponent[1])
 
-    def finish(self, instruments: tuple[Instrument, ...], state_names: tuple[str, ...], dates: np.ndarray) -> tuple[Compiled, CompileReport]:
+    def finish(self, instruments: tuple[Instrument, ...], dates: np.ndarray) -> tuple[Compiled, CompileReport]:
         """The arrays of all instruments added."""
         linear = sorted(self.linear_states)
         column = np.full(len(instruments), -1, np.int32)
@@ -176,14 +175,14 @@ class _Build:
             reals = self.group_terms([i for _, i in group], terms[:, first - len(linear): last - len(linear)])
             base.append((first, len(group), group[0][1], reals))
             first = last
+        programs = tuple(self.program(h, linear, base) for h in self.horizons)
         compiled = Compiled(
             instrument_ids=tuple(i.instrument_id for i in instruments), instrument_column=column, instrument_coefficient=coefficient,
-            state_names=state_names, dates=dates, linear=len(linear), terms=terms,
-            programs=tuple(self.program(h, linear, base) for h in self.horizons))
+            state_names=self.states.names, dates=dates, linear=len(linear), terms=terms, programs=programs, operations=tuple(self.states.operations))
         used = sorted({i.underlying for i in instruments if isinstance(i, Option)})
         return compiled, CompileReport(
             quarantined=tuple(self.marks.listed(self.market)), model_minus_mark=self.marks.summary(),
-            surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces))
+            surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces), warnings=tuple(self.states.warnings))
 
     def group_terms(self, members: list[Future | Option], terms: np.ndarray) -> dict[str, float]:
         """Group reals that do not depend on the horizon; fills `terms` (TERM_REALS, members), all futures or all options."""
@@ -229,7 +228,7 @@ class _Build:
         found = {float(quotes.strike[q]): float(quotes.implied_volatility[q]) for q in same}
         return np.array([found.get(float(k), np.nan) for k in strike])
 
-    def program(self, horizon: float, linear: list[int], base: list[tuple[int, int, Future | Option, dict[str, float]]]) -> Program:
+    def program(self, horizon: float, linear: list[tuple[int, int]], base: list[tuple[int, int, Future | Option, dict[str, float]]]) -> Program:
         """Every column at one horizon: constants of the groups, and the dates and states each reads."""
         at = self.date_index[float(horizon)]
         days = sorted(self.date_index)
@@ -240,8 +239,8 @@ class _Build:
             settled = expiry != NO_DATE and days[expiry] <= horizon
             values = {k: v for k, v in constants.items() if k in GROUP_REALS}
             names = {"first": first, "count": count, "date": at, "settle_date": -1, "scale_state": -1,
-                     "level_state": self.state_index[f"log_level[{instrument.underlying}]"],
-                     "forward_state": self.state_index[f"log_level[{instrument.underlying}]"],
+                     "level_state": self.states.index(self.states.value_of(instrument.underlying)),
+                     "forward_state": self.states.index(self.states.level_in(instrument.underlying, instrument.quote_currency)),
                      "inverse": int(instrument.settlement == "inverse"),
                      "sticky_moneyness": int(self.dynamics.sticky_moneyness), "additive_volatility": int(self.dynamics.additive)}
             if "index0" in constants:
@@ -255,13 +254,15 @@ class _Build:
                 names["volatility_state"] = names["level_state"]
                 if isinstance(instrument, Option):
                     own, common = volatility_states(instrument)
-                    names["volatility_state"] = self.state_index[own if own in self.state_index else common]
-                    if own in self.state_index:
+                    names["volatility_state"] = self.states.index(own if own in self.states.place else common)
+                    if own in self.states.place:
                         if self.dynamics.additive:
                             raise InputError("UPM-PR-007", f"{own} is a change of log-volatility and the configuration adds points. Set model.volatility_shift to relative.")
                         values["volatility_loading"] = 1.0
                 end = constants["expiry_days"]
                 discounted = isinstance(instrument, Option) and instrument.settlement == "linear" and instrument.premium == "upfront"
+                if instrument.settlement == "linear":
+                    names["scale_state"] = self.states.index(self.states.scale(instrument.quote_currency, instrument.expiry if discounted else None))
                 values["discount0"] = self.discount(instrument.quote_currency, 0.0, end) if discounted else 1.0
                 values["discount"] = self.discount(instrument.quote_currency, horizon, end) if discounted else 1.0
                 values["remaining_years"] = max(end - horizon, 0.0) / 365.0
@@ -269,4 +270,5 @@ class _Build:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
             integers[g] = [names[k] for k in GROUP_INTEGERS]
             reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
-        return Program(float(horizon), np.array(linear, np.int32), np.full(len(linear), at, np.int32), integers, reals)
+        state, form = np.array(linear, np.int32).reshape(-1, 2).T.copy()
+        return Program(float(horizon), state, np.full(len(linear), at, np.int32), integers, reals, form)

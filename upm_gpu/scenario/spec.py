@@ -17,6 +17,8 @@ Scrambling = Literal["owen", "digital_shift"]
 SobolOrder = Literal["brownian_bridge", "principal_components"]
 VarianceReduction = Literal["none", "antithetic", "moment_matching"]
 Measure = Literal["margin", "pricing", "historical"]
+Funding = Literal["zero", "path"]
+Rates = Literal["fixed", "moving"]
 ClockName = Literal["calendar", "sessions"]
 
 
@@ -85,6 +87,22 @@ class ScenarioSpec:
     volatility_shift: str = "relative"
     volatility_decay_short: float = 0.30
     volatility_decay_long: float = 0.13
+    basis: bool = False
+    """perpetuals have a factor log_basis[ASSET], log of the perpetual over the index"""
+    basis_volatility: float = 0.0
+    """of a day, where the history has no ASSET.PERP; 0: none"""
+    basis_half_life_days: float = 3.0
+    funding: Funding = "zero"
+    funding_rate: float = 0.0
+    """a day, today's, where the history has no ASSET.FUNDING"""
+    funding_volatility: float = 0.0
+    """of a day, where the history has no ASSET.FUNDING; 0: none"""
+    funding_half_life_days: float = 3.0
+    rates: Rates = "fixed"
+    rate_volatility: float = 0.0
+    """of a day, parallel, where the history has no CURRENCY.RATE; 0: none"""
+    slope_volatility: float = 0.0
+    """of a day, a year's rate over a month's, where the history has no CURRENCY.SLOPE; 0: none"""
     expiries: tuple[tuple[str, str, float], ...] = ()
     """(underlying, label, days since valuation) of the option expiries that will be priced: a model whose volatility moves by expiry makes a state
     `volatility_shift[underlying,label]` for each; no draw depends on them"""
