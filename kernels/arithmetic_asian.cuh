@@ -63,7 +63,7 @@ struct AsianScratch {
 };
 
 // Adds `mass` times the payoff on a lognormal of forward S a and stdev s, struck at k - known S.
-UPM_FUNCTION void add_black(double mass, double spot, double a, double s, double k, double known, double sign, Expected* out) {
+UPM_OUT_OF_LINE void add_black(double mass, double spot, double a, double s, double k, double known, double sign, Expected* out) {
   const double forward = spot * a, strike = k - known * spot;
   if (!(strike > 0.0)) {
     if (sign < 0.0) return;
@@ -84,7 +84,7 @@ UPM_FUNCTION void add_black(double mass, double spot, double a, double s, double
 }
 
 // Leaves out the ends of a density that carry less than 1e-18 of its peak, weighted by the level they stand for.
-UPM_FUNCTION void trim(Lattice* l) {
+UPM_OUT_OF_LINE void trim(Lattice* l) {
   i32 peak = 0;
   for (i32 i = 1; i < l->count; ++i)
     if (l->density[i] > l->density[peak]) peak = i;
@@ -98,7 +98,7 @@ UPM_FUNCTION void trim(Lattice* l) {
 }
 
 // The law of ln R + ln(c + e^X): normal of mean `mean` and deviation s around each point of `from`. False where the lattice is too short.
-UPM_FUNCTION bool convolve(const Lattice& from, double c, double mean, double s, double step, Lattice* to, double* tap) {
+UPM_OUT_OF_LINE bool convolve(const Lattice& from, double c, double mean, double s, double step, Lattice* to, double* tap) {
   const double ratio = step / s;
   const i32 taps = 2 + to_int(round_to_integer(8.6 / ratio));
   const double low = log(c + exp(from.low)) + mean, high = log(c + exp(from.low + (from.count - 1) * from.step)) + mean;
@@ -128,7 +128,7 @@ UPM_FUNCTION bool convolve(const Lattice& from, double c, double mean, double s,
   return true;
 }
 
-UPM_FUNCTION bool expected_average(AsianScratch* w, double spot, double volatility, double carry, double sign, Expected* out) {
+UPM_OUT_OF_LINE bool expected_average(AsianScratch* w, double spot, double volatility, double carry, double sign, Expected* out) {
   const Average& a = w->average;
   Expected none = {0.0, 0.0, 0.0, 0.0, 0.0};
   *out = none;
@@ -171,7 +171,7 @@ UPM_FUNCTION bool expected_average(AsianScratch* w, double spot, double volatili
 }
 
 // Trapezoidal weights on `cells` intervals of [0, years].
-UPM_FUNCTION void trapezoid(double years, i32 cells, double strike, Average* a) {
+UPM_OUT_OF_LINE void trapezoid(double years, i32 cells, double strike, Average* a) {
   a->count = cells + 1;
   a->strike = strike;
   for (i32 i = 0; i <= cells; ++i) {
@@ -180,7 +180,7 @@ UPM_FUNCTION void trapezoid(double years, i32 cells, double strike, Average* a) 
   }
 }
 
-UPM_FUNCTION bool expected_of(AsianScratch* w, double spot, double volatility, double carry, double years, double strike, bool continuous, double sign, Expected* out) {
+UPM_OUT_OF_LINE bool expected_of(AsianScratch* w, double spot, double volatility, double carry, double years, double strike, bool continuous, double sign, Expected* out) {
   if (!continuous) return expected_average(w, spot, volatility, carry, sign, out);
   const double share[3] = {1.0 / 45.0, -20.0 / 45.0, 64.0 / 45.0};  // takes the second and fourth power of the interval away
   Expected total = {0.0, 0.0, 0.0, 0.0, 0.0}, one;
@@ -197,7 +197,7 @@ UPM_FUNCTION bool expected_of(AsianScratch* w, double spot, double volatility, d
   return true;
 }
 
-UPM_FUNCTION void arithmetic_asian_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
+UPM_OUT_OF_LINE void arithmetic_asian_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
 #define UPM_IN(name) in[ArithmeticAsianInput::name * in_stride]
   const bool on_forward = UPM_IN(forward) == UPM_IN(forward), continuous = UPM_IN(continuous) != 0.0;
   const double level = on_forward ? UPM_IN(forward) : UPM_IN(spot), years = UPM_IN(time_to_expiry), rate = UPM_IN(rate), volatility = UPM_IN(volatility);
@@ -245,6 +245,10 @@ UPM_FUNCTION void arithmetic_asian_values(const double* in, i64 in_stride, doubl
   price.d[D_YIELD] = -slope;
   write_greeks(price, on_forward, status, out, out_stride);
 #undef UPM_IN
+}
+
+UPM_INLINE void arithmetic_asian_range(const double* in, double* out, i64 cases, i64 begin, i64 end) {
+  for (i64 i = begin; i < end; ++i) arithmetic_asian_values(in + i, cases, out + i, cases);
 }
 
 }  // namespace upm

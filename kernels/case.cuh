@@ -57,7 +57,7 @@ UPM_INLINE void write_greeks(Jet price, bool on_forward, double status, double* 
 }
 
 // E[e^(a X); low < X < high] e^weight for X normal with mean `mean` and standard deviation `stdev`.
-UPM_FUNCTION Jet truncated_power(Jet a, Jet low, Jet high, Jet mean, Jet stdev, Jet weight) {
+UPM_OUT_OF_LINE Jet truncated_power(Jet a, Jet low, Jet high, Jet mean, Jet stdev, Jet weight) {
   if (!(low.v < high.v)) return constant(0.0);
   const Jet shift = a * (stdev * stdev);
   const Jet centre = mean + shift;

@@ -30,7 +30,7 @@ struct double_barrier_shape {
 };
 
 // E[e^(a X); low < X < high, neither barrier hit] of paths that start at 0.
-UPM_FUNCTION Jet survivors(Jet a, Jet low, Jet high, Jet lower, Jet upper, const Market& m) {
+UPM_OUT_OF_LINE Jet survivors(Jet a, Jet low, Jet high, Jet lower, Jet upper, const Market& m) {
   Jet sum = constant(0.0);
   const Jet width = upper - lower;
   const double ratio = m.stdev.v / width.v;
@@ -45,7 +45,7 @@ UPM_FUNCTION Jet survivors(Jet a, Jet low, Jet high, Jet lower, Jet upper, const
 }
 
 // Value of 1 paid at the first hit before expiry.
-UPM_FUNCTION Jet payment_at_either(Jet lower, Jet upper, const Market& m, double* status) {
+UPM_OUT_OF_LINE Jet payment_at_either(Jet lower, Jet upper, const Market& m, double* status) {
   const Jet variance = m.stdev * m.stdev, width = upper - lower;
   Jet square = (m.drift * m.drift + 2.0 * (m.rate * m.years * variance)) / (variance * variance);
   // Near a double root A and B grow without bound and cancel: a square moved by 2e-8 / W^2 changes the value by less than 4e-9.
@@ -60,7 +60,7 @@ UPM_FUNCTION Jet payment_at_either(Jet lower, Jet upper, const Market& m, double
   return above + below - m.discount * kept;
 }
 
-UPM_FUNCTION void double_barrier_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
+UPM_OUT_OF_LINE void double_barrier_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
 #define UPM_IN(name) in[DoubleBarrierInput::name * in_stride]
   const double years = UPM_IN(time_to_expiry), volatility = UPM_IN(volatility);
   const Market m = market_of(UPM_IN(spot), UPM_IN(forward), years, UPM_IN(rate), UPM_IN(dividend_yield), volatility);

@@ -17,7 +17,7 @@ struct forward_start_shape {
   enum { inputs = ForwardStartInput::size, outputs = GreeksOutput::size, repeated = 0, count = 0 };
 };
 
-UPM_FUNCTION void forward_start_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
+UPM_OUT_OF_LINE void forward_start_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
 #define UPM_IN(name) in[ForwardStartInput::name * in_stride]
   const double years = UPM_IN(time_to_expiry), volatility = UPM_IN(volatility), start = UPM_IN(start_time), moneyness = UPM_IN(moneyness), sign = UPM_IN(sign);
   const Market m = market_of(UPM_IN(spot), UPM_IN(forward), years, UPM_IN(rate), UPM_IN(dividend_yield), volatility);

@@ -19,7 +19,7 @@ struct geometric_asian_shape {
   enum { inputs = GeometricAsianInput::size, outputs = GreeksOutput::size, repeated = 0, count = 0 };
 };
 
-UPM_FUNCTION void geometric_asian_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
+UPM_OUT_OF_LINE void geometric_asian_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
 #define UPM_IN(name) in[GeometricAsianInput::name * in_stride]
   const double years = UPM_IN(time_to_expiry), volatility = UPM_IN(volatility), strike = UPM_IN(strike), sign = UPM_IN(sign), ahead = UPM_IN(ahead);
   const Market m = market_of(UPM_IN(spot), UPM_IN(forward), years, UPM_IN(rate), UPM_IN(dividend_yield), volatility);

@@ -91,7 +91,7 @@ UPM_INLINE Jet sqrt(Jet a) {
 }
 
 // e^p Phi(x), also where e^p overflows and Phi(x) vanishes; x may be infinite. w = e^p phi(x) is its derivative in x.
-UPM_FUNCTION Jet weighted_cdf(Jet p, Jet x) {
+UPM_OUT_OF_LINE Jet weighted_cdf(Jet p, Jet x) {
   Jet out;
   const double w = UPM_INVERSE_SQRT_2PI * exp(p.v - 0.5 * x.v * x.v);
   out.v = x.v < -5.0 ? exp(p.v + normal_log_cdf(x.v)) : exp(p.v) * normal_cdf(x.v);

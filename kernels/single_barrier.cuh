@@ -56,7 +56,7 @@ UPM_INLINE Interval common(Interval a, Interval b) {
 
 // Value of 1 paid when the barrier is hit, from the density of the hitting time t in u = |h| / (sigma sqrt t), with tilt = m h / s^2 and decay = G^2 / (2 s^2):
 //   integral from |h| / s of 2 n(u) exp(tilt - decay h^2 / (s^2 u^2)) du, smooth for rates of both signs.
-UPM_FUNCTION Jet payment_at_hit_integrated(Jet h, Jet tilt, Jet decay, Jet stdev) {
+UPM_OUT_OF_LINE Jet payment_at_hit_integrated(Jet h, Jet tilt, Jet decay, Jet stdev) {
   const Jet from = (h.v < 0.0 ? -h : h) / stdev;
   const Jet scale = decay * (from * from);
   Jet sum = constant(0.0);
@@ -70,7 +70,7 @@ UPM_FUNCTION Jet payment_at_hit_integrated(Jet h, Jet tilt, Jet decay, Jet stdev
   return sum;
 }
 
-UPM_FUNCTION Jet payment_at_hit(const Market& m, Jet h) {
+UPM_OUT_OF_LINE Jet payment_at_hit(const Market& m, Jet h) {
   const Jet variance = m.stdev * m.stdev;
   const Jet square = m.drift * m.drift + 2.0 * (m.rate * m.years * variance);
   const Jet over = h / variance;
@@ -82,7 +82,7 @@ UPM_FUNCTION Jet payment_at_hit(const Market& m, Jet h) {
   return weighted_cdf(over * (m.drift - side), (root - distance) * per) + weighted_cdf(over * (m.drift + side), -((root + distance) * per));
 }
 
-UPM_FUNCTION void single_barrier_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
+UPM_OUT_OF_LINE void single_barrier_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
 #define UPM_IN(name) in[SingleBarrierInput::name * in_stride]
   const double years = UPM_IN(time_to_expiry), volatility = UPM_IN(volatility), up = UPM_IN(up);
   const Market m = market_of(UPM_IN(spot), UPM_IN(forward), years, UPM_IN(rate), UPM_IN(dividend_yield), volatility);

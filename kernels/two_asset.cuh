@@ -42,14 +42,14 @@ struct TwoAssets {
 };
 
 // Undiscounted Black price for a lognormal of stdev c.
-UPM_FUNCTION Jet black_jet(Jet forward, Jet strike, Jet c, double sign) {
+UPM_OUT_OF_LINE Jet black_jet(Jet forward, Jet strike, Jet c, double sign) {
   if (!(strike.v > 0.0)) return sign > 0.0 ? forward - strike : constant(0.0);
   const Jet none = constant(0.0);
   const Jet d = log(forward / strike) / c + 0.5 * c;
   return sign * (forward * weighted_cdf(none, sign * d) - strike * weighted_cdf(none, sign * (d - c)));
 }
 
-UPM_FUNCTION Jet payoff_given(const TwoAssets& a, double z) {
+UPM_OUT_OF_LINE Jet payoff_given(const TwoAssets& a, double z) {
   const Jet forward = exp(a.lead + z * a.slope), y = exp(a.second + z * a.stdev_2), k = constant(a.strike);
   const bool above = y.v > a.strike;
   if (a.kind == SPREAD) return black_jet(forward, y + a.strike, a.stdev, a.sign);
@@ -65,7 +65,7 @@ UPM_FUNCTION Jet payoff_given(const TwoAssets& a, double z) {
 #define UPM_MOST_PLACES 8
 
 // Where panels end: kinks and bends of the payoff in z, ascending, the ends of the range among them.
-UPM_FUNCTION i32 places_of(const TwoAssets& a, double* place) {
+UPM_OUT_OF_LINE i32 places_of(const TwoAssets& a, double* place) {
   i32 count = 0;
   place[count++] = -UPM_REACH;
   double found[UPM_MOST_PLACES];
@@ -104,7 +104,7 @@ UPM_FUNCTION i32 places_of(const TwoAssets& a, double* place) {
   return count;
 }
 
-UPM_FUNCTION Jet expected_payoff(const TwoAssets& a) {
+UPM_OUT_OF_LINE Jet expected_payoff(const TwoAssets& a) {
   double place[UPM_MOST_PLACES + 2];
   const i32 places = places_of(a, place);
   const double steep = absolute(a.slope.v) + absolute(a.slope.v - a.stdev_2.v) + 1e-300;
@@ -129,7 +129,7 @@ UPM_FUNCTION Jet expected_payoff(const TwoAssets& a) {
   return sum;
 }
 
-UPM_FUNCTION void two_asset_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
+UPM_OUT_OF_LINE void two_asset_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
 #define UPM_IN(name) in[TwoAssetInput::name * in_stride]
   const double years = UPM_IN(time_to_expiry), volatility = UPM_IN(volatility), rho = UPM_IN(correlation), spot_2 = UPM_IN(spot_2);
   TwoAssets a;

@@ -20,6 +20,7 @@ PLACES = {
     "geometric_asian": "geometric_asian:GEOMETRIC_ASIAN",
     "two_asset": "two_asset:TWO_ASSET",
     "arithmetic_asian": "arithmetic_asian:ARITHMETIC_ASIAN",
+    "american": "american:AMERICAN",
 }
 """name -> module of this room and the name of its Operation there"""
 

@@ -28,6 +28,7 @@ OFFERED = {
     ("spread", "black_scholes"): "two_asset",
     ("maximum_of_two", "black_scholes"): "two_asset",
     ("minimum_of_two", "black_scholes"): "two_asset",
+    ("american", "black_scholes"): "american",
 }
 """(product, model) -> module of this package whose `read` reads it"""
 
@@ -39,6 +40,8 @@ STATUSES = {
     10: ("UPM-PR-037", "the spot is beyond the barrier between two fixings: the correction for discrete monitoring does not reach there."),
     11: ("UPM-PR-038", "a rebate at the hit of one of two barriers under so negative a rate is not offered. Leave the rebate blank."),
     12: ("UPM-PR-041", "the fixings are too unequally spaced for one lattice of the average. Join those that lie close together."),
+    30: ("UPM-PR-064", "exercise pays only between two levels (a negative rate below the other yield): two boundaries are not offered."),
+    31: ("UPM-PR-065", "the exercise boundary was not found: the arguments are outside the range that the method is tested on."),
 }
 """status of an operation other than 0 -> code and message; numbers are shared by all operations"""
 
