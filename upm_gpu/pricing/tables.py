@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import CapacityError, InputError
 from upm_gpu.formula.black import black_undiscounted
-from upm_gpu.formula.families import VOLATILITY_CAP, VOLATILITY_FLOOR, volatility
+from upm_gpu.formula.families import VOLATILITY_CAP, VOLATILITY_FLOOR, european_volatility
 from upm_gpu.formula.value_table import table_values
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Program, TableRequest, ValueTable, empty
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
@@ -113,13 +113,16 @@ def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ra
     span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
     terms = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
 
-    def across(state: str) -> NDArray[np.float64]:
+    def across(state: str, points: int, axis: int) -> NDArray[np.float64]:
         k = int(group[state])
-        return np.zeros(1) if k < 0 else np.linspace(low[k], high[k], SHARE_OF_RANGE)
+        values = np.zeros(1) if k < 0 else np.linspace(low[k], high[k], points)
+        return values.reshape([-1 if a == axis else 1 for a in range(5)])
 
-    move = across("forward_state")
+    move = across("forward_state", SHARE_OF_RANGE, 1)
     m = -terms["log_moneyness"]
-    sigma = volatility(move[None, :, None], across("volatility_state")[None, None, :], {k: v[:, None, None] for k, v in terms.items()}, group)
+    row = {k: terms[k].reshape(-1, 1, 1, 1, 1) for k in ("log_moneyness", "volatility", "residual")}
+    sigma = european_volatility(move, across("volatility_state", SHARE_OF_RANGE, 2), **row, group=group, skew=across("skew_state", 5, 3), stretch=across("stretch_state", 5, 4))
+    move = move.ravel()
     return (float(m.min() + move[0]), float(m.max() + move[-1])), (float(np.log(sigma.min())), float(np.log(sigma.max())))
 
 
