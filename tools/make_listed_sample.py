@@ -35,7 +35,7 @@ STOCK_EXPIRIES = (date(2022, 4, 14), date(2022, 5, 20), date(2022, 6, 17), date(
 STOCK_STRIKES = (0.80, 0.85, 0.90, 0.95, 1.00, 1.05, 1.10, 1.15, 1.20)
 SMALLEST_BID, WIDEST = 0.10, 3.0
 """a quote below a dime, or whose ask is over three times its bid, says little about a volatility"""
-STOCK_EXERCISE = "european"
+STOCK_EXERCISE = "american"
 ACCOUNTS, SEED = 1_000, 20_220_401
 
 

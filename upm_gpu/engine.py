@@ -38,6 +38,7 @@ from upm_gpu.model.regimes import RegimeInForce
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynamics_of, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.states import funding_dates
+from upm_gpu.pricing.tables import TableReport, with_tables
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -288,6 +289,8 @@ class Outcome:
     """scenarios asked for: an adaptive run may have stopped before"""
     weights: np.ndarray | None = None
     """(S,) of importance sampling; None: all count alike"""
+    tables: tuple[TableReport, ...] = ()
+    """value tables as built"""
 
 
 def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = None, methodology: Any = None, backend: str = "auto", *,
@@ -312,6 +315,9 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
 
     timings, cap = Timings(), plan.spec.count
     backend = choice.module
+    with timings.measure("tables"):
+        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads)
+        plan = replace(plan, compiled=compiled)
     with timings.measure("engine"):
         weights = weights_of(plan.scenarios)
         with backend.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
@@ -336,7 +342,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
     with timings.measure("margin"):
         result = assemble(plan, measures, contribution, value0)
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
-    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights)
+    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights, tables)
 
 
 def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:

@@ -146,11 +146,13 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
     h = plan.horizon(plan.core.horizon)
     report["house_worst_scenarios.parquet"] = _columns(_with_moves(outcome, h, np.array([exhibits.HOUSE], object), house.pnl[h], house.scenario[h]))
     today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.compiled.drawn_names, plan.dynamics)
+    stresses = tomllib.loads(package_file(STRESSES).read_text())["stress"]
+    everything = sorted({i.underlying for i in plan.instruments if f"log_level[{i.underlying}]" in today.drawn_names})
+    today = exhibits.cover(backend, today, (exhibits.grid_moves(today, everything), exhibits.stress_moves(today, stresses)), threads)
     rows_today, _ = build_rows(plan.units, today)
     shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
     underlyings = sorted({i.underlying for i in plan.instruments})
     report["heatmap.parquet"] = _columns(exhibits.heat_maps(backend, today, shown, [*names, exhibits.HOUSE], underlyings, threads))
-    stresses = tomllib.loads(package_file(STRESSES).read_text())["stress"]
     everyone = exhibits.with_house(rows_today, rows_today, today.columns)
     report["stress.parquet"] = _columns(exhibits.stress_table(backend, today, everyone, [*plan.units.names, exhibits.HOUSE], stresses, threads))
     warnings: list[str] = []
@@ -228,7 +230,8 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
-               "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit))})
+               "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
+               **({"value_tables": [_plain(asdict(t)) for t in outcome.tables]} if outcome.tables else {})})
 
 
 def _importance(outcome: Outcome) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def table_values(low: tuple[float, float], inverse_step: tuple[float, float], va
         start = np.minimum(np.maximum(p.astype(np.int64) - 1, 0), nodes - 4)
         starts.append(start)
         weights.append(cubic_weights(p - start))
-    starts = np.broadcast_arrays(*starts)
+    starts = list(np.broadcast_arrays(*starts))
     total: Any = 0.0
     for i in range(4):
         v = [weights[1][j] * values[starts[0] + i, starts[1] + j] for j in range(4)]

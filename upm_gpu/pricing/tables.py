@@ -24,7 +24,16 @@ from upm_gpu.errors import CapacityError, InputError
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import VOLATILITY_CAP, VOLATILITY_FLOOR, european_volatility
 from upm_gpu.formula.value_table import table_values
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Program, TableRequest, ValueTable, empty
+from upm_gpu.pricing.compiled import (
+    GROUP_INTEGERS,
+    GROUP_REALS,
+    TERM_REALS,
+    Compiled,
+    Program,
+    TableRequest,
+    ValueTable,
+    empty,
+)
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 TOLERANCE = 1e-5
@@ -58,14 +67,15 @@ class TableReport:
     """largest error found at sampled cell centres, per unit of strike"""
 
 
-def with_tables(compiled: Compiled, scenarios: ScenarioSet, backend: ModuleType, threads: int = 0) -> tuple[Compiled, tuple[TableReport, ...]]:
-    """The compiled book with its tables and the corrections of today's values; itself where it asks for none.
+def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: ModuleType, threads: int = 0) -> tuple[Compiled, tuple[TableReport, ...]]:
+    """The compiled book with tables that cover every scenario of `sets`, and the corrections of today's values; itself where it asks for none.
 
-    Raises InputError UPM-PR-079 where a price of a node cannot be had, CapacityError UPM-CP-070 where a table would grow beyond reason.
+    Raises InputError UPM-PR-081 where a price of a node cannot be had, CapacityError UPM-CP-070 where a table would grow beyond reason.
     """
     if not any(p.table_requests for p in compiled.programs):
         return compiled, ()
-    ranges = state_ranges(compiled, scenarios, backend, threads)
+    found = [state_ranges(scenarios, backend, threads) for scenarios in sets]
+    ranges = np.min([low for low, _ in found], axis=0), np.max([high for _, high in found], axis=0)
     terms = compiled.terms.copy()
     programs, reports = [], []
     for program in compiled.programs:
@@ -80,7 +90,19 @@ def with_tables(compiled: Compiled, scenarios: ScenarioSet, backend: ModuleType,
     return replace(compiled, terms=terms, programs=tuple(programs)), tuple(reports)
 
 
-def state_ranges(compiled: Compiled, scenarios: ScenarioSet, backend: ModuleType, threads: int) -> Ranges:
+def european_only(compiled: Compiled) -> Compiled:
+    """The same book with nothing read from tables: every option as if it were European."""
+    at = GROUP_INTEGERS.index("table")
+
+    def plain(program: Program) -> Program:
+        integers = program.group_integers.copy()
+        integers[:, at] = -1
+        return replace(program, group_integers=integers, table_requests=(), tables=())
+
+    return replace(compiled, programs=tuple(map(plain, compiled.programs)))
+
+
+def state_ranges(scenarios: ScenarioSet, backend: ModuleType, threads: int) -> Ranges:
     """Least and largest value of each state at each date, over every scenario of the set."""
     low = np.full((len(scenarios.dates), len(scenarios.state_names)), np.inf)
     high = -low
@@ -100,7 +122,7 @@ def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sig
     bad = np.flatnonzero((found["status"] != 0.0) | ~np.isfinite(found["price"]))
     if bad.size:
         i = int(bad[0])
-        raise InputError("UPM-PR-079", f"{request.name}: no {request.operation} price at forward / strike {forward[i]:.6g} and volatility {sigma[i]:.6g} (status {found['status'][i]:g}). "
+        raise InputError("UPM-PR-081", f"{request.name}: no {request.operation} price at forward / strike {forward[i]:.6g} and volatility {sigma[i]:.6g} (status {found['status'][i]:g}). "
                          "Check the rates and the volatilities of its expiry, or leave the instrument out.")
     european = request.discount * black_undiscounted(forward, 1.0, log_moneyness, sigma * np.sqrt(request.years), request.sign)
     return found["price"] - european

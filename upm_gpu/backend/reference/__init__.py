@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from upm_gpu.backend.contract import NO_SCENARIO, Precision, TailState, merge
 from upm_gpu.formula import families
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows, ValueTable, require_tables
+from upm_gpu.pricing.compiled import (
+    GROUP_INTEGERS,
+    GROUP_REALS,
+    TERM_REALS,
+    Compiled,
+    Family,
+    Program,
+    Rows,
+    ValueTable,
+    require_tables,
+)
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 name = "reference"
