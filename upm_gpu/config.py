@@ -98,7 +98,7 @@ class ScenariosSection(Strict):
     sampler: Literal["philox", "sobol", "importance"] = Field(default="philox", description="philox; sobol: 16 scramblings of a low-discrepancy sequence; importance: weighted scenarios where the accounts lose (gbm, merton)")
     scrambling: Literal["owen", "digital_shift"] = Field(default="owen", description="of sobol points; owen converges faster")
     sobol_order: Literal["brownian_bridge", "principal_components"] = Field(default="brownian_bridge", description="which steps get the first dimensions; factors go by principal components")
-    variance_reduction: Literal["none", "antithetic", "moment_matching"] = Field(default="none", description="with philox: mirrored pairs, or normals matched in blocks of 4096 (gbm)")
+    variance_reduction: Literal["none", "antithetic", "moment_matching"] = Field(default="none", description="with philox: mirrored pairs, or normals matched in blocks of 4096 (gbm, merton, heston, bates)")
     target_relative_error: float = Field(default=0.0, description="above 0: stop when every account's error is at most this share of its expected shortfall; count is the cap")
 
 
