@@ -14,6 +14,9 @@
 //   UPM_DYNAMIC_SHARED(T, name)   declares the dynamic shared array of the launch
 //   UPM_LAUNCH_BOUNDS(threads, blocks)   after UPM_GLOBAL, before the kernel's name
 //   UPM_RESTRICT                  pointer qualifier
+//   UPM_OUT_OF_LINE               before a large function that several others call
+//   UPM_TABLE                     before the type of a constant array
+//   UPM_KEEP_LOOP                 before a short loop of fixed length: g++ vectorises it instead of unrolling it into scalars
 //   UPM_DEVICE_ARCH               compute capability x 10 of the pass (900), 0 on the host and in the emulator
 // CUDA's own spellings (threadIdx, __syncthreads, __shfl_xor_sync, ...) are used as they are; the emulator has them.
 #ifndef UPM_PLATFORM_CUH
@@ -22,6 +25,9 @@
 #if defined(__CUDACC__) && !defined(UPM_EMULATOR)
 #define UPM_ON_DEVICE 1
 #define UPM_INLINE __device__ __forceinline__
+#define UPM_OUT_OF_LINE static __device__ __noinline__
+#define UPM_TABLE static __device__ const
+#define UPM_KEEP_LOOP
 #ifdef __CUDA_ARCH__
 #define UPM_DEVICE_ARCH __CUDA_ARCH__
 #else
@@ -42,6 +48,9 @@
 #else
 #define UPM_ON_DEVICE 0
 #define UPM_INLINE static inline __attribute__((always_inline))
+#define UPM_OUT_OF_LINE static __attribute__((noinline))
+#define UPM_TABLE static const
+#define UPM_KEEP_LOOP _Pragma("GCC unroll 1")
 #define UPM_DEVICE_ARCH 0
 #endif
 

@@ -2,6 +2,7 @@
 #ifndef UPM_VALUES_CUH
 #define UPM_VALUES_CUH
 
+#include "american.cuh"
 #include "european.cuh"
 
 #endif

@@ -57,7 +57,9 @@ coin,european,black_scholes,put,,50000,40000,0.0821917808219178,,,0.8,,inverse
 
 
 @pytest.mark.parametrize(("row", "code"), [
-    ("x,american,black_scholes,put,40,,40,1,0.1,,0.2,,", "UPM-PR-010"),
+    ("x,american,black_scholes,put,40,,40,1,-0.02,-0.05,0.2,,", "UPM-PR-064"),
+    ("x,american,black_scholes,put,40,,40,1,0.1,,0.2,,inverse", "UPM-PR-066"),
+    ("x,american,heston,put,40,,40,1,0.1,,0.2,,", "UPM-PR-011"),
     ("x,swaption,black_scholes,put,40,,40,1,0.1,,0.2,,", "UPM-PR-010"),
     ("x,european,heston,put,40,,40,1,0.1,,0.2,,", "UPM-PR-011"),
     ("x,european,,C,40,,40,1,0.1,,0.2,,", "UPM-PR-013"),
@@ -153,3 +155,14 @@ def test_the_collection_of_known_answers_through_the_table(tmp_path, device):
     for case, row in zip(plain, rows, strict=True):
         expected = case["expected"].get("price_full_precision", case["expected"]["price"])
         assert float(row["price"]) == pytest.approx(expected, rel=1e-11, abs=1e-15 * case["inputs"]["spot"]), case["id"]
+
+
+def test_american(tmp_path, device):
+    """Put of the Longstaff-Schwartz table, an option on a future, and the volatility of a price; the bound of each is the European price."""
+    rows = priced(tmp_path, "\n".join([HEADER, "put,american,,put,40,,40,1,0.06,,0.4,,", "future,american,,call,,42,40,0.75,0.04,,0.35,,",
+                                       "implied,american,,put,40,,40,1,0.06,,,5.318293838612898,", "plain,european,,put,40,,40,1,0.06,,0.4,,"]), device)
+    put, future, implied, plain = rows
+    assert float(put["price"]) == pytest.approx(5.318293838612898, abs=1e-6) and put["method"] == "american_boundary"
+    assert float(put["price"]) > float(plain["price"])
+    assert float(implied["implied_volatility"]) == pytest.approx(0.4, abs=1e-7) and implied["method"] == "american_boundary_implied_volatility"
+    assert future["dividend_rho"] == "" and float(future["delta"]) > 0.5 and all(r["error"] == "" for r in rows)

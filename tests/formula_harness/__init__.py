@@ -80,6 +80,12 @@ class Kernels:
         self._call("european", columns.shape[1], np.ascontiguousarray(columns), out)
         return out
 
+    def american(self, columns: NDArray[np.float64], share: bool = True) -> NDArray[np.float64]:
+        """(inputs, cases) -> (outputs, cases) in the order of `formula/american.py`."""
+        out = np.empty((10, columns.shape[1]))
+        self._call("american", columns.shape[1], np.ascontiguousarray(columns), out, ctypes.c_int32(share))
+        return out
+
     def philox(self, counter: NDArray[np.uint32], key: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """(n, 4), (n, 2) -> (n, 4)."""
         out = np.empty_like(counter)

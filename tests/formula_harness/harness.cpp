@@ -1,4 +1,5 @@
 // The formula headers behind a C interface: the same loops for every ISA, so that tests can call and compare them.
+#include "american.cuh"
 #include "elementary.cuh"
 #include "european.cuh"
 #include "black.cuh"
@@ -49,6 +50,12 @@ extern "C" void implied_total_stdev(i64 n, const double* m, const double* value,
 
 extern "C" void european(i64 n, const double* in, double* out) {
   for (i64 i = 0; i < n; ++i) upm::european_values(in + i, n, out + i, n);
+}
+
+// `share`: neighbours may share a boundary
+extern "C" void american(i64 n, const double* in, double* out, upm::i32 share) {
+  if (share) return upm::american_range(in, out, n, 0, n);
+  for (i64 i = 0; i < n; ++i) upm::american_values(in + i, n, out + i, n);
 }
 
 extern "C" i64 european_inputs() { return upm::EUROPEAN_INPUTS; }

@@ -71,6 +71,17 @@ def test_european_and_implied(plain: Kernels, wide: Kernels) -> None:
     assert same_bits(plain.european(columns), wide.european(columns))
 
 
+def test_american(plain: Kernels, wide: Kernels) -> None:
+    rng = np.random.default_rng(9)
+    count = 400
+    one = np.ones(count)
+    years, volatility = np.exp(rng.uniform(-7.0, 1.5, count)), np.exp(rng.uniform(-7.0, 0.5, count))
+    spot = 100.0 * np.exp(rng.normal(0.0, 1.5, count) * volatility * np.sqrt(years))
+    columns = np.stack([spot, one * np.nan, one * 100.0, years, rng.uniform(-0.02, 0.1, count), rng.uniform(0.0, 0.1, count), volatility, one * np.nan,
+                        rng.choice([-1.0, 1.0], count), 0.0 * one])
+    assert same_bits(plain.american(columns), wide.american(columns))
+
+
 def test_normals_and_tables(plain: Kernels, wide: Kernels) -> None:
     assert same_bits(plain.normals(2**63 + 11, 4_000_000_000, 3, 2, 1, COUNT), wide.normals(2**63 + 11, 4_000_000_000, 3, 2, 1, COUNT))
     coefficients = np.random.default_rng(3).normal(size=(40, 8))

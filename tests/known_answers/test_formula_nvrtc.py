@@ -7,8 +7,10 @@ from formula_harness import KERNELS
 
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="no cuda-bindings")
 
-HEADERS = ("platform.cuh", "elementary.cuh", "philox.cuh", "normal.cuh", "table.cuh", "black.cuh", "implied.cuh", "european.cuh")
+HEADERS = ("platform.cuh", "elementary.cuh", "philox.cuh", "normal.cuh", "table.cuh", "black.cuh", "implied.cuh", "european.cuh", "american_nodes.cuh",
+           "american.cuh")
 SOURCE = """
+#include "american.cuh"
 #include "european.cuh"
 #include "black.cuh"
 #include "philox.cuh"

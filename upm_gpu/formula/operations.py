@@ -14,6 +14,7 @@ __all__ = ["PLACES", "Operation", "operation_columns", "operation_named"]
 
 PLACES = {
     "european": "black:EUROPEAN",
+    "american": "american:AMERICAN",
 }
 """name -> module of this room and the name of its Operation there"""
 

@@ -41,6 +41,8 @@ WINDOW = 19
 """the uniform that picks the window of a historical simulation: counter (scenario, 0, 0, word)"""
 FILL = 20
 """the residuals drawn once for dates that lack a factor: counter (number of the date, factor, 0, word)"""
+BOOTSTRAP = 72
+"""first rows of the blocks of a block bootstrap: counter (repeat, 0, number of the block, word)"""
 REGIME = 24
 """the uniform that picks the correlation regime of a scenario: counter (scenario, 0, 0, word)"""
 

@@ -17,6 +17,7 @@ MODELS = ("black_scholes", "merton", "heston", "bates")
 
 OFFERED = {
     ("european", "black_scholes"): "european",
+    ("american", "black_scholes"): "american",
 }
 """(product, model) -> module of this package whose `read` reads it"""
 
@@ -25,6 +26,8 @@ STATUSES = {
     2: ("UPM-PR-021", "the market price is at or above the forward (call) or the strike (put), discounted: no volatility gives it."),
     3: ("UPM-PR-022", "the market price has no time value above rounding: every small volatility gives it."),
     4: ("UPM-PR-024", "the arguments leave the range of double precision."),
+    30: ("UPM-PR-064", "exercise pays only between two levels (a negative rate below the other yield): two boundaries are not offered."),
+    31: ("UPM-PR-065", "the exercise boundary was not found: the arguments are outside the range that the method is tested on."),
 }
 """status of an operation other than 0 -> code and message; numbers are shared by all operations"""
 
