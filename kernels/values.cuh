@@ -3,6 +3,7 @@
 #define UPM_VALUES_CUH
 
 #include "american.cuh"
+#include "cash_dividends.cuh"
 #include "european.cuh"
 
 #endif

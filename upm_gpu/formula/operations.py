@@ -15,6 +15,7 @@ __all__ = ["PLACES", "Operation", "operation_columns", "operation_named"]
 PLACES = {
     "european": "black:EUROPEAN",
     "american": "american:AMERICAN",
+    "cash_dividends": "cash_dividends:CASH_DIVIDENDS",
 }
 """name -> module of this room and the name of its Operation there"""
 
