@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [p.name for p in NOTEBOOKS] == ["from_chain_to_margin.ipynb"]
+    assert [p.name for p in NOTEBOOKS] == ["from_chain_to_margin.ipynb", "laws_against_history.ipynb"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -30,3 +30,9 @@ def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert set(names["table"]["status"]) == {"ok", "call", "liquidation"}
         assert np.sort(pnl)[200] == -account["value_at_risk"]
         assert -np.sort(pnl)[:200].mean() == pytest.approx(account["expected_shortfall"], rel=1e-12)
+    if path.stem == "laws_against_history":
+        outside = {name: [int(a.sum()) for a in check.outside()] for name, check in names["checks"].items()}
+        assert outside["filtered historical, GJR"] == [0, 0]
+        assert outside["GJR, empirical marginals, t copula"][0] == 0
+        assert all(sum(found) > 0 for name, found in outside.items() if name != "filtered historical, GJR")
+        assert set(names["raw_table"].loc[~names["raw_table"]["inside"], "statistic"]) <= {"quantile 99.9 %", "Hill index below"}
