@@ -19,10 +19,23 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(HESTON_THREADS, 4) start_heston(i32 scenarios, i64 
   running[(2 * u + 1) * stride + s] = variance0[u];
 }
 
-// One leg. Roots by regime as in walk.cu. A whole substep moves `running`, a part of one (date >= 0) writes states[date]. constants (U, 7) of the leg's length, jump (C, stride).
+// What the copula makes of the price motions over a base step, from the step's normals (2 U, stride) and its stretch (stride). Grid (scenario tiles, U).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(HESTON_THREADS, 4)
+    heston_copula(i32 underlyings, i32 scenarios, i64 stride, const double* roots, i64 root_size, const i32* regime, const double* normal, const double* stretch, double low,
+                  double inverse_width, i32 cells, const double* coefficients, double* change) {
+  const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
+  const i32 u = (i32)blockIdx.y;
+  if (s >= scenarios) return;
+  const double* cholesky = root_size ? roots + regime[s] * root_size : roots;
+  double z = 0.0;
+  for (i32 f = 0; f <= u; ++f) z = z + cholesky[(i64)u * underlyings + f] * normal[2 * f * stride + s];
+  change[u * stride + s] = upm::heston_change(z, stretch[s], low, inverse_width, cells, coefficients);
+}
+
+// One leg; the copula's change of the base step is added with the leg's weight, unless that is 0. Roots by regime as in walk.cu. A whole substep moves `running`, a part of one (date >= 0) writes states[date]. constants (U, 7) of the leg's length, jump (C, stride).
 // Grid (scenario tiles, U).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(HESTON_THREADS, 4)
-    heston_leg(i32 underlyings, i32 factors, i32 scenarios, i64 stride, const double* roots, i64 root_size, const i32* regime, const double* rho, const double* constants, i32 leg_class,
+    heston_leg(i32 underlyings, i32 factors, i32 scenarios, i64 stride, const double* roots, i64 root_size, const i32* regime, double copula_weight, const double* change, const double* rho, const double* constants, i32 leg_class,
                const double* normal, i32 jumping, const i32* first_entry, const i32* entry_clock, const double* entry_loading, const double* jump, double* running,
                i32 date, const double* centre, double* states) {
   const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x);
@@ -31,6 +44,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(HESTON_THREADS, 4)
   const double* cholesky = root_size ? roots + regime[s] * root_size : roots;
   double g = 0.0;
   for (i32 f = 0; f <= u; ++f) g = g + cholesky[(i64)u * underlyings + f] * normal[2 * f * stride + s];
+  if (copula_weight != 0.0) g = g + copula_weight * change[u * stride + s];
   const double* k = constants + ((i64)leg_class * underlyings + u) * 7;
   const upm::HestonConstants c = {k[0], k[1], k[2], k[3], k[4], k[5], k[6]};
   const double rest = upm::sqrt(1.0 - rho[u] * rho[u]);

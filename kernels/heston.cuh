@@ -5,6 +5,7 @@
 #include "elementary.cuh"
 #include "normal.cuh"
 #include "platform.cuh"
+#include "table.cuh"
 
 namespace upm {
 
@@ -40,6 +41,11 @@ UPM_INLINE HestonMove heston_step(double v, double g, double e, double rho, doub
   const double log_m = quadratic ? c.a * b2 * scale / h - 0.5 * logarithm : logarithm;
   const double after = quadratic ? scale * (root * root) : rare;
   return HestonMove{after, (c.k2 * after - 0.5 * c.k3 * v) - log_m + sqrt(c.k3 * (v + after)) * z};
+}
+
+// What a t copula changes of a price's motion over a base step: from its Gaussian increment z to the normal with the same rank under the stretch.
+UPM_INLINE double heston_change(double z, double stretch, double low, double inverse_width, i32 cells, const double* coefficients) {
+  return odd_smooth_table(z * stretch, low, inverse_width, cells, coefficients) - z;
 }
 
 // Log-change of the volatility of an expiry: base + slope v is the ratio of expected average variances.

@@ -81,6 +81,10 @@ struct UpmHeston {
   const int32_t* shift_underlying;  // (shifts,)
   const double* shift_base;         // (shifts,)
   const double* shift_slope;        // (shifts,)
+  int64_t copula_substeps;          // of a base step; 0: no copula. Its mixing is that of UpmScenarios
+  uint32_t copula_stream, reserved;
+  UpmTable copula_marginal;
+  const double* copula_weight;      // (legs,)
 };
 
 // Explicit (kind 0) or a kind of kernels/models.def; a kind that needs more than is here has a struct of its own behind `model`.
@@ -128,6 +132,8 @@ struct UpmDraws {
   uint32_t mixture_stream, reserved;
   const double* threshold;          // (components - 1,)
   const double* shift;              // (components, steps, states + 1)
+  const double* path;               // (steps, steps) of a turned path, or null
+  int64_t winner_dimension;
 };
 
 // Resample, behind `model` of kind 10; `values` is (dates, states, rows).

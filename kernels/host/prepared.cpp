@@ -95,7 +95,8 @@ void check_heston(const UpmScenarios& set) {
   require(set.model != nullptr);
   const UpmHeston& h = *static_cast<const UpmHeston*>(set.model);
   require(h.underlyings >= 1 && h.classes >= 1 && h.shifts >= 0 && set.states == 2 * h.underlyings + h.shifts);
-  require(set.scratch >= 3 * h.underlyings + 2 * set.states + check_jumps(set) + check_regimes(set, h.underlyings, h.underlyings * h.underlyings));
+  require(set.scratch >= 3 * h.underlyings + 2 * set.states + check_jumps(set) + check_regimes(set, h.underlyings, h.underlyings * h.underlyings) + (h.copula_substeps ? h.underlyings : 0));
+  require(h.copula_substeps == 0 || (h.copula_substeps > 0 && set.has_mixing && h.copula_weight && h.copula_marginal.coefficients));
   check_legs(set);
   for (int64_t g = 0; g < set.legs; ++g) require(inside(h.leg_class[g], 0, h.classes));
   for (int64_t e = 0; e < h.shifts; ++e) require(inside(h.shift_underlying[e], 0, h.underlyings));
@@ -118,6 +119,7 @@ void check_sampled_walk(const UpmScenarios& set) {
     for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps));
   }
   if (d.sampler < 3 || d.sampler == 5) return;
+  if (d.path) require(set.has_mixing && inside(d.steps, 2, 11) && inside(d.winner_dimension, 0, d.dimensions) && set.scratch >= (3 + d.steps) * set.states);
   for (int64_t i = 0; i < d.steps * set.states; ++i) require(inside(d.factor_dimension[i], 0, d.dimensions));
   for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps) && inside(d.mixing_dimension[set.leg_step[g]], 0, d.dimensions));
 }

@@ -123,11 +123,12 @@ def make_walk(law: str = "gaussian", count: int = 5000, seed: int = 7, dates: np
 
 
 def make_heston(law: str = "heston", count: int = 5000, seed: int = 7, dates: np.ndarray = DATES) -> Heston:
-    """`heston` or `bates`, three underlyings of which one meets zero variance, two expiries; dates inside substeps included."""
+    """`heston`, `t_copula` (of the price motions) or `bates`, three underlyings of which one meets zero variance, two expiries; dates inside substeps included."""
     correlation = np.array([[1.0, 0.7, 0.2], [0.7, 1.0, -0.1], [0.2, -0.1, 1.0]])
-    jumps = None if law == "heston" else JumpParameters(120.0, -0.04, 0.06, np.array([1.0, 1.3, 0.0]), np.array([0.0, 200.0, 90.0]), np.full(3, 0.01), np.full(3, 0.03))
+    jumps = None if law in ("heston", "t_copula") else JumpParameters(120.0, -0.04, 0.06, np.array([1.0, 1.3, 0.0]), np.array([0.0, 200.0, 90.0]), np.full(3, 0.01), np.full(3, 0.03))
+    copula = ("student_t", 3.0) if law == "t_copula" else ("gaussian", float("inf"))
     given = HestonParameters(tuple(f"U{u}" for u in range(UNDERLYINGS)), np.array([0.4, 0.6, 0.001]), np.array([3.0, 1.0, 0.5]), np.array([0.5, 0.4, 0.05]),
-                             np.array([1.2, 2.5, 3.0]), np.array([-0.7, 0.3, 0.0]), correlation, jumps, substeps=3)
+                             np.array([1.2, 2.5, 3.0]), np.array([-0.7, 0.3, 0.0]), correlation, jumps, substeps=3, copula=copula[0], copula_degrees_of_freedom=copula[1])
     return given.scenarios(dates, ScenarioSpec(count=count, seed=seed, expiries=(("U0", "E30", 30.0), ("U2", "E7", 7.0))))
 
 

@@ -21,7 +21,7 @@ from .cases import DATES, make_compiled, make_heston, make_rows
 from .conftest import ISAS, cpu_backend
 from .test_operations import EPS, assert_same, composed_tail
 
-LAWS = ("heston", "bates")
+LAWS = ("heston", "bates", "t_copula")
 
 
 @pytest.mark.parametrize("law", LAWS)

@@ -26,14 +26,14 @@ from .conftest import ISAS, cpu_backend
 from .test_operations import EPS, assert_same, composed_tail
 
 REGIMES = (Regime("rare", 0.02, 1.0, "one"), Regime("often", 0.4, 0.6, "one"))
-KINDS = ("gaussian", "t_both", "jumps", "sobol", "antithetic", "moment_matching", "heston", "bates", "grouped_t", "factor_model")
+KINDS = ("gaussian", "t_both", "jumps", "sobol", "antithetic", "moment_matching", "heston", "bates", "t_copula", "grouped_t", "factor_model")
 
 
 def plain_set(kind: str, count: int = 5000) -> ScenarioSet:
     if kind in ("sobol", "antithetic", "moment_matching"):
         spec = ScenarioSpec(count=count, seed=7, sampler="sobol" if kind == "sobol" else "philox", variance_reduction="none" if kind == "sobol" else kind)
         return sample(make_walk("t_both", count), spec)
-    return make_heston(kind, count) if kind in ("heston", "bates") else make_garch(kind, count) if kind in ("grouped_t", "factor_model") else make_walk(kind, count)
+    return make_heston(kind, count) if kind in ("heston", "bates", "t_copula") else make_garch(kind, count) if kind in ("grouped_t", "factor_model") else make_walk(kind, count)
 
 
 def mixture(kind: str, count: int = 5000) -> Any:
@@ -53,7 +53,7 @@ def test_states_follow_the_twin(backend: Any, kind: str) -> None:
         states = backend.states(prepared, scenarios, first, last)
     expected = reference.states(reference.prepare(*book, "double"), scenarios, first, last)
     size = np.maximum(np.abs(expected), expected.std(axis=2, keepdims=True))
-    limit = (256 if kind in ("heston", "bates") else 16) * EPS * len(inner(scenarios).leg_step)
+    limit = (256 if kind in ("heston", "bates", "t_copula") else 16) * EPS * len(inner(scenarios).leg_step)
     assert (np.abs(states - expected) / size).max() <= limit
     assert len(set(regime_of(inner(scenarios).regimes, inner(scenarios).seed, np.arange(first, last, dtype=np.uint32)))) == 3
 

@@ -12,6 +12,11 @@ and an exponential with an atom at 0 beyond, both as the inverse distribution fu
 so that E[S' | S, v] = S in every step. M exists where a < 1/g with g = epsilon^2 (1 - exp(-kappa dt)) / kappa: s^2 <= g m gives 1/(2 a_q) >= 1/g in the quadratic branch and beta >= 1.2/g in
 the exponential one; it can fail only for rho > 0 and long steps, and is then refused.
 
+Copula `student_t`: the increments of the price Brownian motions over a base step have a t copula across underlyings and stay standard normal each. With Z = L n the Gaussian
+increments of the step over its root, T the map from the t law to the normal one and chi the step's mixing variable, each leg of weight w (root of its length in base steps) takes
+L n + w (T(Z chi) - Z): the Brownian bridge L n - w Z of the step, which is independent of Z, plus w times a standard normal. So each asset's Brownian motion is exactly one, and its law and
+martingale are those of the model without the copula, at every date; dates inside a step stay on the same path (docs/design/0024-copula-of-price-motions.md).
+
 A base step has `substeps` equal steps. A date inside a substep takes a QE step of its own length from the last one, its two normals bridged to those of
 the whole substep (docs/design/0022-heston.md). Quoted volatilities move by expiry: x = 1/2 ln(Vbar(T; v_h) / Vbar(T; v_0)), Vbar(T; v) = theta + (v - theta) (1 - e^{-kappa T}) / (kappa T)
 plus the variance of jumps. Verified: tests/statistics/test_heston_law.py, tests/known_answers/test_stochastic_models.py, tests/parity.
@@ -19,7 +24,9 @@ plus the variance of jumps. Verified: tests/statistics/test_heston_law.py, tests
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,13 +48,14 @@ from upm_gpu.model.legs import Legs, path_legs
 from upm_gpu.model.parameter_table import ParameterTable, read_table
 from upm_gpu.model.psd import correlation_cholesky
 from upm_gpu.model.regime_twin import Root, square_root
+from upm_gpu.model.tables import evaluate_table, marginal_table, mixing_table
 from upm_gpu.rng.normal import normal_quantile, uniform_at
-from upm_gpu.rng.streams import key_words
-from upm_gpu.scenario.sets import Heston
+from upm_gpu.rng.streams import FACTOR, MIXING, key_words, stream_word
+from upm_gpu.scenario.sets import Heston, StepCopula
 from upm_gpu.scenario.spec import Measure, ScenarioSpec
 
 PSI_CRITICAL = 1.5
-KEYS = ("underlyings", "initial_variance", "mean_reversion", "long_variance", "volatility_of_variance", "rho", "correlation", "stressed_correlation", "substeps", "drift")
+KEYS = ("underlyings", "initial_variance", "mean_reversion", "long_variance", "volatility_of_variance", "rho", "correlation", "stressed_correlation", "copula", "copula_degrees_of_freedom", "substeps", "drift")
 MOST_SUBSTEPS = 10_000
 
 
@@ -73,6 +81,9 @@ class HestonParameters:
     """(U,) a day. `pricing`: log E[S_h / S_0] = drift h; `historical`: mean log-change = drift h; not read under `margin`"""
     stressed_correlation: NDArray[np.float64] | None = None
     """(U, U) of a correlation regime, see `regimes.py`"""
+    copula: str = "gaussian"
+    """across underlyings, of the price Brownian motions over a base step: gaussian or student_t"""
+    copula_degrees_of_freedom: float = float("inf")
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -105,7 +116,23 @@ class HestonParameters:
             shift_underlying=np.array([s[0] for s in shifts], np.int32), shift_base=np.array([s[2] for s in shifts], np.float64),
             shift_slope=np.array([s[3] for s in shifts], np.float64), leg_step=legs.step, leg_first_term=legs.first_term, term_stream=legs.term_stream,
             term_step=legs.term_step, term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole, date_leg=legs.date_leg,
-            centre=_centre(self, clocks, dates), jumps=_clocks(clocks, legs, dates, self.step_days / self.substeps, spec.stream, len(names)))
+            centre=_centre(self, clocks, dates), jumps=_clocks(clocks, legs, dates, self.step_days / self.substeps, spec.stream, len(names)),
+            copula=_copula(self, legs.root, spec.stream))
+
+
+def _copula(p: HestonParameters, root: NDArray[np.float64], stream: int) -> StepCopula | None:
+    """The copula of the price motions; `root` (G,) of the legs' lengths in substeps. Raises `CalibrationError` UPM-CA-154 for another one."""
+    given = np.isfinite(p.copula_degrees_of_freedom)
+    if p.copula == "gaussian" and not given:
+        return None
+    if p.copula in ("gaussian", "student_t") and given == (p.copula == "gaussian"):
+        raise CalibrationError("UPM-CA-154", f"copula {p.copula} with copula_degrees_of_freedom {p.copula_degrees_of_freedom:g}: a student_t copula needs a finite number above 2, a gaussian one has none. "
+                               "Correct the parameter file.")
+    if p.copula != "student_t":
+        raise CalibrationError("UPM-CA-154", f"copula {p.copula!r} of a model with stochastic variance: it joins the price Brownian motions across underlyings and is gaussian or student_t; each "
+                               "keeps its own correlation with its variance. Use one of the two, or the model garch.")
+    nu = float(p.copula_degrees_of_freedom)
+    return StepCopula(p.substeps, stream_word(stream, FACTOR), marginal_table(float("inf"), nu), mixing_table(nu), stream_word(stream, MIXING), root / np.sqrt(float(p.substeps)))
 
 
 def step_constants(p: HestonParameters, years: float) -> NDArray[np.float64]:
@@ -200,7 +227,7 @@ def parameters_of(table: ParameterTable, spec: ScenarioSpec, jumps: JumpParamete
         table.numbers("long_variance", shape, 0.0, above=True), table.numbers("volatility_of_variance", shape, 0.0, above=True),
         table.numbers("rho", shape, -1.0, 1.0), table.numbers("correlation", (*shape, *shape), -1.0, 1.0), jumps,
         int(substeps), spec.base_step_days, spec.measure, table.numbers("drift", shape) if table.has("drift") else None,
-        table.stressed_correlation(len(names)))
+        table.stressed_correlation(len(names)), table.word("copula", "gaussian"), table.number("copula_degrees_of_freedom", default=float("inf")))
 
 
 def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -210,11 +237,12 @@ def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float
     states = np.zeros((h.dates.size, len(h.state_names), count))
     level, variance = np.zeros((size, count)), np.repeat(h.variance0[:, None], count, axis=1)
     whole, root = 0, square_root(h.cholesky, h.regimes, h.seed, scenarios)
+    change = _step_changes(h, scenarios, root)
     for d in range(h.dates.size):
         for step in range(whole, int(h.date_whole[d])):
-            level, variance = _leg(h, step, scenarios, level, variance, root)
+            level, variance = _leg(h, step, scenarios, level, variance, root, change)
         whole = int(h.date_whole[d])
-        x, v = (level, variance) if h.date_leg[d] < 0 else _leg(h, int(h.date_leg[d]), scenarios, level, variance, root)
+        x, v = (level, variance) if h.date_leg[d] < 0 else _leg(h, int(h.date_leg[d]), scenarios, level, variance, root, change)
         states[d, 0 : 2 * size : 2] = x + h.centre[d][:, None]
         states[d, 1 : 2 * size : 2] = v
         for e, u in enumerate(h.shift_underlying):
@@ -222,8 +250,37 @@ def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float
     return states, np.zeros(len(h.state_names), np.int64)
 
 
+StepChange: TypeAlias = Callable[[int], NDArray[np.float64]]
+"""base step -> (U, S) what the copula changes of the price Brownian motions over the step, over its root"""
+
+
+def _step_changes(h: Heston, scenarios: NDArray[np.uint32], root: Root) -> StepChange:
+    size, made = len(h.variance0), dict[int, NDArray[np.float64]]()
+
+    def change(step: int) -> NDArray[np.float64]:
+        c = h.copula
+        assert c is not None
+        if step not in made:
+            q = normal_quantile(uniform_at(h.seed, scenarios, 0, step, c.mixing_stream))
+            stretch = np.exp(evaluate_table(c.mixing, q))
+            weight, normal = 1.0 / np.sqrt(float(c.substeps)), np.zeros((size, scenarios.size))
+            for u in range(size):
+                for i in range(c.substeps):
+                    normal[u] += weight * normal_quantile(uniform_at(h.seed, scenarios, 2 * u, step * c.substeps + i, c.stream))
+            made[step] = np.empty_like(normal)
+            for u in range(size):
+                z = np.zeros(scenarios.size)
+                for f in range(u + 1):
+                    z += root(u, f) * normal[f]
+                y = z * stretch
+                made[step][u] = np.copysign(evaluate_table(c.marginal, np.arcsinh(np.abs(y))), y) - z
+        return made[step]
+
+    return change
+
+
 def _leg(h: Heston, leg: int, scenarios: NDArray[np.uint32], level: NDArray[np.float64], variance: NDArray[np.float64],
-         root: Root) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+         root: Root, change: StepChange) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(U, S) log-prices and variances after a leg."""
     size = len(h.variance0)
     normal = np.zeros((2 * size, scenarios.size))
@@ -235,6 +292,8 @@ def _leg(h: Heston, leg: int, scenarios: NDArray[np.uint32], level: NDArray[np.f
         g = np.zeros(scenarios.size)
         for f in range(u + 1):
             g += root(u, f) * normal[2 * f]
+        if h.copula is not None:
+            g += h.copula.leg_weight[leg] * change(int(h.leg_step[leg]) // h.copula.substeps)[u]
         after[u], moves[2 * u] = qe_step(variance[u], g, normal[2 * u + 1], float(h.rho[u]), h.constants[h.leg_class[leg], u])
     if h.jumps is not None:
         add_jumps(h.jumps, reference_jumps(h.jumps, h.seed, scenarios, leg, int(h.leg_step[leg])), moves)

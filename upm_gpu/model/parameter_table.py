@@ -74,6 +74,13 @@ class ParameterTable:
             raise InputError("UPM-CA-074", f"{self.name} key {key}: {first:g}{place} is outside its range. Give a finite number {bound} to {high:g}.")
         return found
 
+    def word(self, key: str, default: str) -> str:
+        """One name, `default` where the file has none."""
+        value = self.values.get(key, default)
+        if not isinstance(value, str) or not value:
+            raise InputError("UPM-CA-074", f"{self.name} key {key}: {value!r} is not a name. Write one in quotes.")
+        return value
+
     def stressed_correlation(self, size: int) -> NDArray[np.float64] | None:
         """The matrix that correlation regimes of a stressed period move to, where the file gives one."""
         return self.numbers("stressed_correlation", (size, size), -1.0, 1.0) if self.has("stressed_correlation") else None

@@ -143,6 +143,25 @@ class Walk:
 
 
 @dataclass(frozen=True)
+class StepCopula:
+    """A t copula of what the price Brownian motions do over each base step: `model/heston.py` has the construction.
+
+    Base step b of m substeps: Z = L n, n the sum of its substeps' normals over sqrt(m); y = Z exp(mixing(q)), q the normal score of the uniform at
+    (scenario, 0, b, mixing_stream); c = sign(y) marginal(asinh |y|) - Z. Every leg of the step adds leg_weight x c to its g = L n.
+    """
+
+    substeps: int
+    stream: int
+    """stream word of the substeps' normals"""
+    marginal: SmoothTable
+    """from the t copula's score to a normal"""
+    mixing: SmoothTable
+    mixing_stream: int
+    leg_weight: NDArray[np.float64]
+    """(G,) square root of the leg's length in base steps"""
+
+
+@dataclass(frozen=True)
 class Heston:
     """Prices under stochastic variance by the QE scheme, with or without jumps: what `model/heston.py` compiles to.
 
@@ -183,6 +202,8 @@ class Heston:
     """over all states; only log-prices have entries"""
     regimes: Regimes | None = None
     """square roots in the place of `cholesky`, which is then the first of them"""
+    copula: StepCopula | None = None
+    """None: the price Brownian motions are Gaussian across underlyings"""
 
     @property
     def jump_clocks(self) -> int:
@@ -255,6 +276,11 @@ class SampledWalk:
     """(B, J, K, 2) mean and inverse deviation; empty unless moment_matching. A block that is not full has (0, 1): it stays plain"""
     mixture: Mixture | None = None
     """of importance"""
+    path: NDArray[np.float64] | None = None
+    """(J, J), sobol under a t copula over several steps: the normal of a step is a sum of nodes with these weights, turned by the scenario's stretches
+    (`model/turned.py`); terms then name steps, not nodes, and `mixing_dimension` the largest score first. None: not turned"""
+    winner_dimension: int = 0
+    """where the largest score falls"""
 
     @property
     def state_names(self) -> tuple[str, ...]:

@@ -103,6 +103,12 @@ def _heston(heston: Heston, keep: Keep) -> ScenariosStruct:
         term_stream=keep(heston.term_stream, np.uint32, (terms,)), term_step=keep(heston.term_step, np.uint32, (terms,)),
         term_weight=keep(heston.term_weight, np.float64, (terms,)), date_whole=keep(heston.date_whole, np.int32, (dates,)),
         date_leg=keep(heston.date_leg, np.int32, (dates,)), centre=keep(heston.centre, np.float64, (dates, size)))
+    if heston.copula is not None:
+        c = heston.copula
+        model.copula_substeps, model.copula_stream, model.copula_marginal = c.substeps, c.stream, _table(c.marginal, keep)
+        model.copula_weight = keep(c.leg_weight, np.float64, (legs,))
+        struct.has_mixing, struct.mixing, struct.mixing_stream = 1, _table(c.mixing, keep), c.mixing_stream
+        struct.scratch += size
     _lend_jumps(struct, heston.jumps, states, legs, keep)
     lend_regimes(struct, heston.regimes, keep)
     return struct

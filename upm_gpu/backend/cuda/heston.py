@@ -12,6 +12,7 @@ from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Wave
 from upm_gpu.backend.cuda.regimes import DeviceRegimes, draw_regimes, upload_regimes
+from upm_gpu.backend.cuda.step_copula import DeviceStepCopula, draw_change, forget_step, upload_copula
 from upm_gpu.scenario.sets import Heston
 
 THREADS = 128
@@ -31,6 +32,7 @@ class DeviceHeston:
     term_weight: Any
     centre: Any
     jumps: DeviceJumps | None
+    copula: DeviceStepCopula | None
     clipped: Any
 
 
@@ -42,7 +44,7 @@ def upload_heston(device: Device, h: Heston) -> DeviceHeston:
     return DeviceHeston(
         upload_regimes(device, h.cholesky, h.regimes), up(h.rho, np.float64), up(h.constants, np.float64), up(h.variance0, np.float64),
         (up(h.shift_underlying, np.int32), up(h.shift_base, np.float64), up(h.shift_slope, np.float64)), up(h.term_stream, np.uint32),
-        up(h.term_step, np.uint32), up(h.term_weight, np.float64), up(h.centre, np.float64), upload_jumps(device, h.jumps),
+        up(h.term_step, np.uint32), up(h.term_weight, np.float64), up(h.centre, np.float64), upload_jumps(device, h.jumps), upload_copula(device, h),
         device.upload(np.zeros(len(h.state_names), np.uint64)))
 
 
@@ -56,15 +58,17 @@ def draw_heston(device: Device, source: DeviceHeston, h: Heston, wave: Wave, fir
     size = (np.int32(count), np.int64(wave.stride))
     shape = (np.int32(underlyings), np.int32(factors), *size)
     roots = draw_regimes(device, source.regimes, h.seed, which, size, tiles)
+    forget_step(source.copula)
     device.launch("heston", "start_heston", (tiles, underlyings, 1), block, (*size, source.variance0, wave.running))
 
     def leg(number: int, date: int) -> None:
+        copula = draw_change(device, source.copula, h, wave, which, size, roots, number, tiles)
         terms = (np.int32(h.leg_first_term[number]), np.int32(h.leg_first_term[number + 1]))
         device.launch("walk", "draw_normals", (tiles, 2 * underlyings, 1), block,
                       (np.uint64(h.seed), *which, *size, *terms, source.term_stream, source.term_step, source.term_weight, wave.normal))
         jumps = draw_jumps(device, source.jumps, h, wave, (np.uint64(h.seed), *which, *size), number, tiles)
         device.launch("heston", "heston_leg", (tiles, underlyings, 1), block,
-                      (*shape, *roots, source.rho, source.constants, np.int32(h.leg_class[number]), wave.normal, *jumps, wave.running, np.int32(date),
+                      (*shape, *roots, *copula, source.rho, source.constants, np.int32(h.leg_class[number]), wave.normal, *jumps, wave.running, np.int32(date),
                        source.centre, wave.states))
 
     whole = 0
