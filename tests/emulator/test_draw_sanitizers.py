@@ -37,7 +37,7 @@ DRAWN: dict[str, tuple[tuple[str, ...], Callable[[], list]]] = {
     "garch": (("garch", "walk"), garch_sets),
     "resample": (("resample",), lambda: [cases.make_resample(4096)]),
     "walk": (("walk", "jumps"), lambda: [cases.make_walk("reverting", 4096), cases.make_walk("jumps", 4096), test_regimes.mixture("t_both", 4096)]),
-    "heston": (("heston", "jumps", "walk"), lambda: [cases.make_heston("bates", 4096)]),
+    "heston": (("heston", "jumps", "walk"), lambda: [cases.make_heston("bates", 4096), cases.make_heston("t_copula", 4096)]),
     "sampled_walk": (("sampled_walk", "walk"), lambda: [test_sampling.sampled(kind, "t_both") for kind in ("owen", "antithetic", "matched")]),
     "derived": (("derived", "resample"), derived_sets),
 }
