@@ -25,7 +25,7 @@
 #if defined(__CUDACC__) && !defined(UPM_EMULATOR)
 #define UPM_ON_DEVICE 1
 #define UPM_INLINE __device__ __forceinline__
-#define UPM_OUT_OF_LINE static __device__ __noinline__
+#define UPM_OUT_OF_LINE inline __device__ __noinline__
 #define UPM_TABLE static __device__ const
 #define UPM_KEEP_LOOP
 #ifdef __CUDA_ARCH__
@@ -48,7 +48,7 @@
 #else
 #define UPM_ON_DEVICE 0
 #define UPM_INLINE static inline __attribute__((always_inline))
-#define UPM_OUT_OF_LINE static __attribute__((noinline))
+#define UPM_OUT_OF_LINE static inline __attribute__((noinline, unused))
 #define UPM_TABLE static const
 #define UPM_KEEP_LOOP _Pragma("GCC unroll 1")
 #define UPM_DEVICE_ARCH 0

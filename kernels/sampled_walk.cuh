@@ -21,6 +21,19 @@ UPM_INLINE double antithetic_normal(u64 seed, u32 scenario, u32 factor, u32 step
 
 UPM_INLINE double matched_normal(double n, double mean, double inverse_deviation) { return (n - mean) * inverse_deviation; }
 
+// Turned paths, see upm_gpu/model/turned.py. The least complement of `steps` uniforms from one coordinate, and another one above it.
+#define UPM_TURNED_STEPS 10
+UPM_INLINE double least_complement(double v, double steps) { return -expm1(log1p(-v) / steps); }
+UPM_INLINE double complement_above(double least, double v) { return at_most(least + (1.0 - least) * v, 0.9999999999999999); }
+
+// Step on which the largest score falls.
+UPM_INLINE i32 winner_of(double u, double steps) { return to_int(at_most(floor(u * steps), steps - 1.0)); }
+
+// Weight of a node in a step after the rotation that takes (even, ..., even) to the unit vector of the stretches; along_*: the node's component on each.
+UPM_INLINE double turned_weight(double path, double even, double unit, double along_even, double along_unit, double cosine) {
+  return (path - (even + unit) * ((along_even + along_unit) / (1.0 + cosine))) + (2.0 * unit) * along_even;
+}
+
 // A mixing score after its shift, kept on the table of the mixing variable: no plain draw reaches its ends.
 UPM_INLINE double shifted_score(double q, double shift) { return clip(q + shift, -8.35, 8.35); }
 

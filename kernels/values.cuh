@@ -1,8 +1,13 @@
-// The headers of every operation of operations.def.
+// The headers of every UPM_OPERATION of operations.def.
 #ifndef UPM_VALUES_CUH
 #define UPM_VALUES_CUH
 
 #include "american.cuh"
+#include "double_barrier.cuh"
 #include "european.cuh"
+#include "forward_start.cuh"
+#include "geometric_asian.cuh"
+#include "single_barrier.cuh"
+#include "two_asset.cuh"
 
 #endif

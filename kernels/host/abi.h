@@ -132,6 +132,8 @@ struct UpmDraws {
   uint32_t mixture_stream, reserved;
   const double* threshold;          // (components - 1,)
   const double* shift;              // (components, steps, states + 1)
+  const double* path;               // (steps, steps) of a turned path, or null
+  int64_t winner_dimension;
 };
 
 // Resample, behind `model` of kind 10; `values` is (dates, states, rows).

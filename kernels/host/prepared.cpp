@@ -119,6 +119,7 @@ void check_sampled_walk(const UpmScenarios& set) {
     for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps));
   }
   if (d.sampler < 3 || d.sampler == 5) return;
+  if (d.path) require(set.has_mixing && inside(d.steps, 2, 11) && inside(d.winner_dimension, 0, d.dimensions) && set.scratch >= (3 + d.steps) * set.states);
   for (int64_t i = 0; i < d.steps * set.states; ++i) require(inside(d.factor_dimension[i], 0, d.dimensions));
   for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps) && inside(d.mixing_dimension[set.leg_step[g]], 0, d.dimensions));
 }

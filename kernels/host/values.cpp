@@ -1,5 +1,6 @@
 // Operations on single cases (operations.def). Compiled once per instruction set with UPM_ISA (the namespace), like tile.cpp and under its rule:
 // nothing from the standard library.
+#include "arithmetic_asian.cuh"
 #include "engine.h"
 #include "values.cuh"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 
@@ -11,13 +12,18 @@ from small_book import GAUSSIAN, STUDENT, methodology, read, write
 
 from upm_gpu.backend import cpu
 from upm_gpu.backend.select import choose
+from upm_gpu.config import load_config
 from upm_gpu.engine import Outcome, Plan, compute_outcome, in_memory, make_plan
 from upm_gpu.errors import InputError
 from upm_gpu.model.gbm import GbmParameters
 from upm_gpu.model.importance import make_mixture, scenario_weights
-from upm_gpu.risk.closed_form import lognormal_tail
+from upm_gpu.model.jumps import JumpParameters
+from upm_gpu.model.merton import MertonParameters
+from upm_gpu.risk.closed_form import lognormal_tail, normal_tail, student_t_tail
 from upm_gpu.risk.tail import finish
 from upm_gpu.rng.normal import student_t_quantile
+from upm_gpu.run.verify import verify_run
+from upm_gpu.scenario.derived import derive, linear_combination
 from upm_gpu.scenario.sets import BLOCK
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -57,6 +63,22 @@ def shortfalls(plan: Plan, seeds: range) -> tuple[np.ndarray, np.ndarray, np.nda
             estimate = finish(cpu.row_tail(prepared, drawn, 0, plan.spec.count, plan.spec.count), [0.99], "weighted", scenario_weights(drawn))[0.99]
             found.append((estimate.expected_shortfall[-1, 0], estimate.expected_shortfall_standard_error[-1, 0], estimate.variance_ratio[-1, 0]))
     return tuple(np.array(found).T)  # type: ignore[return-value]
+
+
+SMALL = {name: replace(given, daily_volatility=np.full(4, 1e-4)) for name, given in (("gaussian", GAUSSIAN), ("t", T))}
+"""moves so small that exp(x) - 1 is x: the loss of a portfolio of both coins is normal, or t"""
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_an_elliptical_portfolio_of_two_coins_meets_its_closed_form(tmp_path, model):
+    """Long 70,000 of one and 50,000 of the other at correlation 0.8: ES = deviation x that of the unit law; mean of 20 seeds within 4 standard errors."""
+    lines = "P,BTC-LINEAR,1,\nP,ETH-PERP,50000,\n"
+    plan = make_plan(*read(write(tmp_path / "x", HEADER + lines)), ScenarioSpec(count=8192, sampler="importance", horizons=(1.0,)), methodology(core={"horizon": "1d"}), SMALL[model])
+    deviation = 1e-4 * np.sqrt(70_000.0**2 + 50_000.0**2 + 2.0 * 0.8 * 70_000.0 * 50_000.0)
+    unit = normal_tail(0.0, 1.0, 0.99) if model == "gaussian" else student_t_tail(4.0, 0.99, scale=np.sqrt(0.5))
+    estimate, error, ratio = shortfalls(plan, range(200, 220))
+    assert abs(np.mean(estimate) - deviation * unit[1]) < 4.0 * np.sqrt(np.mean(error**2) / 20.0)
+    assert np.median(ratio) > 20.0
 
 
 def known(name: str, model: str) -> float:
@@ -133,6 +155,72 @@ def test_a_mixture_that_serves_no_account_is_refused(planned):
     wrong = replace(drawn, mixture=make_mixture(-drawn.mixture.shift[1:], drawn.mixture.chance[1:], 0))
     with pytest.raises(InputError, match=r"UPM-PR-079 .*account L has a variance ratio of 0\.[0-7]\d.*philox"):
         outcome(replace(plan, scenarios=wrong))
+
+
+def test_jumps_and_derived_states_are_guided_too(folders, planned):
+    """Merton: jumps are plain draws, so the gain is smaller; a derived set: the walk inside is drawn from the mixture."""
+    jumps = JumpParameters(20.0, -0.03, 0.04, np.array([1.0, 1.2, -0.5, -0.5]), np.zeros(4), np.zeros(4), np.zeros(4))
+    merton = MertonParameters(GAUSSIAN.state_names, GAUSSIAN.daily_volatility, GAUSSIAN.correlation, jumps)
+    spec = ScenarioSpec(count=8192, seed=3, sampler="importance")
+    found = {sampler: outcome(make_plan(*read(folders["short"]), replace(spec, sampler=sampler), methodology(), merton)).result.table.iloc[0] for sampler in ("importance", "philox")}
+    a, b = found["importance"], found["philox"]
+    error = np.hypot(a["expected_shortfall_standard_error"], b["expected_shortfall_standard_error"])
+    assert a["variance_ratio"] > 3.0 and abs(a["expected_shortfall"] - b["expected_shortfall"]) < 4.0 * error
+
+    class Derived:
+        state_names = STUDENT.state_names
+
+        def scenarios(self, dates, spec):
+            return derive(STUDENT.scenarios(dates, spec), [linear_combination("volatility_shift[SUM]", {"volatility_shift[BTC]": 1.0}, len(dates))])
+
+    plan = make_plan(*read(folders["straddle"]), spec, methodology(), Derived())
+    assert outcome(plan).result.table["expected_shortfall"].equals(outcome(planned("straddle", "student")).result.table["expected_shortfall"])
+
+
+def test_a_run_that_must_go_deeper_keeps_both_passes_in_its_ledger(tmp_path, monkeypatch):
+    """The same files as a run that was deep enough at once."""
+    from upm_gpu import guided, job
+
+    folder = write(tmp_path / "x", HEADER + "L,BTC-LINEAR,1,\n")
+    (folder / "market" / "history.csv").write_text(history())
+    text = f'schema_version = 1\n[book]\npath = "{folder / "book"}"\n[market]\npath = "{folder / "market"}"\n[scenarios]\ncount = 12288\nsampler = "importance"\n[compute]\nchunk = 4096\n'
+    (tmp_path / "run.toml").write_text(text)
+    job.run(tmp_path / "run.toml", {"output.path": str(tmp_path / "whole")}, quiet=True)
+    monkeypatch.setattr(guided, "first_depth", lambda *_: 2)
+    job.run(tmp_path / "run.toml", {"output.path": str(tmp_path / "deeper")}, quiet=True)
+    for name in ("margin.csv", "contributions.parquet", "worst_scenarios.parquet", "report/tails.parquet", "report/histograms.parquet"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "deeper" / name).read_bytes(), name
+    manifest = json.loads((tmp_path / "deeper" / "manifest.json").read_text())
+    assert manifest["error_formula"].startswith("importance") and manifest["importance"]["variance_ratio_smallest"] >= 10.0
+    assert 0.2 < manifest["importance"]["effective_scenarios"] / 12288 < 1.0 and manifest["importance"]["weight_largest"] <= 5.0
+    assert verify_run(tmp_path / "deeper")["leftovers"] == []
+
+
+def history() -> str:
+    """A year of daily closes of both coins and their volatilities."""
+    rng = np.random.default_rng(8)
+    moves = rng.standard_normal((400, 4)) @ np.linalg.cholesky(GAUSSIAN.correlation).T * GAUSSIAN.daily_volatility
+    closes = np.array([70_000.0, 2_000.0, 0.55, 0.75]) * np.exp(np.cumsum(moves, axis=0) - np.sum(moves, axis=0))
+    days = np.datetime64("2026-02-04") - np.arange(400)[::-1]
+    names = ("BTC", "ETH", "BTC.IV30", "ETH.IV30")
+    return "date,asset,close\n" + "".join(f"{d},{n},{c:.6f}\n" for d, row in zip(days, closes, strict=True) for n, c in zip(names, row, strict=True))
+
+
+@pytest.mark.parametrize(("lines", "code"), [
+    ('variance_reduction = "antithetic"', "UPM-CF-063"), ("target_relative_error = 0.01", "UPM-CF-063"), ("[model]\nname = \"heston\"\nparameters = \"x.toml\"", "UPM-CF-091"),
+    ('[model]\nname = "garch"', "UPM-CF-091"), ('[model]\nname = "historical"', "UPM-CF-091")])
+def test_what_importance_does_not_go_with_is_refused(tmp_path, lines, code):
+    (tmp_path / "run.toml").write_text(f'schema_version = 1\n[scenarios]\nsampler = "importance"\n{lines}\n')
+    with pytest.raises(InputError, match=code):
+        load_config(tmp_path / "run.toml")
+
+
+def test_simulate_has_no_book_to_be_guided_by(tmp_path):
+    from upm_gpu import job
+
+    (tmp_path / "spec.toml").write_text('schema_version = 1\n[scenarios]\nsampler = "importance"\n')
+    with pytest.raises(InputError, match="UPM-CF-096"):
+        job.simulate(tmp_path / "spec.toml", tmp_path / "out.parquet", "cpu", True)
 
 
 def test_the_guide_is_a_function_of_book_market_and_spec_and_not_of_their_order(folders, planned):

@@ -80,6 +80,23 @@ def test_a_killed_run_resumes_to_the_same_bytes(config: Path, clean: Path, tmp_p
     assert verify_run(folder)["leftovers"] == []
 
 
+def test_a_killed_importance_run_resumes_to_the_same_bytes(config: Path, tmp_path: Path) -> None:
+    """Two directional accounts; the guide, the weights and the depth of the tail are found again."""
+    book, text = tmp_path / "book", config.read_text()
+    shutil.copytree(config.parent / "book", book)
+    (book / "positions.csv").write_text("account_id,instrument_id,quantity\nA-0,BTC-PERPETUAL,20000\nA-1,BTC-PERPETUAL,-300000\n")
+    run = tmp_path / "run.toml"
+    run.write_text(text.replace(str(config.parent / "book"), str(book)).replace("seed = 7", 'seed = 7\nsampler = "importance"'))
+    for name, kill in (("clean", 0), ("run", 100)):
+        done = upm(["run", str(run), "--out", str(tmp_path / name), "--quiet"], kill=kill)
+        assert done.returncode == (-signal.SIGKILL if kill else 0), done.stderr
+    again = upm(["resume", str(tmp_path / "run"), "--quiet"])
+    assert again.returncode == 0, again.stderr
+    for name in (*PROMISED, "report/tails.parquet", "report/histograms.parquet"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "clean" / name).read_bytes(), name
+    assert b"variance_ratio" in (tmp_path / "clean" / "margin.csv").read_bytes()
+
+
 def test_a_run_is_repeated_from_its_own_folder(clean: Path, tmp_path: Path) -> None:
     """What another machine needs is `inputs/`: the same command on it gives the same bytes."""
     kept = tmp_path / "elsewhere"

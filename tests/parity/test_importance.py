@@ -8,32 +8,37 @@ import pytest
 from upm_gpu.backend import cpu, reference
 from upm_gpu.backend.contract import merge
 from upm_gpu.model.importance import components, make_mixture, plain_mixture, scenario_weights
+from upm_gpu.model.regimes import under_regimes
 from upm_gpu.model.sampling import mixed
 from upm_gpu.scenario.sets import BLOCK, SampledWalk
 
 from .cases import make_compiled, make_rows, make_walk
 from .conftest import ISAS, cpu_backend, cuda_backend
 from .test_operations import assert_same
+from .test_regimes import REGIMES
 from .test_sampling import COUNT, RANGES, states
 
 
 def tilted(law: str = "t_both", count: int = COUNT) -> SampledWalk:
-    walk = make_walk(law, count)
+    walk = make_walk("t_both" if law == "regimes" else law, count)
+    if law == "regimes":
+        walk = under_regimes(walk, REGIMES, ("U1",))[0]
     shift = np.random.default_rng(5).normal(0.0, 1.0, (3, 2, len(walk.state_names) + 1))
     shift[1, 0, -1] = 8.0  # scores pushed to the end of their table
     shift[0, 1, :2] = 0.0
     return mixed(walk, make_mixture(shift, np.array([1.0, 2.0, 1.0]), 0))
 
 
-@pytest.mark.parametrize("law", ["gaussian", "t_both", "tables", "jumps"])
+@pytest.mark.parametrize("law", ["gaussian", "t_both", "tables", "jumps", "regimes"])
 def test_states_are_those_of_the_reference(backend, law):
     walk = tilted(law)
     for first, last in RANGES:
         np.testing.assert_allclose(states(backend, walk, first, last), states(reference, walk, first, last), rtol=0.0, atol=2e-12)
 
 
-def test_states_are_the_same_bits_on_instruction_sets_and_the_emulated_device():
-    walk = tilted()
+@pytest.mark.parametrize("law", ["t_both", "regimes"])
+def test_states_are_the_same_bits_on_instruction_sets_and_the_emulated_device(law):
+    walk = tilted(law)
     backends = [cpu_backend(isa) for isa in ISAS if isa in cpu.isas()] + [cuda_backend("emulated")]
     for first, last in RANGES:
         expected = states(backends[0], walk, first, last)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from upm_gpu.backend import cpu
+from upm_gpu.backend import cpu, reference
 from upm_gpu.backend.cpu.library import check, load
 from upm_gpu.errors import DeviceError
 from upm_gpu.formula.operation import Operation, operation_columns
 from upm_gpu.formula.operations import PLACES, operation_named
+
+from .conftest import cpu_backend, cuda_backend
+from .exotic_cases import exotic_cases
 
 LISTED = re.findall(r"^UPM_(HOST_)?OPERATION\((\d+), (\w+)\)$", (Path(__file__).parents[2] / "kernels" / "operations.def").read_text(), re.MULTILINE)
 
@@ -53,3 +57,46 @@ def test_the_engine_refuses_other_shapes() -> None:
                                         (0, -1, cases.size, out.size)):
         with pytest.raises(DeviceError, match="UPM-DV-014"):
             check(library.upm_values(-1, number, count, cases, length, out, room, 1), "values")
+
+
+# price and Greeks against the twin, in units of the level: what the twin's method and its differences leave
+NEAR = {"single_barrier": (1e-11, 2e-6), "double_barrier": (1e-11, 2e-6), "forward_start": (1e-12, 1e-7), "geometric_asian": (1e-11, 1e-6),
+        "arithmetic_asian": (2e-6, 2e-3), "two_asset": (1e-11, 1e-6)}
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_against_the_twin(backend: Any, name: str) -> None:
+    count = 5 if name == "arithmetic_asian" else 40
+    columns = exotic_cases(name, count)
+    got, expected = backend.values(name, columns), _twin(name, count)
+    assert tuple(got) == operation_named(name).outputs and not got["status"].any()
+    price, greeks = NEAR[name]
+    for key, value in got.items():
+        assert value.dtype == np.float64 and value.shape == (count,)
+        np.testing.assert_allclose(value, expected[key], rtol=0.0, atol=100.0 * (price if key in ("price", "status") else greeks), err_msg=key)
+
+
+@cache
+def _twin(name: str, count: int) -> dict[str, Any]:
+    return reference.values(name, exotic_cases(name, count))
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_engine_and_device_agree_to_the_bit(name: str) -> None:
+    """Instruction sets, threads and the emulated device."""
+    columns = exotic_cases(name, 70)
+    first = cpu_backend("plain").values(name, columns)
+    for other in (cpu.values(name, columns, 1), cpu.values(name, columns, 2), cuda_backend("emulated").values(name, columns)):
+        for key in first:
+            np.testing.assert_array_equal(other[key], first[key], err_msg=key)
+
+
+def test_a_case_outside_its_domain_has_a_status(backend: Any) -> None:
+    """And leaves its neighbours alone."""
+    for name in NEAR:
+        columns = exotic_cases(name, 4)
+        whole = backend.values(name, columns)
+        columns["volatility"] = np.array([columns["volatility"][0], -0.1, *columns["volatility"][2:]])
+        broken = backend.values(name, columns)
+        assert broken["status"].tolist() == [0.0, 4.0, 0.0, 0.0] and np.isnan(broken["price"][1])
+        np.testing.assert_array_equal(np.delete(broken["price"], 1), np.delete(whole["price"], 1))

@@ -14,6 +14,12 @@ __all__ = ["PLACES", "Operation", "operation_columns", "operation_named"]
 
 PLACES = {
     "european": "black:EUROPEAN",
+    "single_barrier": "single_barrier:SINGLE_BARRIER",
+    "double_barrier": "double_barrier:DOUBLE_BARRIER",
+    "forward_start": "forward_start:FORWARD_START",
+    "geometric_asian": "geometric_asian:GEOMETRIC_ASIAN",
+    "two_asset": "two_asset:TWO_ASSET",
+    "arithmetic_asian": "arithmetic_asian:ARITHMETIC_ASIAN",
     "american": "american:AMERICAN",
 }
 """name -> module of this room and the name of its Operation there"""

@@ -34,11 +34,11 @@ def plain_mixture(walk: Walk, stream: int) -> Mixture:
     return make_mixture(np.zeros((0, int(walk.leg_step.max()) + 1, len(walk.state_names) + 1)), np.zeros(0), stream, 1.0)
 
 
-def make_mixture(shift: NDArray[np.float64], share: NDArray[np.float64], stream: int, plain: float = PLAIN_SHARE) -> Mixture:
+def make_mixture(shift: NDArray[np.float64], share: NDArray[np.float64], stream: int, plain: float = PLAIN_SHARE, internal: int = COMPONENT) -> Mixture:
     """Shifts (C, J, K + 1) with relative shares (C,) beside the plain law."""
     chance = np.concatenate([[plain], (1.0 - plain) * share / (share.sum() if len(share) else 1.0)])
     shift = np.concatenate([np.zeros((1, *shift.shape[1:])), shift])
-    return Mixture(stream_word(stream, COMPONENT), chance, np.cumsum(chance)[:-1], shift)
+    return Mixture(stream_word(stream, internal), chance, np.cumsum(chance)[:-1], shift)
 
 
 def shifted_score(q: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:

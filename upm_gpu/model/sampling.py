@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from upm_gpu.errors import InputError
 from upm_gpu.model.gbm import PlainDraws, reference_states
 from upm_gpu.model.importance import plain_mixture, shift_of, shifted_score
+from upm_gpu.model.tables import evaluate_table
+from upm_gpu.model.turned import TURNED_STEPS, mixing_scores, turned_weights
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.scramble import SCRAMBLINGS, reversed_directions, scramble_keys, scrambled_uniform
 from upm_gpu.rng.sobol import MAXIMUM_DIMENSION
@@ -59,7 +61,8 @@ def sobol_walk(walk: Walk, stream: int, owen: bool = True, components: bool = Fa
     """The walk over scrambled Sobol points; `components` orders steps by the principal components of the path, else by the Brownian bridge."""
     steps, factors = base_steps(walk), len(walk.state_names)
     mixed = walk.mixing is not None
-    dimensions = steps * (factors + mixed)
+    turned = mixed and 1 < steps <= TURNED_STEPS
+    dimensions = steps * (factors + mixed) + turned
     if dimensions > MAXIMUM_DIMENSION:
         raise InputError("UPM-CF-082", f"{dimensions} Sobol dimensions ({steps} base steps x {factors + mixed} draws): direction numbers exist for 1 to "
                          f"{MAXIMUM_DIMENSION}. Use fewer factors or longer base steps, or the philox sampler.")
@@ -69,13 +72,17 @@ def sobol_walk(walk: Walk, stream: int, owen: bool = True, components: bool = Fa
     paths = path_components(steps) if components else bridge_nodes(steps)
     share = np.array([sum(w * w for w in column) for column in _columns(paths, steps)])
     share = share / share.sum()
-    weight = np.concatenate([np.outer(share, variance).ravel(), np.full(steps if mixed else 0, variance[0] / steps)])
+    if turned:
+        weight = _turned_order(steps, variance)
+    else:
+        weight = np.concatenate([np.outer(share, variance).ravel(), np.full(steps if mixed else 0, variance[0] / steps)])
     rank = np.empty(dimensions, np.int32)
     rank[np.argsort(-weight, kind="stable")] = np.arange(dimensions, dtype=np.int32)
-    unsampled = _unsampled(_over_nodes(walk, paths), "sobol" if owen else "sobol_shift", steps)
+    unsampled = _unsampled(walk if turned else _over_nodes(walk, paths), "sobol" if owen else "sobol_shift", steps)
     return replace(
         unsampled, walk=replace(unsampled.walk, cholesky=root), dense=True, factor_dimension=rank[: steps * factors].reshape(steps, factors),
-        mixing_dimension=rank[steps * factors :] if mixed else np.zeros(steps, np.int32), direction=reversed_directions(dimensions),
+        mixing_dimension=rank[steps * factors :][:steps] if mixed else np.zeros(steps, np.int32), path=_increments(paths) if turned else None,
+        winner_dimension=int(rank[-1]) if turned else 0, direction=reversed_directions(dimensions),
         key=scramble_keys(walk.seed, stream, dimensions))
 
 
@@ -155,6 +162,28 @@ def _columns(path: Path, steps: int) -> list[list[float]]:
     return columns
 
 
+def _turned_order(steps: int, variance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of the dimensions of a turned path: (nodes x factors, scores, where the largest falls).
+
+    Node 0 is the whole move and takes turns with the scores: first component, largest score, second component, next score ... Measured on the sample: the first component
+    before the largest score gains a quarter over the other way round. The other nodes say only when a move happens.
+    """
+    nodes = np.outer(np.concatenate([[1.0], np.full(steps - 1, 1e-9)]), variance).ravel()
+    scores = variance[np.minimum(np.arange(steps), len(variance) - 1)] * (1.0 - 1e-9)
+    return np.concatenate([nodes, scores, np.zeros(1)])
+
+
+def _increments(path: Path) -> NDArray[np.float64]:
+    """(J, J) weights of the nodes in the increment of each step: an orthogonal matrix."""
+    weights = np.zeros((len(path), len(path)))
+    for step, now in enumerate(path):
+        for node, w in now.items():
+            weights[step, node] += w
+        for node, w in (path[step - 1] if step else {}).items():
+            weights[step, node] -= w
+    return weights
+
+
 def _over_nodes(walk: Walk, path: Path) -> Walk:
     """The walk with every base step replaced by its increment over the nodes."""
     terms: list[tuple[int, int, float]] = []
@@ -220,10 +249,15 @@ class SampledDraws(PlainDraws):
             return (super().normal(scenarios, factor, term) - mean) * inverse
         if s.sampler == "importance":
             return super().normal(scenarios, factor, term) + shift_of(s, scenarios, node, factor)
-        return self._sobol(scenarios, int(s.factor_dimension[node, factor]))
+        if s.path is None:
+            return self._sobol(scenarios, int(s.factor_dimension[node, factor]))
+        weights = self._turned(scenarios)[1][node]
+        return np.asarray(sum(weights[i] * self._sobol(scenarios, int(s.factor_dimension[i, factor])) for i in range(len(weights))))
 
     def mixing(self, scenarios: NDArray[np.uint32], leg: int) -> NDArray[np.float64]:
         s = self.sampled
+        if s.path is not None:
+            return np.asarray(self._turned(scenarios)[0][int(self.walk.leg_step[leg])])
         if s.sampler in ("sobol", "sobol_shift"):
             return self._sobol(scenarios, int(s.mixing_dimension[self.walk.leg_step[leg]]))
         if s.sampler == "importance":
@@ -231,8 +265,18 @@ class SampledDraws(PlainDraws):
         return super().mixing(scenarios >> np.uint32(s.sampler == "antithetic"), leg)
 
     def _sobol(self, scenarios: NDArray[np.uint32], dimension: int) -> NDArray[np.float64]:
+        return normal_quantile(self._uniform(scenarios, dimension))
+
+    def _uniform(self, scenarios: NDArray[np.uint32], dimension: int) -> NDArray[np.float64]:
         s = self.sampled
-        return normal_quantile(scrambled_uniform(scenarios, s.direction[dimension], s.key[dimension], s.sampler == "sobol"))
+        return scrambled_uniform(scenarios, s.direction[dimension], s.key[dimension], s.sampler == "sobol")
+
+    def _turned(self, scenarios: NDArray[np.uint32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores (J, S) and weights (J, J, S) of a turned path."""
+        s, mixing = self.sampled, self.walk.mixing
+        assert s.path is not None and mixing is not None
+        scores = mixing_scores(np.stack([self._uniform(scenarios, int(d)) for d in s.mixing_dimension]), self._uniform(scenarios, s.winner_dimension))
+        return scores, turned_weights(s.path, np.exp(evaluate_table(mixing, scores)))
 
 
 def sampled_states(sampled: SampledWalk, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from upm_gpu.domain.cells import CellFault, parse_number, shown
 from upm_gpu.domain.text import cell_text, escape_cell
 from upm_gpu.errors import InputError
+from upm_gpu.formula.operations import operation_named
 from upm_gpu.pricing.products import STATUSES, read_row
 from upm_gpu.pricing.products.cells import Reading, Refused
 
@@ -117,7 +118,7 @@ def value_cases(table: CaseTable, values: Values) -> tuple[list[dict[str, Any]],
         batches.setdefault(reading.operation, []).append((i, reading))
     for operation, batch in batches.items():
         for part in _of_like_width(batch):
-            found = values(operation, _stacked([reading.columns for _, reading in part]))
+            found = values(operation, _stacked(operation, [reading.columns for _, reading in part]))
             for at, (i, _) in enumerate(part):
                 status = int(found["status"][at])
                 if status:
@@ -141,12 +142,13 @@ def _of_like_width(batch: list[tuple[int, Reading]]) -> list[list[tuple[int, Rea
     return list(parts.values())
 
 
-def _stacked(rows: list[dict[str, float | tuple[float, ...]]]) -> dict[str, NDArray[np.float64]]:
-    """Columns of rows: (cases,), or (times, cases) filled with NaN for repeated ones."""
+def _stacked(operation: str, rows: list[dict[str, float | tuple[float, ...]]]) -> dict[str, NDArray[np.float64]]:
+    """Columns of rows: (cases,), or (times, cases) filled with NaN for repeated ones; what a row lacks is absent."""
+    wanted = operation_named(operation)
     columns: dict[str, NDArray[np.float64]] = {}
-    for name, first in rows[0].items():
-        cells: list[Any] = [row[name] for row in rows]
-        if isinstance(first, tuple):
+    for name in dict.fromkeys(name for row in rows for name in row):
+        cells: list[Any] = [row[name] if name in row else wanted.absent[name] for row in rows]
+        if name in wanted.repeated:
             columns[name] = np.full((max(map(len, cells)), len(rows)), np.nan)
             for at, cell in enumerate(cells):
                 columns[name][: len(cell), at] = cell

@@ -27,6 +27,7 @@ TITLES = {
     "collateral_value": "Collateral",
     "expected_shortfall": "ES",
     "value_at_risk": "VaR",
+    "variance_ratio": "Variance ratio",
 }
 
 
@@ -121,9 +122,11 @@ def account_table(margin: Columns, rows: int, decimals: int) -> dict:
              "collateral_value", "equity", "excess", "margin_ratio", "value_at_risk"]
     if not np.array_equal(shown["core"], margin["expected_shortfall"]):
         names.append("expected_shortfall")
+    if "variance_ratio" in margin:
+        names.append("variance_ratio")
     columns = []
     for name in names:
-        kind = "text" if name in ("account_id", "status") else "ratio" if name == "margin_ratio" else "money"
+        kind = "text" if name in ("account_id", "status") else "ratio" if name in ("margin_ratio", "variance_ratio") else "money"
         values = shown[name][by_size]
         data = [str(value) for value in values] if kind == "text" else rounded(values, 3 if kind == "ratio" else decimals)
         columns.append({"name": name, "title": TITLES.get(name) or charge_title(name), "kind": kind, "values": data})

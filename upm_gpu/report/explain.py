@@ -92,6 +92,8 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
                         ("expected_shortfall_standard_error", "  standard error"), ("value_at_risk", "Value at risk"),
                         ("collateral_value", "Collateral"), ("equity", "Equity"), ("excess", "Excess over initial margin")):
         figures.add_row(title, money(explanation.get(name)))
+    if explanation.get("variance_ratio") is not None:
+        figures.add_row("Variance ratio against plain scenarios", text(f"{explanation['variance_ratio']:.1f}"))
     console.print(figures)
     narrow = console.width < NARROW
     if explanation["worst_scenarios"] and narrow:
@@ -104,7 +106,8 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
     elif explanation["worst_scenarios"]:
         worst = table("Worst scenarios", ["Rank", "Scenario", "P&L", "Moves"], {"Rank", "Scenario", "P&L"})
         for line in explanation["worst_scenarios"]:
-            worst.add_row(text(line["rank"]), text(line["scenario"]), money(line["pnl"]), text(line["moves"].replace("; ", "\n"), lines=True))
+            weight = f"\nweight {line['weight']:.2g}" if line.get("weight") is not None else ""
+            worst.add_row(text(line["rank"]), text(f"{line['scenario']}{weight}", lines=True), money(line["pnl"]), text(line["moves"].replace("; ", "\n"), lines=True))
         console.print(worst)
     if explanation["contributions"]:
         positions = table("Contribution of every position to expected shortfall", ["Position", unit, "Share"], {unit, "Share"})
@@ -151,7 +154,7 @@ def _worst(rows: Columns | None, manifest: dict) -> list[dict]:
     for index in np.argsort(rows["rank"], kind="stable"):
         moves = {name: float(rows[name][index]) for name in states}
         found.append({"rank": int(rows["rank"][index]), "scenario": int(rows["scenario"][index]), "pnl": _plain(rows["pnl"][index]),
-                      "moves": factor_moves(moves, minus="-", additive_volatility=additive), "states": {k: _plain(v) for k, v in moves.items()}})
+                      **({"weight": _plain(rows["weight"][index])} if "weight" in rows else {}), "moves": factor_moves(moves, minus="-", additive_volatility=additive), "states": {k: _plain(v) for k, v in moves.items()}})
     return found
 
 

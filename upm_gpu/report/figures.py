@@ -100,7 +100,7 @@ def tail_measures(measures: Columns | None, decimals: int) -> list[dict]:
 
 
 def worst_scenarios(worst: Columns | None, account_id: str, decimals: int, count: int = 10, additive: bool = False) -> list[dict]:
-    """The worst scenarios by rank: id, P&L and the factor moves in words."""
+    """The worst scenarios by rank: id, P&L and the factor moves in words; the weight where scenarios have one (plain: 1)."""
     own = where(worst, account_id=account_id)
     if own is None:
         return []
@@ -109,8 +109,9 @@ def worst_scenarios(worst: Columns | None, account_id: str, decimals: int, count
     for index in np.argsort(own["rank"], kind="stable")[:count]:
         states = {name: float(own[name][index]) for name in names}
         pnl = rounded(own["pnl"][index : index + 1], decimals)[0]
+        weight = {"weight": f"{float(own['weight'][index]):.2g}"} if "weight" in own else {}
         found.append({"rank": int(own["rank"][index]), "scenario": int(own["scenario"][index]), "pnl": pnl,
-                      "moves": factor_moves(states, additive_volatility=additive)})
+                      "moves": factor_moves(states, additive_volatility=additive), **weight})
     return found
 
 

@@ -108,7 +108,7 @@ function drawWorst(view) {
     + "What the market would have to do. Scenario numbers are addresses: each can be drawn again alone.";
   const most = Math.max(...shown.worst.map(w => Math.abs(w.pnl)));
   plainTable(plot("scenarios"), [["", "text"], ["What happens", "moves"], ["P&L", "number"], ["", "bar"], ["Scenario", "number"]],
-    shown.worst.map(w => [{text: w.rank, className: "faint"}, w.moves, signed(w.pnl), bar(w.pnl, most), {text: w.scenario.toLocaleString("en-US"), className: "faint"}]));
+    shown.worst.map(w => [{text: w.rank, className: "faint"}, w.moves, signed(w.pnl), bar(w.pnl, most), {text: w.scenario.toLocaleString("en-US") + (w.weight ? ` (weight ${w.weight})` : ""), className: "faint"}]));
 }
 
 function drawGrid(view) {

@@ -61,14 +61,13 @@ def guide(pilot: Pilot, stream: int) -> Guide | None:
     steps, places, count = pilot.normals.shape
     x = pilot.normals.reshape(steps * places, count)
     mass = np.ones(len(pilot.rows))
-    square = pilot.excess**2
-    excess = pilot.excess / pilot.excess.sum(axis=1, keepdims=True) + square / square.sum(axis=1, keepdims=True)
+    each = _spread(pilot, pilot.weight[pilot.tail] * pilot.excess) + _spread(pilot, pilot.weight[pilot.tail] * pilot.excess**2)
     halves = (pilot.tail % 2 == 0, pilot.tail % 2 == 1)
     best, score = (1, mass, mass), np.inf
     for _ in range(ROUNDS + 1):
         before = score
         for wanted in COMPONENTS:
-            relative = np.mean([_relative(pilot, _weights(_fit(x, pilot.tail, excess * fitted * mass[:, None], wanted, (steps, places), stream), x), judged)
+            relative = np.mean([_relative(pilot, _weights(_fit(x, pilot.tail, each * fitted * mass[pilot.owner], wanted, (steps, places), stream), x), judged)
                                 for fitted, judged in (halves, halves[::-1])], axis=0)
             reached = float(np.mean(relative) + np.quantile(relative, WORST))
             if reached < score:
@@ -76,9 +75,9 @@ def guide(pilot: Pilot, stream: int) -> Guide | None:
         if score == before:
             break
         mass = mass * np.sqrt(best[2] / np.mean(best[2]))
-    mixture = _fit(x, pilot.tail, excess * best[1][:, None], best[0], (steps, places), stream)
+    mixture = _fit(x, pilot.tail, each * best[1][pilot.owner], best[0], (steps, places), stream)
     weight = _weights(mixture, x)
-    return Guide(mixture, float(np.max(np.sum(1.0 / weight[pilot.beyond], axis=1)) / count), float(np.mean(best[2])))
+    return Guide(mixture, float(np.max(np.bincount(pilot.beyond_owner, pilot.weight[pilot.beyond] / weight[pilot.beyond])) / count), float(np.mean(best[2])))
 
 
 def first_depth(guide: Guide, scenarios: int) -> int:
@@ -88,8 +87,8 @@ def first_depth(guide: Guide, scenarios: int) -> int:
 
 
 def _fit(x: NDArray[np.float64], tail: NDArray[np.int64], mass: NDArray[np.float64], wanted: int, shape: tuple[int, int], stream: int) -> Mixture:
-    """Weighted k-means of the pooled tail points; x (coordinates, P), tail and mass (N, n)."""
-    pooled = np.bincount(tail.ravel(), mass.ravel(), x.shape[1])
+    """Weighted k-means of the pooled tail points; x (coordinates, P), tail and mass (E,)."""
+    pooled = np.bincount(tail, mass, x.shape[1])
     points = np.flatnonzero(pooled > 0.0)
     weight = pooled[points] / pooled[points].sum()
     moment = np.abs(np.sum(x[:, points] ** 2 * weight, axis=1) - 1.0)
@@ -115,6 +114,12 @@ def _fit(x: NDArray[np.float64], tail: NDArray[np.int64], mass: NDArray[np.float
     return make_mixture(shift.reshape(-1, *shape), rounded, stream)
 
 
+def _spread(pilot: Pilot, amount: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Amounts (E,) over their sum by row."""
+    result: NDArray[np.float64] = amount / np.bincount(pilot.owner, amount)[pilot.owner]
+    return result
+
+
 def _distance(at: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
     result: NDArray[np.float64] = np.sum((at - centre[:, None]) ** 2, axis=0)
     return result
@@ -132,10 +137,9 @@ def _weights(mixture: Mixture, x: NDArray[np.float64]) -> NDArray[np.float64]:
 def _relative(pilot: Pilot, weight: NDArray[np.float64], judged: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N,) variance of ES over that of plain sampling, from the pilot points that were not fitted to: E[w (h - m)^2] / (E[h^2] - m^2), m = E[h]."""
     half = 0.5 * pilot.normals.shape[2]
-    h = pilot.excess * judged
-    w = weight[pilot.tail]
-    m = h.sum(axis=1) / half
-    plain = np.sum(h * h, axis=1) / half - m * m
-    tilted = np.sum(w * h * (h - 2.0 * m[:, None]), axis=1) / half + m * m * float(np.mean(weight))
+    v, h, w = pilot.weight[pilot.tail] * judged / half, pilot.excess, weight[pilot.tail]
+    m = np.bincount(pilot.owner, v * h)
+    plain = np.bincount(pilot.owner, v * h * h) - m * m
+    tilted = np.bincount(pilot.owner, v * w * h * (h - 2.0 * m[pilot.owner])) + m * m * float(np.mean(pilot.weight * weight))
     safe = plain > 0.0
     return np.where(safe, tilted / np.where(safe, plain, 1.0), 1.0)

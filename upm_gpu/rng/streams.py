@@ -30,7 +30,7 @@ SCRAMBLING = 40
 COMPONENT = 48
 """the uniform that picks the component of the importance mixture a scenario is drawn from: counter (scenario, 0, 0, word)"""
 PILOT = 64
-"""added to FACTOR and MIXING: the same draws of the pilot scenarios that importance sampling is guided by"""
+"""added to FACTOR, MIXING, COMPONENT and the ids of jumps and regimes: the same draws of the pilot scenarios that importance sampling is guided by"""
 RESIDUAL = 16
 """the uniform that picks the date whose residuals a whole base step takes: counter (scenario, 0, step, word)"""
 RESIDUAL_BRIDGE = 17

@@ -276,6 +276,11 @@ class SampledWalk:
     """(B, J, K, 2) mean and inverse deviation; empty unless moment_matching. A block that is not full has (0, 1): it stays plain"""
     mixture: Mixture | None = None
     """of importance"""
+    path: NDArray[np.float64] | None = None
+    """(J, J), sobol under a t copula over several steps: the normal of a step is a sum of nodes with these weights, turned by the scenario's stretches
+    (`model/turned.py`); terms then name steps, not nodes, and `mixing_dimension` the largest score first. None: not turned"""
+    winner_dimension: int = 0
+    """where the largest score falls"""
 
     @property
     def state_names(self) -> tuple[str, ...]:

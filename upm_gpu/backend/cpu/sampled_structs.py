@@ -22,7 +22,7 @@ class DrawsStruct(ctypes.Structure):
         ("sampler", ctypes.c_int32), ("dense", ctypes.c_int32), ("steps", ctypes.c_int64), ("dimensions", ctypes.c_int64), ("blocks", ctypes.c_int64),
         ("direction", ctypes.c_void_p), ("key", ctypes.c_void_p), ("factor_dimension", ctypes.c_void_p), ("mixing_dimension", ctypes.c_void_p),
         ("moments", ctypes.c_void_p), ("components", ctypes.c_int64), ("mixture_stream", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("threshold", ctypes.c_void_p),
-        ("shift", ctypes.c_void_p),
+        ("shift", ctypes.c_void_p), ("path", ctypes.c_void_p), ("winner_dimension", ctypes.c_int64),
     )
 
 
@@ -41,6 +41,9 @@ def sampled_walk_struct(sampled: SampledWalk, struct: ScenariosStruct, keep: Kee
         draws.components, draws.mixture_stream = components, mixture.stream
         draws.threshold = keep(mixture.threshold, np.float64, (components - 1,))
         draws.shift = keep(mixture.shift, np.float64, (components, steps, size + 1))
+    if sampled.path is not None:
+        draws.path, draws.winner_dimension = keep(sampled.path, np.float64, (steps, steps)), sampled.winner_dimension
+        struct.scratch += steps * size
     keep.arrays.append(draws)
     struct.kind, struct.model = KIND, ctypes.addressof(draws)
     return struct

@@ -15,7 +15,7 @@ from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Prepared, Wave
 from upm_gpu.backend.cuda.regimes import DeviceRegimes, draw_regimes, upload_regimes
-from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, upload_sampled
+from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg, turn_wave, upload_sampled
 from upm_gpu.backend.cuda.volatility_waves import (
     draw_garch,
     draw_resample,
@@ -107,7 +107,7 @@ def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: in
 
 def _draw_sampled_walk(prepared: Prepared, sampled: SampledWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
     source = device_source(prepared, sampled)
-    _draw_legs(prepared, sampled.walk, source.walk, wave, first, count, listed, source, sampled.dense)
+    _draw_legs(prepared, sampled.walk, source.walk, wave, first, count, listed, source, sampled)
 
 
 def _draw_derived(prepared: Prepared, derived: Derived, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
@@ -117,7 +117,7 @@ def _draw_derived(prepared: Prepared, derived: Derived, wave: Wave, first: int, 
 
 
 def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None,
-               sampled: DeviceSampled | None = None, dense: bool = False) -> None:
+               sampled: DeviceSampled | None = None, sampling: SampledWalk | None = None) -> None:
     device = prepared.device
     factors = len(walk.state_names)
     block, tiles = (WALK_THREADS, 1, 1), blocks_for(count, WALK_THREADS)
@@ -126,6 +126,9 @@ def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, f
     which = (np.uint32(first), wave.listed, np.int32(listed is not None))
     size = (np.int32(count), np.int64(wave.stride))
     roots = draw_regimes(device, source.regimes, walk.seed, which, size, tiles)
+    if sampled is not None and sampling is not None:
+        turn_wave(device, sampled, sampling, which, size[0], tiles)
+    dense = sampling is not None and sampling.dense
     device.launch("walk", "start_walk", (tiles, factors, 1), block, (*size, wave.running))
 
     def draw_leg(number: int) -> None:

@@ -17,6 +17,17 @@ MODELS = ("black_scholes", "merton", "heston", "bates")
 
 OFFERED = {
     ("european", "black_scholes"): "european",
+    ("digital", "black_scholes"): "barriers",
+    ("barrier", "black_scholes"): "barriers",
+    ("double_barrier", "black_scholes"): "barriers",
+    ("digital_barrier", "black_scholes"): "barriers",
+    ("one_touch", "black_scholes"): "barriers",
+    ("no_touch", "black_scholes"): "barriers",
+    ("asian", "black_scholes"): "asian",
+    ("forward_start", "black_scholes"): "forward_start",
+    ("spread", "black_scholes"): "two_asset",
+    ("maximum_of_two", "black_scholes"): "two_asset",
+    ("minimum_of_two", "black_scholes"): "two_asset",
     ("american", "black_scholes"): "american",
 }
 """(product, model) -> module of this package whose `read` reads it"""
@@ -26,6 +37,9 @@ STATUSES = {
     2: ("UPM-PR-021", "the market price is at or above the forward (call) or the strike (put), discounted: no volatility gives it."),
     3: ("UPM-PR-022", "the market price has no time value above rounding: every small volatility gives it."),
     4: ("UPM-PR-024", "the arguments leave the range of double precision."),
+    10: ("UPM-PR-037", "the spot is beyond the barrier between two fixings: the correction for discrete monitoring does not reach there."),
+    11: ("UPM-PR-038", "a rebate at the hit of one of two barriers under so negative a rate is not offered. Leave the rebate blank."),
+    12: ("UPM-PR-041", "the fixings are too unequally spaced for one lattice of the average. Join those that lie close together."),
     30: ("UPM-PR-064", "exercise pays only between two levels (a negative rate below the other yield): two boundaries are not offered."),
     31: ("UPM-PR-065", "the exercise boundary was not found: the arguments are outside the range that the method is tested on."),
 }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from upm_gpu.domain.cells import CellFault, parse_number, shown
 
 NAN = float("nan")
+MOST_FIXINGS = 1000
+"""of one case: the time of an arithmetic average grows with the power 1.5 of their number, a second at this one"""
 
 
 class Refused(Exception):
@@ -87,9 +89,40 @@ class Cells:
         return values
 
     def market(self) -> dict[str, float]:
-        """`level`, `time_to_expiry`, `rate`, `dividend_yield` and a `volatility` that must be given."""
+        """`level`, `time_to_expiry`, `rate`, `dividend_yield` and a `volatility` that must be given. Refused UPM-PR-025."""
+        if not self.text("volatility") and self.text("market_price"):
+            raise Refused("UPM-PR-025", "an implied volatility is not offered for this product. Give the volatility.")
         return {**self.level(), "time_to_expiry": self.not_negative("time_to_expiry"), "rate": self.number("rate", 0.0),
-                "dividend_yield": self.number("dividend_yield", 0.0), "volatility": self.not_negative("volatility")}
+                "dividend_yield": self.number("dividend_yield", 0.0), "volatility": self.positive("volatility")}
+
+    def payout(self) -> tuple[float, float]:
+        """(units of the asset, cash) of `payout_type` and `payout`; one unit where the payout is blank. Refused UPM-PR-031."""
+        asset = self.one_of("payout_type", ("cash", "asset"), code="UPM-PR-031") == "asset"
+        payout = self.not_negative("payout", 1.0)
+        return (payout, 0.0) if asset else (0.0, payout)
+
+    def fixings(self, expiry: float) -> tuple[float, ...]:
+        """Times in years of `fixings`: a count n (at i T / n) or times separated by `;`, ascending, inside [0, T]. Refused UPM-PR-032, 033, 034."""
+        text = self.text("fixings")
+        parts = [part.strip() for part in text.split(";")] if text else []
+        try:
+            numbers = [parse_number(part) for part in parts if part]
+        except CellFault as fault:
+            raise Refused("UPM-PR-032", f"column fixings: {fault.message}") from None
+        if not numbers:
+            raise Refused("UPM-PR-032", "column fixings is blank. Give a count, or times in years separated by `;`.")
+        if len(parts) == 1 and numbers[0] == int(numbers[0]) and "." not in text:
+            count = int(numbers[0])
+            if not 1 <= count <= MOST_FIXINGS:
+                raise Refused("UPM-PR-032", f"column fixings: a count of {count} is not between 1 and {MOST_FIXINGS}.")
+            return tuple(expiry * i / count for i in range(1, count + 1))
+        if len(numbers) > MOST_FIXINGS:
+            raise Refused("UPM-PR-032", f"column fixings: {len(numbers)} times, more than {MOST_FIXINGS}.")
+        if min(numbers) < 0.0:
+            raise Refused("UPM-PR-034", f"column fixings: the fixing at {min(numbers)!r} is in the past. Count it in fixings_so_far and give its value in average_so_far.")
+        if max(numbers) > expiry * (1.0 + 1e-12):
+            raise Refused("UPM-PR-033", f"column fixings: the fixing at {max(numbers)!r} is after the expiry at {expiry!r}.")
+        return tuple(min(t, expiry) for t in sorted(numbers))
 
     def blank(self, column: str, code: str, message: str) -> None:
         """Refused with `code` where the cell is filled."""
