@@ -63,9 +63,9 @@ def _compiled(shape: Shape, names: tuple[str, ...], rng: np.random.Generator, st
         u, expiry = divmod(g, len(EXPIRIES))
         days = EXPIRIES[expiry]
         whole = {"family": Family.EUROPEAN, "first": first[g], "count": counts[g], "date": 0, "settle_date": -1, "level_state": 2 * u, "forward_state": 2 * u,
-                 "volatility_state": 2 * u + 1, "inverse": g % 2, "sticky_moneyness": int(sticky_moneyness), "additive_volatility": 0}
+                 "volatility_state": 2 * u + 1, "inverse": g % 2, "sticky_moneyness": int(sticky_moneyness), "additive_volatility": 0, "skew_state": -1, "stretch_state": -1}
         real = {"spot0": spots[u], "forward0": spots[u], "expiry_years": days / YEAR, "remaining_years": (days - HORIZON_DAYS) / YEAR, "discount0": 1.0, "discount": 1.0,
-                "volatility_loading": (30.0 / days) ** 0.2, "svi_a": 0.25 * days / YEAR, "svi_b": 0.4 * days / YEAR, "svi_rho": -0.3, "svi_m": 0.0, "svi_s": 0.2}
+                "volatility_loading": (30.0 / days) ** 0.2, "svi_a": 0.25 * days / YEAR, "svi_b": 0.4 * days / YEAR, "svi_rho": -0.3, "svi_m": 0.0, "svi_s": 0.2, "svi_tilt": 0.0}
         integers.append([int(whole[k]) for k in GROUP_INTEGERS])
         reals.append([float(real[k]) for k in GROUP_REALS])
     used = counts > 0

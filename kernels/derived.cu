@@ -56,6 +56,24 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_linear_combination(UPM_D
   }
 }
 
+// Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_surface_shift(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)days, (void)inputs;
+  const i32 expiries = (i32)reals[upm::SURFACE_EXPIRIES];
+  upm::SurfaceEvents any = {0, 0, 0};
+  for (i32 d = 0; d < dates; ++d) {
+    const double skew = in[1] < 0 ? 0.0 : *at(x, d, in[1]), slope = in[2] < 0 ? 0.0 : *at(x, d, in[2]);
+    const upm::SurfaceEvents now = upm::surface_shift(reals, *at(x, d, in[0]), skew, slope, at(x, d, out), stride);
+    any.shifted |= now.shifted, any.held |= now.held, any.stretched |= now.stretched;
+  }
+  for (i32 e = 0; e < expiries; ++e) {
+    if ((any.shifted >> e) & 1) atomicAdd(&events[out + e], (u64)1);
+    if ((any.held >> e) & 1) atomicAdd(&events[out + expiries + e], (u64)1);
+    if ((any.stretched >> e) & 1) atomicAdd(&events[out + 2 * expiries + e], (u64)1);
+  }
+}
+
 // A state that an operation may do without: 0 then.
 UPM_INLINE double input_at(const DerivedPath& x, i64 date, i32 state) { return state < 0 ? 0.0 : *at(x, date, state); }
 

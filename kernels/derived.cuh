@@ -4,6 +4,7 @@
 
 #include "elementary.cuh"
 #include "platform.cuh"
+#include "surface_shift.cuh"
 
 namespace upm {
 

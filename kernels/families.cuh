@@ -26,13 +26,13 @@ enum Family {
 // One row of Program.group_integers, in the order of GROUP_INTEGERS.
 struct GroupIntegers {
   i32 family, first, count, date, settle_date, level_state, forward_state, volatility_state;
-  i32 inverse, sticky_moneyness, additive_volatility, scale_state;
+  i32 inverse, sticky_moneyness, additive_volatility, scale_state, skew_state, stretch_state;
 };
 
 // One row of Program.group_reals, in the order of GROUP_REALS.
 struct GroupReals {
   double spot0, forward0, expiry_years, remaining_years, discount0, discount, volatility_loading;
-  double svi_a, svi_b, svi_rho, svi_m, svi_s;
+  double svi_a, svi_b, svi_rho, svi_m, svi_s, svi_tilt;
 };
 
 // One column of Compiled.terms, in the order of TERM_REALS.
@@ -40,21 +40,27 @@ struct Terms {
   double strike, log_moneyness, volatility, residual, sign;
 };
 
-// What a group reads in one scenario: level, forward, volatility and scale states at `date`, the forward state again at `settle_date`. `scale` is 0 where a group has none.
+// What a group reads in one scenario: level, forward, volatility and scale states at `date`, the forward state again at `settle_date`; change of skew and logarithm
+// of the stretch of the smile. `scale`, `skew` and `stretch` are 0 where a group has none.
 struct GroupStates {
-  double level, forward, volatility, level_at_settlement, scale;
+  double level, forward, volatility, level_at_settlement, scale, skew, stretch;
 };
 
-// Raw SVI total variance (Gatheral 2004) at k = ln(strike / forward), flat outside +-3, floored.
-UPM_INLINE double svi_total_variance(double k, const GroupReals& g) {
-  double d = at_most(at_least(k, -UPM_MONEYNESS_LIMIT), UPM_MONEYNESS_LIMIT) - g.svi_m;
-  return at_least(g.svi_a + g.svi_b * (g.svi_rho * d + sqrt(d * d + g.svi_s * g.svi_s)), UPM_VARIANCE_FLOOR);
+// Where the volatility of an option comes from: its own quote, the same moved by a skew, or the surface at its moneyness.
+enum Smile { SMILE_QUOTE, SMILE_QUOTE_SKEWED, SMILE_SURFACE };
+UPM_INLINE Smile smile_of(const GroupIntegers& i) { return i.sticky_moneyness ? SMILE_SURFACE : i.skew_state < 0 ? SMILE_QUOTE : SMILE_QUOTE_SKEWED; }
+
+// Raw SVI total variance (Gatheral 2004) at k = ln(strike / forward), tilted about the money, flat outside +-3, floored.
+UPM_INLINE double svi_total_variance(double k, const GroupReals& g, double tilt) {
+  double within = at_most(at_least(k, -UPM_MONEYNESS_LIMIT), UPM_MONEYNESS_LIMIT);
+  double d = within - g.svi_m;
+  return at_least(g.svi_a + g.svi_b * (g.svi_rho * d + sqrt(d * d + g.svi_s * g.svi_s)) + tilt * within, UPM_VARIANCE_FLOOR);
 }
 
 // Forward of the expiry and its log-change; the volatility move as base x times + plus (one of the two is neutral); what
-// one unit of Black value in quote currency is worth (coins: S / F).
+// one unit of Black value in quote currency is worth (coins: S / F); slope of total variance added at the money, and moneyness of today's smile a unit of moneyness.
 struct European {
-  double forward, log_change, times, plus, unit;
+  double forward, log_change, times, plus, unit, tilt, squeeze;
 };
 
 UPM_INLINE European european_share(const GroupIntegers& i, const GroupReals& g, const GroupStates& s) {
@@ -64,14 +70,21 @@ UPM_INLINE European european_share(const GroupIntegers& i, const GroupReals& g, 
   double move = s.volatility * g.volatility_loading;
   r.times = i.additive_volatility ? 1.0 : exp(move);
   r.plus = i.additive_volatility ? move : 0.0;
+  r.tilt = g.svi_tilt * s.skew;
+  r.squeeze = exp(-s.stretch);
   const double moved = exp(i.inverse ? s.level : s.scale);  // one exponential: two would keep the loop from being vectorised
   r.unit = i.inverse ? g.spot0 * moved / r.forward : moved;
   return r;
 }
 
-// Volatility of the option in the scenario. `sticky` is sticky_moneyness: an argument, so that a caller can fix it outside its loop.
-UPM_INLINE double european_volatility(const GroupReals& g, const European& s, const Terms& t, bool sticky) {
-  double base = sticky ? sqrt(svi_total_variance(t.log_moneyness - s.log_change, g) / g.expiry_years) + t.residual : t.volatility;
+// Volatility of the option in the scenario. `smile` is smile_of its group: an argument, so that a caller can fix it outside its loop.
+UPM_INLINE double european_volatility(const GroupReals& g, const European& s, const Terms& t, Smile smile) {
+  double base = t.volatility;
+  if (smile == SMILE_SURFACE) {
+    base = sqrt(svi_total_variance((t.log_moneyness - s.log_change) * s.squeeze, g, s.tilt) / g.expiry_years) + t.residual;
+  } else if (smile == SMILE_QUOTE_SKEWED) {
+    base = t.volatility + (sqrt(svi_total_variance(t.log_moneyness, g, s.tilt) / g.expiry_years) - sqrt(svi_total_variance(t.log_moneyness, g, 0.0) / g.expiry_years));
+  }
   return clip(base * s.times + s.plus, UPM_VOLATILITY_FLOOR, UPM_VOLATILITY_CAP);
 }
 
@@ -80,8 +93,8 @@ UPM_INLINE double european_value_at(double volatility, const European& s, const 
   return discount * black_undiscounted(s.forward, t.strike, s.log_change - t.log_moneyness, volatility * root_years, t.sign) * s.unit;
 }
 
-UPM_INLINE double european_value(const GroupReals& g, const European& s, const Terms& t, double root_years, double discount, bool sticky) {
-  return european_value_at(european_volatility(g, s, t, sticky), s, t, root_years, discount);
+UPM_INLINE double european_value(const GroupReals& g, const European& s, const Terms& t, double root_years, double discount, Smile smile) {
+  return european_value_at(european_volatility(g, s, t, smile), s, t, root_years, discount);
 }
 
 // Index at the expiry; what a unit of payoff is worth at the horizon.

@@ -43,6 +43,8 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
   x.forward = at[(i64)(g.forward_state < 0 ? 0 : g.forward_state) * stride];
   x.volatility = at[(i64)(g.volatility_state < 0 ? 0 : g.volatility_state) * stride];
   x.scale = g.scale_state < 0 ? 0.0 : at[(i64)g.scale_state * stride];
+  x.skew = g.skew_state < 0 ? 0.0 : at[(i64)g.skew_state * stride];
+  x.stretch = g.stretch_state < 0 ? 0.0 : at[(i64)g.stretch_state * stride];
   x.level_at_settlement = g.settle_date < 0 ? x.level : states[((i64)g.settle_date * factors + (g.forward_state < 0 ? 0 : g.forward_state)) * stride + s];
   Stored* out = unit + s;
 #define STORE(value) \
@@ -53,10 +55,13 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
   if (g.family == upm::FAMILY_EUROPEAN) {
     const upm::European shared = upm::european_share(g, r, x);
     const double root_years = upm::sqrt(r.remaining_years);
-    if (g.sticky_moneyness) {
-      STORE(upm::european_value(r, shared, t, root_years, r.discount, true))
+    const upm::Smile smile = upm::smile_of(g);
+    if (smile == upm::SMILE_SURFACE) {
+      STORE(upm::european_value(r, shared, t, root_years, r.discount, upm::SMILE_SURFACE))
+    } else if (smile == upm::SMILE_QUOTE) {
+      STORE(upm::european_value(r, shared, t, root_years, r.discount, upm::SMILE_QUOTE))
     } else {
-      STORE(upm::european_value(r, shared, t, root_years, r.discount, false))
+      STORE(upm::european_value(r, shared, t, root_years, r.discount, upm::SMILE_QUOTE_SKEWED))
     }
   } else if (g.family == upm::FAMILY_SETTLED_OPTION) {
     const upm::SettledOption shared = upm::settled_option_share(g, r, x);
@@ -96,8 +101,8 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) value_today(const i32* integers, c
   if (option >= options) return;
   const upm::GroupIntegers g = ((const upm::GroupIntegers*)integers)[group[option]];
   const upm::GroupReals r = ((const upm::GroupReals*)reals)[group[option]];
-  const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0, 0.0};
+  const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
   const upm::European shared = upm::european_share(g, r, zero);
-  const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, g.sticky_moneyness != 0);
+  const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, upm::smile_of(g));
   value0[option] = g.family == upm::FAMILY_INVERSE_FUTURE ? 0.0 : value;
 }

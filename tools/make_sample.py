@@ -20,7 +20,8 @@ import pandas as pd
 from upm_gpu.generate.book import generate_book
 from upm_gpu.market.deribit import chain_snapshot, import_deribit, read_chain
 from upm_gpu.market.deribit_files import text_time, write_table
-from upm_gpu.market.surface import at_the_money_volatility, fit_surface
+from upm_gpu.market.surface import fit_surface
+from upm_gpu.market.surface_series import surface_series
 
 TODAY, TOMORROW = "2026-02-05", "2026-02-06"
 EXPIRY = "2026-02-06T08:00:00Z"
@@ -58,7 +59,7 @@ def main(raw: Path, out: Path) -> None:
 
 
 def history_rows(raw: Path, files: dict[str, Path]) -> list[tuple[str, str, float]]:
-    """Daily closes to 2026-01-02, then the index of each chain; volatility indices, then IV30 of each chain."""
+    """Daily closes to 2026-01-02, then the index of each chain; volatility indices, then the volatility series of each chain."""
     rows: list[tuple[str, str, float]] = []
     bars = pd.read_csv(raw / "crypto_daily_btc_eth_to_20260102.csv.gz")
     for day, symbol, close in zip(bars["date"], bars["symbol"], bars["close"], strict=True):
@@ -76,7 +77,7 @@ def history_rows(raw: Path, files: dict[str, Path]) -> list[tuple[str, str, floa
         for u in ("BTC", "ETH"):
             if at > last_bar:
                 rows.append((at, u, market.spots[u]))
-            rows.append((at, f"{u}.IV30", round(at_the_money_volatility(fit_surface(market, u), 30.0), 6)))
+            rows += [(at, asset, close) for asset, close in surface_series(fit_surface(market, u)).items()]
     return sorted(rows, key=lambda r: (r[1], r[0]))
 
 

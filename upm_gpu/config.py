@@ -72,10 +72,15 @@ class ModelSection(Strict):
     common_factors: int = Field(default=0, description="common factors of the model garch; 0: the full correlation matrix")
     clock: Literal["calendar", "sessions"] = Field(default="calendar", description="what a day of variance is: every day, or a session of an exchange; horizons are its days")
     holidays: list[str] = Field(default=[], description="weekdays without a session, such as 2022-04-15")
-    volatility_dynamics: Literal["sticky_moneyness", "sticky_strike"] = Field(default="sticky_moneyness", description="how the surface follows the price")
+    volatility_dynamics: Literal["sticky_moneyness", "sticky_strike", "sticky_delta"] = Field(default="sticky_moneyness", description="how the surface follows the price; sticky_delta: and the smile its own level")
     volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
     volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
     volatility_decay_long: float = Field(default=0.13, description="the same beyond 30 days (house choice)")
+    surface_factors: list[Literal["level", "skew", "slope"]] = Field(default=["level"], description="what moves a volatility surface; skew and slope read BTC.SKEW30 and BTC.SLOPE30 of the history")
+    arbitrage: Literal["report", "project", "ignore"] = Field(default="report", description="of moved surfaces: count it in a sample of scenarios, correct it in all, or leave it")
+    level_half_life: float = Field(default=0.0, description="days in which half of a move of the level is gone; 0: none reverts (house choice)")
+    skew_half_life: float = Field(default=0.0, description="the same of the skew")
+    slope_half_life: float = Field(default=0.0, description="the same of the slope")
     basis: bool = Field(default=False, description="perpetuals move by the index and a basis log_basis[ASSET]: from the history's ASSET.PERP, the parameter file, or basis_volatility (gbm)")
     basis_volatility: float = Field(default=0.0, description="of a day, for assets without ASSET.PERP; 0: none")
     basis_half_life_days: float = Field(default=3.0, description="of the basis (house choice: 2020-2024 daily perpetual over spot, BTC 4.4, ETH 2.8); 0: a random walk")
@@ -154,6 +159,7 @@ def _rules(c: RunConfig) -> list[Rule]:
     from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, MODELS, PER_YEAR
 
     m, s = c.model, c.scenarios
+    halves = (("level_half_life", m.level_half_life), ("skew_half_life", m.skew_half_life), ("slope_half_life", m.slope_half_life))
     return [
         ("scenarios.count", 60, 1 <= s.count <= MAX_SCENARIOS, f"{s.count} scenarios; give 1 to {MAX_SCENARIOS}."),
         ("scenarios.count", 60, s.count != 1, "a single scenario has no standard error; give 2 or more."),
@@ -188,6 +194,12 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.ewma_lambda", 56, 0.0 < m.ewma_lambda < 1.0, f"{m.ewma_lambda:g}; a decay lies between 0 and 1, such as 0.97."),
         ("model.volatility_decay_short", 56, 0.0 <= m.volatility_decay_short <= 2.0, f"{m.volatility_decay_short:g}; give 0 to 2."),
         ("model.volatility_decay_long", 56, 0.0 <= m.volatility_decay_long <= 2.0, f"{m.volatility_decay_long:g}; give 0 to 2."),
+        ("model.surface_factors", 56, "level" in m.surface_factors and len(set(m.surface_factors)) == len(m.surface_factors), 'level is always among them, each once. Write ["level"], or ["level", "skew", "slope"].'),
+        *((f"model.{key}", 56, 0.0 <= days <= 36_500.0, f"{days:g} days; give 0 (no reversion) to 36500.") for key, days in halves),
+        *((f"model.{key}", 63, days == 0.0 or m.name in ("gbm", "garch", "filtered_historical"), f"model {m.name} takes no half-life from the configuration. Use 0, or model gbm, garch or filtered_historical.") for key, days in halves),
+        ("model.volatility_shift", 63, m.volatility_shift == "relative" or (m.surface_factors == ["level"] and m.volatility_dynamics != "sticky_delta" and m.arbitrage != "project"),
+         "skew and slope factors, sticky_delta and arbitrage project exclude volatility_shift additive. Use volatility_shift relative."),
+        ("model.arbitrage", 63, not (m.arbitrage == "project" and m.volatility_dynamics == "sticky_strike"), "arbitrage project corrects a surface in moneyness and excludes sticky_strike. Use volatility_dynamics sticky_moneyness or sticky_delta."),
         *((f"model.{key}", 56, 0.0 <= value < 1e4, f"{value:g}; give 0 or more.") for key, value in (
             ("basis_volatility", m.basis_volatility), ("basis_half_life_days", m.basis_half_life_days), ("funding_volatility", m.funding_volatility),
             ("funding_half_life_days", m.funding_half_life_days), ("rate_volatility", m.rate_volatility), ("slope_volatility", m.slope_volatility))),
@@ -264,6 +276,7 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         volatility_decay_long=m.volatility_decay_long, basis=m.basis, basis_volatility=m.basis_volatility, basis_half_life_days=m.basis_half_life_days,
         funding=m.funding, funding_rate=m.funding_rate, funding_volatility=m.funding_volatility, funding_half_life_days=m.funding_half_life_days,
         rates=m.rates, rate_volatility=m.rate_volatility, slope_volatility=m.slope_volatility,
+        surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage, level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
     )
 
 

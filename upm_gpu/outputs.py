@@ -51,7 +51,7 @@ def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timin
         margin_by_netting_set=_columns(outcome.result.units) if any(plan.units.netting_set) else None,
         greeks=_columns(exhibits.greeks(outcome.choice.module, plan.instruments, plan.compiled, plan.units, [a.account_id for a in plan.book.accounts], plan.market)),
         report=report)
-    return results, _provenance(outcome, folder, timings, summary, totals, warnings, now), summary
+    return results, _provenance(outcome, folder, timings, summary, totals, warnings, now, report["quality.json"]["surface_arbitrage"]), summary
 
 
 def total_standard_error(outcome: Outcome) -> float:
@@ -93,9 +93,12 @@ def _with_moves(outcome: Outcome, horizon: int, names: np.ndarray, pnl: np.ndarr
     moves = _states_at(outcome, horizon, distinct)
     frame = pd.DataFrame({"account_id": np.repeat(names, depth), "rank": np.tile(np.arange(1, depth + 1, dtype=np.int32), len(names)),
                           "scenario": scenario.ravel(), "pnl": pnl.ravel()})
+    drawn = set(base_of(outcome.plan.scenarios).state_names)
     if outcome.weights is not None:
         frame["weight"] = outcome.weights[scenario.ravel()]
     for k, name in enumerate(outcome.plan.scenarios.state_names):
+        if name.startswith("volatility_") and name not in drawn:
+            continue  # made of the drawn ones, expiry by expiry
         frame[name] = moves[k, index.ravel()]
     return frame
 
@@ -120,7 +123,7 @@ def _states_at(outcome: Outcome, horizon: int, scenarios: np.ndarray) -> np.ndar
     parts = []
     with choice.module.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
         for first in range(0, plan.scenarios.count, 65_536):
-            last = min(first + 65_536, plan.scenarios.count)
+            last = min(first + 65_536, plan.scenarios.count, int(scenarios[-1]) + 1)
             wanted = scenarios[np.searchsorted(scenarios, first): np.searchsorted(scenarios, last)]
             if len(wanted):
                 parts.append(choice.module.states(prepared, plan.scenarios, first, last)[date][:, wanted - first])
@@ -155,8 +158,19 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
         table, note = realised(outcome, next_market)
         report["realised.parquet"] = _columns(table)
         warnings.append(note)
-    report["quality.json"] = quality(plan, warnings)
+    report["quality.json"] = quality(plan, warnings) | {"surface_arbitrage": _plain(_surface_arbitrage(outcome))}
     return report, warnings
+
+
+def _surface_arbitrage(outcome: Outcome) -> list[dict[str, Any]]:
+    """What moved surfaces hold of arbitrage, looked for in the first scenarios unless the configuration ignores it; what was corrected."""
+    from upm_gpu.surface_exhibit import CORRECTED, SCENARIOS, surface_arbitrage
+
+    plan = outcome.plan
+    if plan.spec.arbitrage == "ignore":
+        return []
+    first = np.arange(min(CORRECTED if plan.dynamics.project else SCENARIOS, plan.scenarios.count))
+    return surface_arbitrage(plan, _states_at(outcome, plan.horizon(plan.core.horizon), first))
 
 
 def tail_table(plan: Plan, tail: Any, house: Any, weights: np.ndarray | None = None) -> pd.DataFrame:
@@ -193,7 +207,7 @@ def _factors(plan: Plan) -> list[dict[str, Any]]:
              "correlation_repair_distance": float(fit.repair_distance) if fit is not None else None} for k, name in enumerate(base_of(plan.scenarios).state_names)]
 
 
-def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str], now: datetime) -> Provenance:
+def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summary: dict, totals: dict, notes: list[str], now: datetime, surfaces: list[dict[str, Any]]) -> Provenance:
     plan, choice = outcome.plan, outcome.choice
     inputs = {name: kept["sha256"] for name, kept in folder.plan["inputs"].items()}
     market = {k: v for k, v in inputs.items() if k.startswith("market/")}
@@ -212,7 +226,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         command=tuple(folder.settings.get("command", ())), valuation_time=plan.market.valuation_time.isoformat().replace("+00:00", "Z"),
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
-        extra={**({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
+        extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
                "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit))})
 

@@ -5,11 +5,11 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 3
+#define UPM_ABI_VERSION 4
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
-#define UPM_GROUP_INTEGERS 12
-#define UPM_GROUP_REALS 12
+#define UPM_GROUP_INTEGERS 14
+#define UPM_GROUP_REALS 13
 #define UPM_TERMS 5
 
 enum UpmStatus : int32_t { UPM_OK = 0, UPM_BAD_ARGUMENT = 1, UPM_NO_MEMORY = 2, UPM_NO_ISA = 3, UPM_INTERNAL = 4 };
@@ -22,8 +22,8 @@ struct UpmProgram {
   const int32_t* linear_state;    // (linear,)
   const int32_t* linear_date;     // (linear,)
   const int32_t* linear_form;     // (linear,)
-  const int32_t* group_integers;  // (groups, 12)
-  const double* group_reals;      // (groups, 12)
+  const int32_t* group_integers;  // (groups, UPM_GROUP_INTEGERS)
+  const double* group_reals;      // (groups, UPM_GROUP_REALS)
 };
 
 // Compiled and Rows.

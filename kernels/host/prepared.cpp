@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "surface_shift.cuh"
 #include "tail.h"
 
 namespace upm_plain {
@@ -59,7 +60,7 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
     const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
     require(inside(i[0], 0, 3) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
-    for (int s : {5, 6, 7, 11}) require(inside(i[s], -1, b.states));
+    for (int s : {5, 6, 7, 11, 12, 13}) require(inside(i[s], -1, b.states));
   }
 }
 
@@ -165,6 +166,19 @@ void check_derived(const UpmScenarios& set) {
       case 3:  // inverse_contract
         require(outputs == 1 && inputs == 4 && reals == 2 + 2 * set.dates && m->input[m->first_input[o]] >= 0 && m->input[m->first_input[o] + 1] >= 0);
         break;
+      case 4: {  // surface_shift
+        const double* r = m->real + m->first_real[o];
+        require(inputs == 3 && m->input[m->first_input[o]] >= 0 && reals > UPM_SURFACE_HEAD && r[SURFACE_EXPIRIES] >= 1.0 && r[SURFACE_EXPIRIES] <= UPM_SURFACE_EXPIRIES);
+        const int64_t n = static_cast<int64_t>(r[SURFACE_EXPIRIES]);
+        int64_t tables = 0;
+        if (r[SURFACE_PROJECT] != 0.0) {
+          require(r[SURFACE_SKEW_CELLS] >= 1.0 && r[SURFACE_SKEW_CELLS] <= 4096.0 && r[SURFACE_VARIANCE_CELLS] >= 1.0 && r[SURFACE_VARIANCE_CELLS] <= 4096.0);
+          const int64_t skews = static_cast<int64_t>(r[SURFACE_SKEW_CELLS]), variances = static_cast<int64_t>(r[SURFACE_VARIANCE_CELLS]);
+          tables = 3 * (n - 1) * skews + 5 * n * skews * variances;
+        }
+        require(outputs == 3 * n && reals == UPM_SURFACE_HEAD + 4 * n + tables);
+        break;
+      }
       default: require(false);
     }
   }

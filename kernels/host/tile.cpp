@@ -78,10 +78,10 @@ void value0(const UpmBook* book, double* out) {
   for (int64_t i = 0; i < p->groups; ++i) {
     const GroupIntegers g = *integers_of(p, i);
     const GroupReals r = *reals_of(p, i);
-    const European zero = european_share(g, r, GroupStates{0.0, 0.0, 0.0, 0.0, 0.0});
+    const European zero = european_share(g, r, GroupStates{});
     const double root_years = upm::sqrt(r.expiry_years);
     for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c)
-      out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, g.sticky_moneyness != 0);
+      out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, smile_of(g));
   }
 }
 
@@ -111,20 +111,22 @@ struct Columns {
   const UnitTask* task;
   const GroupIntegers* integers;
   const GroupReals* reals;
-  const double *level, *forward, *volatility, *settlement, *scale;
+  const double *level, *forward, *volatility, *settlement, *scale, *skew, *stretch;
   int64_t begin, end;
 };
 
-inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) { return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s], c.scale[s]}; }
+inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) {
+  return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s], c.scale[s], c.skew[s], c.stretch[s]};
+}
 
-template <bool STICKY>
+template <Smile SMILE>
 void price_european_columns(const Columns& c) {
-  alignas(64) double forward[T], log_change[T], times[T], plus[T], unit[T], value[T];
+  alignas(64) double forward[T], log_change[T], times[T], plus[T], unit[T], tilt[T], squeeze[T], value[T];
   const GroupIntegers g = *c.integers;
   const GroupReals r = *c.reals;
   for (int s = 0; s < T; ++s) {  // vectorised
     const European x = european_share(g, r, states_at(c, s));
-    forward[s] = x.forward, log_change[s] = x.log_change, times[s] = x.times, plus[s] = x.plus, unit[s] = x.unit;
+    forward[s] = x.forward, log_change[s] = x.log_change, times[s] = x.times, plus[s] = x.plus, unit[s] = x.unit, tilt[s] = x.tilt, squeeze[s] = x.squeeze;
   }
   // One loop prices a column and finds the volatilities of the next: two chains of long operations that do not wait for each
   // other (a single chain of two square roots and three divisions leaves the multipliers idle a third of the time).
@@ -132,15 +134,15 @@ void price_european_columns(const Columns& c) {
   alignas(64) double volatility[2][T];
   const int64_t first_option = c.begin - c.task->book->linear, end_option = c.end - c.task->book->linear;
   Terms t = terms_of(c.task->book, first_option);
-  const auto shared = [&](int s) { return European{forward[s], log_change[s], times[s], plus[s], unit[s]}; };
-  for (int s = 0; s < T; ++s) volatility[0][s] = european_volatility(r, shared(s), t, STICKY);
+  const auto shared = [&](int s) { return European{forward[s], log_change[s], times[s], plus[s], unit[s], tilt[s], squeeze[s]}; };
+  for (int s = 0; s < T; ++s) volatility[0][s] = european_volatility(r, shared(s), t, SMILE);
   for (int64_t option = first_option; option < end_option; ++option) {
     const Terms next = terms_of(c.task->book, option + 1 < end_option ? option + 1 : option);
     const double* now = volatility[(option - first_option) & 1];
     double* later = volatility[(option - first_option + 1) & 1];
     for (int s = 0; s < T; ++s) {  // vectorised
       const European x = shared(s);
-      later[s] = european_volatility(r, x, next, STICKY);
+      later[s] = european_volatility(r, x, next, SMILE);
       value[s] = european_value_at(now[s], x, t, root_years, r.discount);
     }
     write(c.task, option + c.task->book->linear, value, c.task->value0[option]);
@@ -148,7 +150,13 @@ void price_european_columns(const Columns& c) {
   }
 }
 
-void price_european(const Columns& c) { c.integers->sticky_moneyness ? price_european_columns<true>(c) : price_european_columns<false>(c); }
+void price_european(const Columns& c) {
+  switch (smile_of(*c.integers)) {
+    case SMILE_QUOTE: return price_european_columns<SMILE_QUOTE>(c);
+    case SMILE_QUOTE_SKEWED: return price_european_columns<SMILE_QUOTE_SKEWED>(c);
+    case SMILE_SURFACE: return price_european_columns<SMILE_SURFACE>(c);
+  }
+}
 
 // Families that are cheap: shared numbers are computed again for every column.
 #define UPM_CHEAP_FAMILY(name)                                                                             \
@@ -196,8 +204,9 @@ void unit(const UnitTask* task) {
     const double* level = at + (int64_t)(g->level_state < 0 ? 0 : g->level_state) * T;
     const double* forward = at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T;
     const double* settlement = g->settle_date < 0 ? level : forward + (int64_t)(g->settle_date - g->date) * task->state_count * T;
+    const auto moved = [=](int32_t state) { return state < 0 ? NOTHING : at + (int64_t)state * T; };
     price[g->family](Columns{task, g, reals_of(p, i), level, forward, at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T,
-                             settlement, g->scale_state < 0 ? NOTHING : at + (int64_t)g->scale_state * T, begin, end});
+                             settlement, moved(g->scale_state), moved(g->skew_state), moved(g->stretch_state), begin, end});
   }
 }
 

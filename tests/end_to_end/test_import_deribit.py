@@ -164,7 +164,7 @@ def test_import_reads_back(imported):
     again = chain_snapshot(read_chain(CHAIN))
     assert market.spots == again.spots and market.forwards == again.forwards
     assert market.quotes.implied_volatility.tolist() == again.quotes.implied_volatility.tolist()
-    assert set(market.history["asset"]) == {"BTC", "ETH", "BTC.IV30", "ETH.IV30"}
+    assert set(market.history["asset"]) == {u + s for u in ("BTC", "ETH") for s in ("", ".IV30", ".SKEW30", ".SLOPE30")}
 
 
 def test_history_is_carried_on_and_nothing_later_enters(tmp_path):
@@ -173,7 +173,7 @@ def test_history_is_carried_on_and_nothing_later_enters(tmp_path):
     import_deribit(CHAIN, tmp_path / "out", history=earlier)
     lines = (tmp_path / "out" / "market" / "history.csv").read_text().splitlines()
     assert lines[1] == "2026-02-05T00:00:00Z,BTC,70000"
-    assert lines[2].startswith("2026-02-06T09:35:16Z,BTC,658") and len(lines) == 6
+    assert lines[2].startswith("2026-02-06T09:35:16Z,BTC,658") and len(lines) == 10
 
 
 def test_quoted_volatilities_give_the_quoted_prices():

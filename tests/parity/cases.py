@@ -73,12 +73,13 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
         years = days / YEAR
         values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
                   "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive,
-                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS)}
+                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1}
         integers.append([int(values[k]) for k in GROUP_INTEGERS])
         left = max(days - DATES[horizon], 0.0) / YEAR
         values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),
                   "discount": 1.0 if inverse else np.exp(-0.03 * left), "volatility_loading": (30.0 / max(days, 1.0)) ** 0.2,
-                  "svi_a": 0.1 * years, "svi_b": 0.2 * years, "svi_rho": -0.3, "svi_m": 0.02, "svi_s": 0.15}
+                  "svi_a": 0.1 * years, "svi_b": 0.2 * years, "svi_rho": -0.3, "svi_m": 0.02, "svi_s": 0.15,
+                  "svi_tilt": 2.0 * np.sqrt(0.13 * years)}
         reals.append([float(values[k]) for k in GROUP_REALS])
     dates = [horizon if at is None else min(at, horizon) for _, at in keys]
     return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals), np.array([0] * (len(keys) - 1) + [1], np.int32))

@@ -16,7 +16,7 @@ import pytest
 from upm_gpu.backend import reference
 from upm_gpu.backend.contract import NO_SCENARIO, TailState, merge
 from upm_gpu.backend.reference import block_sum
-from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, Rows
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Program, Rows
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
 
 from .cases import DATES, HORIZONS, STATE_NAMES, make_compiled, make_explicit, make_rows, make_walk
@@ -84,6 +84,36 @@ def test_unit_pnl_of_every_family(backend: Any, compiled: Compiled, rows: Rows, 
     np.testing.assert_array_less(np.abs(value0 - other.value0), 1e-14 * scale[compiled.linear :])
     rounding = 2.0**-23 * np.abs(expected) if precision == "mixed" else 0.0
     assert (np.abs(unit.astype(float) - expected) <= 1e-14 * scale[:, None] + rounding).all()
+
+
+def with_smiles(compiled: Compiled) -> Compiled:
+    """The book whose options also read a skew and a stretch: other underlyings' volatility states stand for them."""
+    def moved(program: Program) -> Program:
+        integers = program.group_integers.copy()
+        volatility = integers[:, GROUP_INTEGERS.index("volatility_state")]
+        integers[:, GROUP_INTEGERS.index("skew_state")] = (volatility + 2) % len(STATE_NAMES)
+        integers[:, GROUP_INTEGERS.index("stretch_state")] = (volatility + 4) % len(STATE_NAMES)
+        return replace(program, group_integers=integers)
+
+    return replace(compiled, programs=tuple(moved(p) for p in compiled.programs))
+
+
+def test_unit_pnl_of_tilted_and_stretched_smiles(backend: Any, compiled: Compiled, rows: Rows, precision: str) -> None:
+    given, tilted = make_explicit(200), with_smiles(compiled)
+    with backend.prepare(tilted, rows, precision) as prepared:
+        unit = backend.unit_pnl(prepared, given, 0, 200, 1)
+        value0 = prepared.value0
+    with backend.prepare(compiled, rows, precision) as plain:
+        np.testing.assert_array_equal(value0, plain.value0)
+        other = backend.unit_pnl(plain, given, 0, 200, 1)
+    expected = reference.unit_pnl(reference.prepare(tilted, rows, precision), given, 0, 200, 1)
+    scale = np.ones(compiled.columns)
+    scale[compiled.linear :] = np.maximum(compiled.terms[TERM_REALS.index("strike")], max(compiled.programs[0].group_reals[:, GROUP_REALS.index("spot0")])) * np.exp(3.0)
+    rounding = 2.0**-23 * np.abs(expected) if precision == "mixed" else 0.0
+    assert (np.abs(unit.astype(float) - expected) <= 4e-14 * scale[:, None] + rounding).all()
+    still = compiled.linear + 4 * 5
+    assert (unit[compiled.linear : still] != other[compiled.linear : still]).any(axis=1).mean() > 0.6  # European columns that a volatility reaches at all
+    np.testing.assert_array_equal(unit[:, 0], other[:, 0])  # unmoved states
 
 
 def test_a_scenario_without_time_or_moves_gains_exactly_nothing(backend: Any, compiled: Compiled, rows: Rows) -> None:

@@ -35,9 +35,11 @@ from upm_gpu.calibrate.series import (
     returns,
 )
 from upm_gpu.calibrate.spreads import SUFFIX, configured, from_history, half_lives, with_independent
+from upm_gpu.calibrate.surface_factors import reverting, slides_of, surface_factors
 from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
+from upm_gpu.market.surface_series import SUFFIXES
 from upm_gpu.model.gbm import is_price
 
 if TYPE_CHECKING:
@@ -182,7 +184,7 @@ def correlations(series: Sequence[Series], factors: Sequence[str], decay: float,
 
 def price_series(history: pd.DataFrame) -> tuple[str, ...]:
     """Assets of a history that are no series of volatilities, perpetuals, funding or rates, in name order."""
-    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith((".IV30", *SUFFIX.values()))))
+    return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith((*SUFFIXES, *SUFFIX.values()))))
 
 
 def calibrate_model(
@@ -196,7 +198,6 @@ def calibrate_model(
     smile (`surfaces`).
     """
     from upm_gpu.calibrate.parameter_file import read_parameters
-    from upm_gpu.market.surface import at_the_money_skew
     from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, read_model
 
     if spec.model != CALIBRATED and spec.model not in FROM_HISTORY:
@@ -215,17 +216,19 @@ def calibrate_model(
     underlyings = tuple(underlyings) or _usable(market, spec.ewma_lambda, clock, left_out)
     if not underlyings:
         raise CalibrationError("UPM-CA-103", "the market has no history of prices, and the configuration names no parameter file. Add history, or set model.parameters.")
-    slide = None
-    if spec.volatility_dynamics == "sticky_strike" and surfaces:
-        slide = {u: at_the_money_skew(surfaces[u]) for u in underlyings if u in surfaces}
+    slide = slides_of(spec, {u: surfaces[u] for u in underlyings if u in surfaces} if surfaces else None)
+    more, unmoved = surface_factors(market.history, underlyings, spec.surface_factors, market.valuation_time)
+    left_out += unmoved
+    factors = (*factor_names(underlyings), *more)
     if spec.model in FROM_HISTORY:
         from upm_gpu.calibrate.from_history import model_from_history
 
-        made, report = model_from_history(market.history, factor_names(underlyings), market.valuation_time, spec, slide)
+        made, report = model_from_history(market.history, factors, market.valuation_time, spec, slide)
+        made = reverting(made, spec)
         flags = (MEANS_FLAG,) if spec.measure == "historical" else ()
         report = replace(report, warnings=(*flags, *left_out, *report.warnings))
         return (replace(made, drift=_pricing_drift(made.state_names, spec, market)) if spec.measure == "pricing" else made), report
-    factors = (*factor_names(underlyings), *from_history(market.history, underlyings, spec))
+    factors = (*factors, *from_history(market.history, underlyings, spec))
     fit = calibrate_covariance(market.history, factors, market.valuation_time, spec.estimator, spec.ewma_lambda,
                                dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive",
                                clock=clock, half_life_days=half_lives(factors, spec))

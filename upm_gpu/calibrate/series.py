@@ -25,6 +25,8 @@ MIN_RETURNS = 10
 FEW_RETURNS = 30
 """below it a warning is given"""
 NANOSECONDS_PER_DAY = 86_400e9
+LEVEL_SLOPE = "level"
+"""key of a slide that is not a price's: the term slope a unit move of the level makes by itself"""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def factor_series(
     history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float], additive: bool,
     clock: Clock = CALENDAR, half_life_days: NDArray[np.float64] | None = None,
 ) -> tuple[list[Series], list[str], list[str]]:
-    """The history of every factor, the factors that had to take a proxy, and warnings. `half_life_days` (K,): of spreads, see `spreads.py`."""
+    """The history of every factor, the factors that had to take a proxy, and warnings. `half_life_days` (K,): of what reverts, see `spreads.py`."""
     import pandas as pd
 
     from upm_gpu.calibrate.spreads import SIGNED, SUFFIX, innovations
@@ -103,6 +105,7 @@ def factor_series(
     proxies: list[str] = []
     warnings: list[str] = []
     found: dict[str, Series] = {}
+    level: dict[str, Series] = {}
     for k, factor in enumerate(factors):
         kind, _, rest = factor.partition("[")
         underlying = rest.removesuffix("]")
@@ -112,11 +115,15 @@ def factor_series(
                 spread = _over(spread, _series(by_asset, underlying, factor, clock))
             found[factor] = innovations(spread, 0.0 if half_life_days is None else float(half_life_days[k]))
             continue
-        if kind not in ("log_level", "volatility_shift") or not underlying:
-            raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET], volatility_shift[ASSET], {', '.join(f'{k}[...]' for k in SUFFIX)}.")
+        if kind not in ("log_level", "volatility_shift", "volatility_skew", "volatility_slope") or not underlying:
+            raise CalibrationError("UPM-CA-101", f"factor {factor!r}: known are log_level[ASSET], volatility_shift[ASSET], volatility_skew[ASSET], volatility_slope[ASSET], {', '.join(f'{k}[...]' for k in SUFFIX)}.")
         price = _series(by_asset, underlying, factor, clock)
         if kind == "log_level":
             found[factor] = price
+            continue
+        if kind != "volatility_shift":
+            shape = _shape_series(by_asset, kind, underlying, factor, price, slide, level.get(underlying), clock)
+            found[factor] = innovations(shape, 0.0 if half_life_days is None else float(half_life_days[k]))
             continue
         name = f"{underlying}.IV30"
         if name not in by_asset or len(returns(_series(by_asset, name, factor, clock))) < MIN_RETURNS:
@@ -129,6 +136,8 @@ def factor_series(
             found[factor] = Series(found[factor].time, np.exp(found[factor].value))
         if underlying in slide:
             found[factor] = _net_of_slide(found[factor], price, slide[underlying], additive)
+        level[underlying] = found[factor]
+        found[factor] = innovations(found[factor], 0.0 if half_life_days is None else float(half_life_days[k]))
     return [found[f] for f in factors], proxies, warnings
 
 
@@ -167,6 +176,22 @@ def _over(a: Series, b: Series) -> Series:
     """a less b on the times they have in common."""
     _, i, j = np.intersect1d(a.time, b.time, return_indices=True)
     return Series(a.time[i], a.value[i] - b.value[j])
+
+
+def _shape_series(by_asset: Mapping[str, pd.DataFrame], kind: str, underlying: str, factor: str, price: Series, slide: Mapping[str, float],
+                  level: Series | None, clock: Clock) -> Series:
+    """A skew or slope series, net of what a sticky-strike smile does for the price's move; the slope also of what the level's own term structure does."""
+    suffix = "SKEW30" if kind == "volatility_skew" else "SLOPE30"
+    found = net_of(_series(by_asset, f"{underlying}.{suffix}", factor, clock), price, slide.get(factor, 0.0))
+    return net_of(found, level, slide.get(LEVEL_SLOPE, 0.0)) if kind == "volatility_slope" and level is not None else found
+
+
+def net_of(series: Series, other: Series, amount: float) -> Series:
+    """Values whose changes are the series' less `amount` times the other's, on the common times."""
+    if amount == 0.0:
+        return series
+    _, i, j = np.intersect1d(series.time, other.time, return_indices=True)
+    return Series(series.time[i], series.value[i] - amount * other.value[j])
 
 
 def _net_of_slide(volatility: Series, price: Series, skew: float, additive: bool) -> Series:

@@ -56,8 +56,9 @@ def innovations(series: Series, half_life_days: float) -> Series:
 
 def half_lives(factors: Sequence[str], spec: ScenarioSpec) -> NDArray[np.float64] | None:
     """(K,) days, 0 for a factor that does not revert; None where none does."""
-    days = {"log_basis": spec.basis_half_life_days, "funding_rate": spec.funding_half_life_days}
-    found = np.array([days.get(kind_of(f), 0.0) for f in factors])
+    days = {"log_basis": spec.basis_half_life_days, "funding_rate": spec.funding_half_life_days, "volatility_shift": spec.level_half_life,
+            "volatility_skew": spec.skew_half_life, "volatility_slope": spec.slope_half_life}
+    found = np.array([days.get(f.partition("[")[0], 0.0) for f in factors])
     return found if np.any(found) else None
 
 

@@ -20,6 +20,7 @@ from upm_gpu.calibrate.covariance import CovarianceFit, correlations
 from upm_gpu.calibrate.from_history import residual_correlation
 from upm_gpu.calibrate.series import MIN_RETURNS, Series, factor_series, realised_volatility, returns
 from upm_gpu.calibrate.spreads import half_lives
+from upm_gpu.calibrate.surface_factors import slides_of
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.psd import nearest_correlation
@@ -82,12 +83,7 @@ def period(asked: RegimeSpec, market: MarketSnapshot) -> tuple[datetime, datetim
 def _of_returns(market: MarketSnapshot, factors: tuple[str, ...], start: datetime, end: datetime, spec: ScenarioSpec,
                 surfaces: Mapping[str, Surface] | None) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
     """Correlations of the returns inside, their numbers, the volatility factors that took a proxy."""
-    from upm_gpu.market.surface import at_the_money_skew
-
-    slide = {}
-    if spec.volatility_dynamics == "sticky_strike" and surfaces:
-        slide = {u: at_the_money_skew(s) for u, s in surfaces.items()}
-    clock = spec.trading_clock(market.valuation_time)
+    slide, clock = slides_of(spec, surfaces), spec.trading_clock(market.valuation_time)
     series, _, _ = factor_series(market.history, factors, market.valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", clock, half_lives(factors, spec))
     low, high = clock.at(np.array([t.timestamp() / 86_400.0 for t in (start, end)]))
 

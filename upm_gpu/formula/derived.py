@@ -1,6 +1,6 @@
 """Operations on drawn states: twins of `kernels/derived.cuh`, by the names of `kernels/derived.def`.
 
-An operation is a function (inputs, reals, dates) -> (outputs (m, D, S), events): inputs are arrays (D, S), None where it does without one, reals a flat array
+An operation is a function (inputs, reals, dates) -> (outputs (m, D, S), events, one number or (m,)): inputs are arrays (D, S), None where it does without one, reals a flat array
 laid out as the function says, dates (D,) days since the valuation time. Verified against the kernels in tests/parity/test_derived.py.
 """
 
@@ -12,8 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.formula.surface_shift import surface_shift
+
 Inputs: TypeAlias = Sequence[Any]
-Made: TypeAlias = "tuple[NDArray[np.float64], int]"
+Made: TypeAlias = "tuple[NDArray[np.float64], int | NDArray[np.int64]]"
 
 
 def linear_combination(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[np.float64]) -> Made:
@@ -67,5 +69,6 @@ def _or_zero(x: Any) -> Any:
     return 0.0 if x is None else x
 
 
-OPERATIONS: dict[int, Callable[[Inputs, NDArray[np.float64], NDArray[np.float64]], Made]] = {1: linear_combination, 2: linear_contract, 3: inverse_contract}
+OPERATIONS: dict[int, Callable[[Inputs, NDArray[np.float64], NDArray[np.float64]], Made]] = {1: linear_combination, 2: linear_contract, 3: inverse_contract,
+                                                                                               4: surface_shift}
 """by the number in `kernels/derived.def`"""

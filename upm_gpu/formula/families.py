@@ -18,14 +18,16 @@ MONEYNESS_LIMIT = 3.0
 VARIANCE_FLOOR = 1e-12
 
 
-def svi_total_variance(k: Any, a: Any, b: Any, rho: Any, m: Any, s: Any, xp: Any = np) -> Any:
+def svi_total_variance(k: Any, a: Any, b: Any, rho: Any, m: Any, s: Any, xp: Any = np, tilt: Any = 0.0) -> Any:
     """Raw SVI total variance a + b (rho (k - m) + sqrt((k - m)^2 + s^2)), k = ln(strike / forward).
 
     Gatheral (2004), "A parsimonious arbitrage-free implied volatility parameterization". Outside [-3, 3] the value at the
-    limit is used (no quote is that far out); the floor keeps the square root defined.
+    limit is used (no quote is that far out); the floor keeps the square root defined. `tilt` k is added: the raw SVI of rho + tilt / b
+    and a + tilt m, whose value at the money is the same.
     """
-    d = xp.minimum(xp.maximum(k, -MONEYNESS_LIMIT), MONEYNESS_LIMIT) - m
-    return xp.maximum(a + b * (rho * d + xp.sqrt(d * d + s * s)), VARIANCE_FLOOR)
+    within = xp.minimum(xp.maximum(k, -MONEYNESS_LIMIT), MONEYNESS_LIMIT)
+    d = within - m
+    return xp.maximum(a + b * (rho * d + xp.sqrt(d * d + s * s)) + tilt * within, VARIANCE_FLOOR)
 
 
 def shifted_volatility(base: Any, state: Any, loading: Any, additive: Any, xp: Any = np) -> Any:
@@ -39,18 +41,26 @@ def shifted_volatility(base: Any, state: Any, loading: Any, additive: Any, xp: A
 
 
 def european(level: Any, forward_move: Any, volatility_state: Any, strike: Any, log_moneyness: Any, volatility: Any, residual: Any,
-             sign: Any, group: dict[str, Any], *, years: float, discount: float, scale: Any = None, xp: Any = np) -> Any:
+             sign: Any, group: dict[str, Any], *, years: float, discount: float, scale: Any = None, skew: Any = 0.0, stretch: Any = 0.0, xp: Any = np) -> Any:
     """Present value of one unit of a European option on the forward of its expiry (Black 1976).
 
     `level` and `forward_move` are the log-changes of index and forward, `years` the time left at the valuation date and
     `discount` its factor. An inverse option is paid in coins: Black76 / F coins, each worth S. What a linear one pays is worth exp(scale) of
-    what it was (None: 1): the log-change of its currency, of its discount factor, or both.
+    what it was (None: 1): the log-change of its currency, of its discount factor, or both. `skew` is the change of the slope of log-volatility a standard
+    deviation of moneyness at the money, `stretch` the logarithm by which today's smile is drawn out in moneyness.
     """
     forward = group["forward0"] * xp.exp(forward_move)
     k = log_moneyness - forward_move
-    variance = svi_total_variance(k, group["svi_a"], group["svi_b"], group["svi_rho"], group["svi_m"], group["svi_s"], xp)
-    smile = xp.sqrt(variance / group["expiry_years"]) + residual
-    base = xp.where(group["sticky_moneyness"] != 0, smile, volatility)
+    tilt = group["svi_tilt"] * skew
+
+    def surface(at: Any, c: Any) -> Any:
+        variance = svi_total_variance(at, group["svi_a"], group["svi_b"], group["svi_rho"], group["svi_m"], group["svi_s"], xp, c)
+        return xp.sqrt(variance / group["expiry_years"])
+
+    if group["sticky_moneyness"]:
+        base = surface(k * xp.exp(-stretch), tilt) + residual
+    else:
+        base = volatility if group["skew_state"] < 0 else volatility + (surface(log_moneyness, tilt) - surface(log_moneyness, 0.0))
     sigma = shifted_volatility(base, volatility_state, group["volatility_loading"], group["additive_volatility"], xp)
     value = discount * black_undiscounted(forward, strike, -k, sigma * np.sqrt(years), sign)
     coins = value * (group["spot0"] * xp.exp(level) / forward)

@@ -11,7 +11,8 @@ from upm_gpu.domain.text import instant_text, write_csv
 from upm_gpu.errors import MarketDataError
 from upm_gpu.market.deribit import Chain
 from upm_gpu.market.snapshot import MarketSnapshot
-from upm_gpu.market.surface import at_the_money_volatility, fit_surface
+from upm_gpu.market.surface import fit_surface
+from upm_gpu.market.surface_series import surface_series
 
 INSTRUMENT_COLUMNS = ("instrument_id", "kind", "underlying", "settlement", "quote_currency", "contract_size", "expiry", "strike",
                       "option_type", "exercise")
@@ -67,12 +68,12 @@ def instrument_rows(chain: Chain) -> list[Sequence[object]]:
 
 
 def history_rows(market: MarketSnapshot, earlier: Iterable[tuple[str, str, float]]) -> list[Sequence[object]]:
-    """Earlier closes up to the valuation time, then this chain's index and 30-day at-the-money volatility of each underlying."""
+    """Earlier closes up to the valuation time, then this chain's index and volatility series (`surface_series.py`) of each underlying."""
     at = instant_text(market.valuation_time)
     rows = [r for r in earlier if r[0] < at]
     for u in sorted({str(u) for u in market.quotes.underlying}):
         rows.append((at, u, market.spots[u]))
-        rows.append((at, f"{u}.IV30", round(at_the_money_volatility(fit_surface(market, u), 30.0), 6)))
+        rows += [(at, asset, close) for asset, close in surface_series(fit_surface(market, u)).items()]
     return sorted(rows, key=lambda r: (r[1], r[0]))
 
 

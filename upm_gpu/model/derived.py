@@ -25,5 +25,8 @@ def derived_states(derived: Derived, first: int, last: int) -> tuple[NDArray[np.
         outputs, events = OPERATIONS[int(number)](inputs, reals, derived.dates)
         begin, end = drawn + int(derived.first_output[o]), drawn + int(derived.first_output[o + 1])
         states[:, begin:end] = np.moveaxis(outputs, 0, 1)
-        counts[begin] += events
+        if isinstance(events, np.ndarray):
+            counts[begin:end] += events
+        else:
+            counts[begin] += events
     return states, counts

@@ -68,8 +68,11 @@ class RegimeInForce:
     source: str = ""
 
 
+FALLING = ("volatility_skew[", "volatility_slope[")
+
+
 def toward_one(factors: Sequence[str], inverse_assets: Sequence[str] = ()) -> NDArray[np.float64]:
-    """(n,) s: +1 for prices, -1 for volatilities and the prices of inverse assets, 0 for bases and rates, which "one" makes independent.
+    """(n,) s: +1 for prices and what falls with them (skews, term slopes of volatility), -1 for volatilities and the prices of inverse assets, 0 for bases and rates, which "one" makes independent.
 
     >>> toward_one(["log_level[BTC]", "volatility_shift[BTC]", "log_level[SHORT]"], ["SHORT"]).tolist()
     [1.0, -1.0, -1.0]
@@ -78,7 +81,7 @@ def toward_one(factors: Sequence[str], inverse_assets: Sequence[str] = ()) -> ND
     for asset in inverse_assets:
         if asset not in known:
             raise CalibrationError("UPM-CA-152", f"inverse asset {asset!r} has no factor in the model, which moves {', '.join(sorted(known))}. Correct model.inverse_assets.")
-    return np.array([0.0 if f.partition("[")[0] in SPREAD_STATES else 1.0 if is_price(f) and asset_of(f) not in inverse_assets else -1.0 for f in factors])
+    return np.array([0.0 if f.partition("[")[0] in SPREAD_STATES else 1.0 if (is_price(f) or f.startswith(FALLING)) and asset_of(f) not in inverse_assets else -1.0 for f in factors])
 
 
 def asset_of(factor: str) -> str:

@@ -17,7 +17,15 @@ from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program
-from upm_gpu.pricing.states import EXPONENTIAL, States, expiry_label, required_states, volatility_states
+from upm_gpu.pricing.states import (
+    EXPONENTIAL,
+    States,
+    expiry_label,
+    required_states,
+    surface_states,
+    volatility_states,
+)
+from upm_gpu.pricing.surface_factors import surface_operations
 from upm_gpu.scenario.spec import ScenarioSpec
 
 NO_DATE = -1
@@ -34,6 +42,10 @@ class Dynamics:
     additive: bool = False
     decay_short: float = 0.30
     decay_long: float = 0.13
+    sticky_delta: bool = False
+    """beside sticky moneyness: the smile is a function of standard deviations from the money"""
+    project: bool = False
+    """correct moved surfaces to ones without arbitrage, see `surface_factors.py`"""
     basis: bool = False
     """perpetuals move by the index and by log_basis[underlying]"""
     funding: str = "zero"
@@ -53,7 +65,8 @@ class Dynamics:
 
 def dynamics_of(spec: ScenarioSpec) -> Dynamics:
     """The choices of a specification."""
-    return Dynamics(spec.volatility_dynamics == "sticky_moneyness", spec.volatility_shift == "additive", spec.volatility_decay_short, spec.volatility_decay_long,
+    return Dynamics(spec.volatility_dynamics != "sticky_strike", spec.volatility_shift == "additive", spec.volatility_decay_short, spec.volatility_decay_long,
+                    spec.volatility_dynamics == "sticky_delta", spec.arbitrage == "project",
                     spec.basis, spec.funding, spec.funding_rate, spec.base_step_days, spec.rates == "moving")
 
 
@@ -95,6 +108,7 @@ def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surf
         raise InputError("UPM-IN-039", "nothing to margin: no instrument is held. Check the positions and rejects.")
     date_index = {float(d): i for i, d in enumerate(dates)}
     states = States(market, dynamics, np.asarray(dates, float), state_names)
+    states.add(*surface_operations(state_names, surfaces, dynamics))
     build = _Build(market, surfaces, states, date_index, tuple(horizons), dynamics, check_marks(market))
     for n, instrument in enumerate(instruments):
         build.add(n, instrument)
@@ -219,7 +233,8 @@ class _Build:
         for i, row in enumerate((strike * rate, k, volatility, volatility - fitted, sign)):
             terms[i] = row
         return {"spot0": spot, "forward0": forward * rate, "expiry_years": years, "expiry_days": days, "volatility_loading": self.dynamics.loading(days),
-                "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s}
+                "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s,
+                "svi_tilt": 2.0 * math.sqrt(float(svi_total_variance(0.0, smile.a, smile.b, smile.rho, smile.m, smile.s)))}
 
     def quoted(self, group: Option, strike: np.ndarray) -> np.ndarray:
         """Quoted volatility of each strike of the group's expiry; NaN where there is none or it is quarantined."""
@@ -254,6 +269,8 @@ class _Build:
                 names["volatility_state"] = names["level_state"]
                 if isinstance(instrument, Option):
                     own, common = volatility_states(instrument)
+                    skew, stretch = (self.states.place.get(name, -1) for name in surface_states(instrument))
+                    names |= {"skew_state": skew, "stretch_state": stretch}
                     names["volatility_state"] = self.states.index(own if own in self.states.place else common)
                     if own in self.states.place:
                         if self.dynamics.additive:
@@ -268,7 +285,7 @@ class _Build:
                 values["remaining_years"] = max(end - horizon, 0.0) / 365.0
                 if settled:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
-            integers[g] = [names[k] for k in GROUP_INTEGERS]
+            integers[g] = [names.get(k, -1) for k in GROUP_INTEGERS]
             reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
         state, form = np.array(linear, np.int32).reshape(-1, 2).T.copy()
         return Program(float(horizon), state, np.full(len(linear), at, np.int32), integers, reals, form)

@@ -31,9 +31,9 @@ class Family(IntEnum):
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
-                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state")
+                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state")
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
-               "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s")
+               "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign")
 
 
@@ -44,7 +44,8 @@ class Program:
     European unit value, per unit of underlying, in the reporting currency (x = exp of the log-level at the horizon,
     v = volatility state, both read at `date`):
       F = forward0 exp(state[forward_state]); S = spot0 exp(state[level_state]);
-      base = volatility, or under sticky moneyness sqrt(svi(ln(strike/forward0) - state[forward_state]) / expiry_years) + residual;
+      base = volatility, or under sticky moneyness sqrt(svi(k') / expiry_years) + residual, k' = (ln(strike/forward0) - state[forward_state]) exp(-state[stretch_state]);
+      with a skew c = svi_tilt state[skew_state] the surface is svi(k') + c k', and a quoted volatility moves by what its own strike's point of the surface does;
       sigma = clip(base exp(v volatility_loading), 0.05, 5)   (additive: clip(base + v volatility_loading, 0.05, 5));
       value = discount Black76(F, strike, sigma, remaining_years, sign), times S / F where inverse (discount 1), else times exp(state[scale_state]) where there is
       one: the exchange rate of the currency the option is quoted in, its discount factor, or both.

@@ -162,6 +162,14 @@ class States:
             self.warnings[f"UPM-PR-062 {instrument.underlying}: the model has no {name}; funding accrues at today's rate in every scenario."] = None
         return Funding(self.dynamics.step_days, self.dynamics.funding_rate if today is None else today, name if name in self.place else "")
 
+    def add(self, operations: Sequence[Operation], warnings: Sequence[str]) -> None:
+        """Operations whatever the book holds, and what there is to say of them."""
+        for operation in operations:
+            self.operations.append(operation)
+            for name in operation.outputs:
+                self.place[name] = len(self.place)
+        self.warnings |= dict.fromkeys(warnings)
+
     def made(self, name: str, operation: object) -> str:
         """The name of a state, made by operation(name) the first time."""
         if name not in self.place:
@@ -188,6 +196,12 @@ def required_states(instruments: Sequence[Instrument], reporting_currency: str, 
 def volatility_states(option: Option) -> tuple[str, str]:
     """Names of the states an option's volatility may follow: its own expiry's, which acts in full, else the underlying's 30-day one."""
     return f"volatility_shift[{option.underlying},{expiry_label(option.expiry)}]", f"volatility_shift[{option.underlying}]"
+
+
+def surface_states(option: Option) -> tuple[str, str]:
+    """Names of the states by which the smile of an option's expiry tilts and stretches, where something makes them."""
+    expiry = f"{option.underlying},{expiry_label(option.expiry)}"
+    return f"volatility_skew[{expiry}]", f"volatility_stretch[{expiry}]"
 
 
 def funding_dates(instruments: Sequence[Instrument], horizons: Sequence[float], dynamics: Dynamics) -> list[float]:

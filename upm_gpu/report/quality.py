@@ -6,6 +6,7 @@
 * ``warnings``: list of sentences;
 * ``quarantined``: list of quotes set aside, objects with equal keys (instrument_id, reason, mark, model, ...);
 * ``surface``: list of fits, one object an expiry (underlying, expiry, quotes, root_mean_square, ...);
+* ``surface_arbitrage``: list of objects, one an underlying: shares of scenarios whose moved surface holds arbitrage, largest corrections where they were projected;
 * ``model_minus_mark``: object of figures, or of objects of figures (one an underlying);
 * ``correlation_regimes``: list of the correlations scenarios moved by, one object a regime (regime, probability, scenarios_drawn, mean_price_price, ...);
 * ``rejects``: object of counts by file or code, where there is more to say than `rejects.csv` does.
@@ -37,6 +38,7 @@ def quality_tables(quality: dict, rejects: list[dict[str, str]] | None) -> list[
     for key, title, empty in (
         ("quarantined", "Quarantined quotes", "No quote was set aside."),
         ("surface", "Surface fit", "The run kept no surface fit."),
+        ("surface_arbitrage", "Arbitrage in moved surfaces", "Not looked for."),
         ("model_minus_mark", "Model minus mark", "The run kept no comparison of model values with marks."),
     ):
         tables.append(any_table(title, quality.get(key), empty))

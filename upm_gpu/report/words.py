@@ -120,4 +120,8 @@ def _move(kind: str, subject: str, date: str | None, value: float, minus: str, a
         return f"volatility{of_date} {percent(value, minus)[:-2]} points"
     if kind == "volatility_shift":
         return f"volatility{of_date} {percent(math.expm1(value), minus)}"
+    if kind == "volatility_skew":
+        return f"skew {percent(math.expm1(value), minus)} a deviation"
+    if kind == "volatility_slope":
+        return f"term slope {percent(math.expm1(value), minus)}"
     return f"{name} {value:.4g}"

@@ -6,7 +6,7 @@ A base set (any kind) makes states (D, K, S). A `Derived` set keeps them and app
 
 An operation reads states of any place before its own outputs, at its own path date or an earlier one, and owns its outputs. It draws nothing, so the
 random numbers of the base, and every figure that reads base states alone, are the same with and without it. What an operation has to
-report (a state that had to be projected, say) is counted a scenario at its first output, in the place where a base state counts its clipped draws.
+report (a state that had to be projected, say) is counted a scenario at the output it concerns, in the place where a base state counts its clipped draws.
 
 The operations are in `kernels/derived.def`: formula `kernels/derived.cuh`, tiles `kernels/host/derived.inc`, device `kernels/derived.cu`, twin `formula/derived.py`.
 """
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from upm_gpu.scenario.sets import ScenarioSet
 
-OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3}
+OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3, "surface_shift": 4}
 """name -> number in `kernels/derived.def`"""
 SNAP = 1e-9
 """a date this close to a whole number of steps is on it"""
@@ -127,12 +127,11 @@ def base_of(scenarios: ScenarioSet) -> ScenarioSet:
 
 
 def events_of(scenarios: ScenarioSet, counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """Counts a state (K + E,) parted: clipped draws of the base (K,), and events by the first output of each operation that has any."""
+    """Counts a state (K + E,) parted: clipped draws of the base (K,), and events by the output they concern, where there are any."""
     if not isinstance(scenarios, Derived):
         return counts, {}
     drawn = len(scenarios.base.state_names)
-    firsts = scenarios.first_output[:-1]
-    return counts[:drawn], {scenarios.names[f]: int(counts[drawn + f]) for f in firsts if counts[drawn + f]}
+    return counts[:drawn], {name: int(n) for name, n in zip(scenarios.names, counts[drawn:], strict=True) if n}
 
 
 def linear_combination(output: str, weights: dict[str, Any], dates: int) -> Operation:

@@ -85,6 +85,12 @@ class ScenarioSpec:
     """weekdays without a session, ISO dates"""
     volatility_dynamics: str = "sticky_moneyness"
     volatility_shift: str = "relative"
+    surface_factors: tuple[str, ...] = ("level",)
+    arbitrage: str = "report"
+    level_half_life: float = 0.0
+    skew_half_life: float = 0.0
+    slope_half_life: float = 0.0
+    """days; 0: no reversion"""
     volatility_decay_short: float = 0.30
     volatility_decay_long: float = 0.13
     basis: bool = False

@@ -62,13 +62,13 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if today or group["family"] == Family.EUROPEAN:
             zero = np.zeros(1)
-            level, forward, volatility = (zero, zero, zero) if today else (
-                states[group["date"], group["level_state"]], states[group["date"], group["forward_state"]],
-                states[group["date"], group["volatility_state"]])
+            level, forward, volatility, skew, stretch = (
+                zero if today or group[name] < 0 else states[group["date"], group[name]]
+                for name in ("level_state", "forward_state", "volatility_state", "skew_state", "stretch_state"))
             scale = None if today or group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
             years, discount = ("expiry_years", "discount0") if today else ("remaining_years", "discount")
             return families.european(level, forward, volatility, terms["strike"], terms["log_moneyness"], terms["volatility"],
-                                     terms["residual"], terms["sign"], group, years=group[years], discount=group[discount], scale=scale)
+                                     terms["residual"], terms["sign"], group, years=group[years], discount=group[discount], scale=scale, skew=skew, stretch=stretch)
         level = states[group["date"], group["level_state"]]
         at_expiry = states[group["settle_date"], group["forward_state"]]
         if group["family"] == Family.SETTLED_OPTION:
