@@ -292,15 +292,18 @@ UPM_OUT_OF_LINE void american_solve(const AmericanTerms& t, const AmericanTerms&
   }
   american_coefficients(g, cheb, coefficients);
   curve.level = start * exp(-h[0]);
+  // Clenshaw's recurrence, one coefficient for all points at a time.
+  double next[UPM_AMERICAN_PRICE], after[UPM_AMERICAN_PRICE];
+  for (i32 p = 0; p < UPM_AMERICAN_PRICE; ++p) next[p] = after[p] = 0.0;
+  for (i32 m = UPM_AMERICAN_BOUNDARY - 1; m > 0; --m)
+    for (i32 p = 0; p < UPM_AMERICAN_PRICE; ++p) {
+      double now = fma(fma(4.0, american_price_cosine[p], -2.0), next[p], coefficients[m] - after[p]);
+      after[p] = next[p];
+      next[p] = now;
+    }
   for (i32 p = 0; p < UPM_AMERICAN_PRICE; ++p) {
     double z = american_price_cosine[p], v = american_price_sine[p] * american_price_sine[p];
-    double y = fma(4.0, z, -2.0), after = 0.0, next = 0.0;
-    for (i32 m = UPM_AMERICAN_BOUNDARY - 1; m > 0; --m) {
-      double now = fma(y, next, coefficients[m] - after);
-      after = next;
-      next = now;
-    }
-    double gone = z * american_amplitude(shape, base.s, z) * fma(0.5 * y, next, coefficients[0] - after);
+    double gone = z * american_amplitude(shape, base.s, z) * fma(fma(2.0, z, -1.0), next[p], coefficients[0] - after[p]);
     curve.drift[p] = fma(mu, v, gone - log_start);
     curve.bound[p] = start * exp(-gone);
     curve.rate_weight[p] = american_price_weight[p] * exp(-r * v);

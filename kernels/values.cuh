@@ -2,7 +2,6 @@
 #ifndef UPM_VALUES_CUH
 #define UPM_VALUES_CUH
 
-#include "american.cuh"
 #include "double_barrier.cuh"
 #include "european.cuh"
 #include "forward_start.cuh"

@@ -33,6 +33,7 @@ from upm_gpu.margin.result import (
     repeated,
 )
 from upm_gpu.margin.units import Units, build_rows, build_units, gross_notional, priced_instruments
+from upm_gpu.market.marks import linear_marks
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.model.regimes import RegimeInForce
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynamics_of, option_expiries, path_dates
@@ -131,6 +132,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
         raise InputError("UPM-IN-039", "nothing to margin: the book holds no position. Check positions and rejects.")
+    market = replace(market, linear_marks=linear_marks(book.instruments))
     simulated = simulated_assets(methodology, book)
     instruments = priced_instruments(book, market, simulated)
     core = core_request(methodology)

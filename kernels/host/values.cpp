@@ -1,6 +1,8 @@
 // Operations on single cases (operations.def). Compiled once per instruction set with UPM_ISA (the namespace), like tile.cpp and under its rule:
 // nothing from the standard library.
+#include "american.cuh"
 #include "arithmetic_asian.cuh"
+#include "cash_dividends.cuh"
 #include "engine.h"
 #include "values.cuh"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_book import GAUSSIAN, MARKET, methodology, read, write
 
-from upm_gpu.engine import margin_run
+from upm_gpu.engine import make_plan, margin_run
 from upm_gpu.margin.units import Lines, Units, build_rows
 from upm_gpu.pricing.compiled import empty
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -32,3 +32,13 @@ def test_lines_of_one_column_are_added_exactly():
     rows, entry = build_rows(Units(("",), ("",), ("A",), lines), compiled)
     assert rows.quantity.tolist() == [0.6]
     assert entry.tolist() == [0, 0, 0]
+
+
+def test_an_account_may_be_called_like_a_pool(tmp_path):
+    """Member M in netting set N, an account "M/N" alone and an account M with a set N of its own: three units, three names."""
+    positions = "account_id,instrument_id,quantity,netting_set\nA,BTC-LINEAR,1,N\nM/N,BTC-LINEAR,2,\nM,BTC-LINEAR,4,N\n"
+    book, market = read(write(tmp_path, positions, accounts="account_id,member_id\nA,M\nM/N,\nM,\n"))
+    plan = make_plan(book, market, ScenarioSpec(count=4096), methodology(), GAUSSIAN)
+    held = dict(zip(plan.units.names, plan.rows.quantity, strict=True))
+    assert {n: round(q / 70_000.0) for n, q in held.items()} == {"M/N": 2, "M/N (netting set)": 4, "M/N (pool)": 1}
+    assert list(plan.units.names) == sorted(plan.units.names)

@@ -90,8 +90,30 @@ def test_a_bad_row_costs_itself_only(row, code, tmp_path, capsys, device):
     assert f"{code} line 3" in told and told.count("\n") == 1
 
 
-def test_dividends_are_not_ignored(tmp_path):
-    assert priced(tmp_path, f"{HEADER},dividends\n{GOOD},0.25:1.5\n")[0]["error"] == "UPM-PR-012"
+@pytest.mark.parametrize(("row", "code"), [
+    ("x,european,,call,,42,40,0.5,0.1,,0.2,,,0.25:1.5", "UPM-PR-012"),
+    ("x,european,,call,42,,40,0.5,0.1,,0.2,,inverse,0.25:1.5", "UPM-PR-012"),
+    ("x,american,,call,42,,40,0.5,0.1,,,3,,0.25:1.5", "UPM-PR-012"),
+    ("x,american,,call,42,,40,0.5,-0.1,,0.2,,,0.25:1.5", "UPM-PR-064"),
+    ("x,american,,call,42,,40,0.5,0.1,,0.2,,,0.25", "UPM-PR-067"),
+    ("x,american,,call,42,,40,0.5,0.1,,0.2,,,0.25:1;0.25:1", "UPM-PR-067"),
+    ("x,american,,call,42,,40,0.5,0.1,,0.2,,,-0.25:1", "UPM-PR-067"),
+    ("x,american,,call,42,,40,0.5,0.1,,0.0001,,,0.25:1", "UPM-PR-067"),
+])
+def test_dividends_are_not_ignored(row, code, tmp_path):
+    assert priced(tmp_path, f"{HEADER},dividends\n{row}\n")[0]["error"] == code
+
+
+def test_cash_dividends(tmp_path, device):
+    """Both exercises beside rows without dividends; a dividend after the expiry has no effect."""
+    rows = priced(tmp_path, "\n".join([f"{HEADER},dividends", "a,european,,call,100,,90,0.5,0.03,0,0.25,,,0.2:2; 0.4:1.5", "b,american,,call,100,,90,0.5,0.03,0,0.25,,,0.4:1.5;0.2:2",
+                                       "c,european,,put,100,,90,0.5,0.03,0,0.25,,,0.2:2;0.4:1.5", "d,american,,put,100,,90,0.5,0.03,0,0.25,,,0.7:2",
+                                       "e,american,,put,100,,90,0.5,0.03,0,0.25,,,"]), device)
+    call, early, put, late, plain = (float(r["price"]) for r in rows)
+    parity = 100.0 - 2.0 * 2.718281828459045 ** (-0.006) - 1.5 * 2.718281828459045 ** (-0.012) - 90.0 * 2.718281828459045 ** (-0.015)
+    assert call - put == pytest.approx(parity, abs=1e-4) and early > call + 0.01
+    assert late == pytest.approx(plain, abs=2e-4)
+    assert [r["method"] for r in rows] == ["piecewise_lognormal_finite_differences"] * 4 + ["american_boundary"] and all(r["error"] == "" for r in rows)
 
 
 def test_rows_come_back_as_they_were(tmp_path):

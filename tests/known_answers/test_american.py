@@ -248,3 +248,15 @@ def test_kernel_and_twin_agree(kernels: Kernels) -> None:
         assert miss.max() <= (5e-7 if name == "price" else 5e-4), name
         assert np.quantile(miss, 0.9) <= (1e-9 if name == "price" else 2e-5), name
         assert np.median(miss) <= (1e-10 if name == "price" else 1e-6), name
+
+
+def test_low_volatility(kernels: Kernels) -> None:
+    """Where the drift ends the scaled time early: the twin within 5e-7 of the strike."""
+    rng = np.random.default_rng(6)
+    volatility = np.exp(rng.uniform(np.log(0.003), np.log(0.04), 16))
+    columns = {"spot": 100.0 * np.exp(rng.uniform(-0.3, 1.5, 16) * volatility), "strike": np.full(16, 100.0), "time_to_expiry": rng.uniform(0.3, 2.0, 16),
+               "rate": rng.uniform(0.03, 0.09, 16), "dividend_yield": rng.uniform(0.0, 0.01, 16), "volatility": volatility, "sign": np.full(16, -1.0),
+               "price_only": np.ones(16)}
+    price = kernels.american(operation_columns(AMERICAN, columns))[0]
+    np.testing.assert_allclose(price, american_values(columns)["price"], rtol=0.0, atol=5e-5)
+    assert np.sum(price > np.maximum(100.0 - columns["spot"], 0.0)) >= 8

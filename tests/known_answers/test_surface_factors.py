@@ -140,10 +140,10 @@ def test_half_life_of_an_autoregression() -> None:
 
 
 @pytest.mark.parametrize(("names", "dynamics", "code"), [
-    (NAMES, Dynamics(additive=True), "UPM-PR-030"),
-    (NAMES, Dynamics(sticky_moneyness=False, project=True), "UPM-PR-030"),
-    (("log_level[U]", "volatility_shift[U,2026]"), Dynamics(project=True), "UPM-PR-030"),
-    (("log_level[U]",), Dynamics(sticky_delta=True), "UPM-PR-030"),
+    (NAMES, Dynamics(additive=True), "UPM-PR-090"),
+    (NAMES, Dynamics(sticky_moneyness=False, project=True), "UPM-PR-090"),
+    (("log_level[U]", "volatility_shift[U,2026]"), Dynamics(project=True), "UPM-PR-090"),
+    (("log_level[U]",), Dynamics(sticky_delta=True), "UPM-PR-090"),
 ])
 def test_what_cannot_move_so_is_refused(names: tuple[str, ...], dynamics: Dynamics, code: str) -> None:
     with pytest.raises(InputError, match=code):
@@ -152,12 +152,12 @@ def test_what_cannot_move_so_is_refused(names: tuple[str, ...], dynamics: Dynami
 
 def test_too_many_expiries_are_refused_and_a_bad_slice_is_named() -> None:
     slices = tuple(replace(flat(float(d), 0.5), a=0.3) for d in range(1, 67))
-    with pytest.raises(InputError, match="UPM-PR-031"):
+    with pytest.raises(InputError, match="UPM-PR-091"):
         surface_operations(NAMES, {"U": Surface("U", NOW, slices, ())}, Dynamics())
     good = made_surface("U")
     steep = replace(good.slices[-1], b=3.0, a=0.2)
     _, warnings = surface_operations(NAMES, {"U": replace(good, slices=(*good.slices[:-1], steep))}, Dynamics(project=True))
-    assert len(warnings) == 1 and warnings[0].startswith("UPM-PR-032 surface U,2026")
+    assert len(warnings) == 1 and warnings[0].startswith("UPM-PR-092 surface U,2026")
 
 
 def test_a_level_alone_needs_no_operation() -> None:

@@ -10,6 +10,7 @@ from upm_gpu.backend.contract import merge
 from upm_gpu.model.importance import components, make_mixture, plain_mixture, scenario_weights
 from upm_gpu.model.regimes import under_regimes
 from upm_gpu.model.sampling import mixed
+from upm_gpu.risk.tail import finish, tail_weights
 from upm_gpu.scenario.sets import BLOCK, SampledWalk
 
 from .cases import make_compiled, make_rows, make_walk
@@ -73,3 +74,20 @@ def test_tails_of_chunks_and_of_the_emulated_device():
     emulated = cuda_backend("emulated")
     with emulated.prepare(compiled, rows, "mixed", 1) as prepared:
         assert_same(emulated.row_tail(prepared, walk, 0, BLOCK + 200, 40), whole)
+
+
+def test_contributions_of_rows_with_tails_of_different_length():
+    """Weighted tails are not all of one length; every backend takes them as they are."""
+    walk, compiled = tilted(count=BLOCK + 200), make_compiled()
+    rows, weights = make_rows(compiled, 9), scenario_weights(walk)
+    found = []
+    for backend in (cpu_backend(cpu.isas()[0]), cuda_backend("emulated")):
+        with backend.prepare(compiled, rows, "mixed", 1) as prepared:
+            tail = backend.row_tail(prepared, walk, 0, BLOCK + 200, BLOCK + 200)
+            first, ids, share = tail_weights(tail, 1, 0.98, weights)
+            assert len(set(np.diff(first))) > 1
+            per_entry = backend.attribution(prepared, walk, 1, first, ids, share)
+            found.append(per_entry)
+            total = np.add.reduceat(np.append(per_entry, 0.0), rows.first[:-1]) * (np.diff(rows.first) > 0)
+            np.testing.assert_allclose(total, finish(tail, [0.98], "weighted", weights)[0.98].expected_shortfall[1], rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(found[0], found[1])

@@ -33,7 +33,7 @@ class Future:
 
 @dataclass(frozen=True, slots=True)
 class Perpetual:
-    """A future without expiry; funding is zero in the first version."""
+    """A future without expiry. Funding is zero unless the configuration accrues it along the path."""
 
     instrument_id: str
     underlying: str

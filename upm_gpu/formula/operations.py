@@ -21,6 +21,7 @@ PLACES = {
     "two_asset": "two_asset:TWO_ASSET",
     "arithmetic_asian": "arithmetic_asian:ARITHMETIC_ASIAN",
     "american": "american:AMERICAN",
+    "cash_dividends": "cash_dividends:CASH_DIVIDENDS",
 }
 """name -> module of this room and the name of its Operation there"""
 

@@ -40,7 +40,7 @@ class Units:
     member: tuple[str, ...]
     netting_set: tuple[str, ...]
     names: tuple[str, ...]
-    """(U,) the account id where a unit is one account alone, else "member/netting set" """
+    """(U,) the account id where a unit is one account alone, else "member/netting set"; no two alike, see `unit_names`"""
     lines: Lines
 
 
@@ -74,7 +74,7 @@ def build_units(book: Book, instruments: Sequence[Instrument], simulated: set[st
     instrument = np.concatenate([book_to_compiled[book.positions.instrument],
                                  np.array([index[COLLATERAL_PREFIX + book.collateral.asset[i]] for i in wanted], np.int32)])
     quantity = np.concatenate([book.positions.quantity, book.collateral.quantity[wanted]])
-    names = [f"{member or account_id}/{name}" if name else account_id for member, name, account_id in keys]
+    names = unit_names(list(keys))
     order = np.argsort(np.array(names, object), kind="stable")
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order))
@@ -84,6 +84,24 @@ def build_units(book: Book, instruments: Sequence[Instrument], simulated: set[st
     ordered = [list(keys)[i] for i in order]
     return Units(tuple(k[0] for k in ordered), tuple(k[1] for k in ordered), tuple(names[i] for i in order),
                  Lines(unit[kept], line_account[kept], instrument[kept], quantity[kept]))
+
+
+def unit_names(keys: Sequence[tuple[str, str, str]]) -> list[str]:
+    """A name for each (member, netting set, account), no two alike: an account alone keeps its id, "member/netting set" says what it is where that is taken.
+
+    >>> unit_names([("M", "N", ""), ("", "", "M/N"), ("", "", "A")])
+    ['M/N (pool)', 'M/N', 'A']
+    """
+    found = {key: key[2] for key in keys if not key[1]}
+    taken = set(found.values())
+    for key in sorted(k for k in keys if k[1]):
+        member, netting_set, account = key
+        name = f"{member or account}/{netting_set}"
+        while name in taken:
+            name += " (pool)" if member else " (netting set)"
+        found[key] = name
+        taken.add(name)
+    return [found[k] for k in keys]
 
 
 def _unit_numbers(book: Book, account: NDArray[np.int32], netting_set: NDArray[np.int32], keys: dict) -> NDArray[np.int32]:

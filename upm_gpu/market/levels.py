@@ -64,3 +64,12 @@ def daily_funding(market: MarketSnapshot, asset: str) -> float | None:
         return None
     closes = history.loc[history["asset"] == f"{asset}.FUNDING", "close"].to_numpy(np.float64)
     return float(closes[-1]) if len(closes) else None
+
+
+def discount_factor(market: MarketSnapshot, currency: str, days: float) -> float:
+    """exp(-z t) of the zero curve of a currency, zero rates linear in tenor and flat outside; 1 without one."""
+    curve = market.rates.get(currency, ())
+    if not curve:
+        return 1.0
+    tenors, rates = zip(*curve, strict=True)
+    return math.exp(-float(np.interp(days, tenors, rates)) * days / 365.0)

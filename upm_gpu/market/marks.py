@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.domain.instrument import Instrument, Option
 from upm_gpu.domain.text import instant_text
-from upm_gpu.market.snapshot import MarketSnapshot, years_between
+from upm_gpu.market.levels import discount_factor
+from upm_gpu.market.snapshot import DAYS_PER_YEAR, MarketSnapshot, years_between
 
 MARK_TOLERANCE = 0.005
 """coins a coin (0.5 % of the forward): a model value further from its mark is quarantined"""
@@ -17,7 +20,7 @@ MARK_TOLERANCE = 0.005
 
 @dataclass(frozen=True)
 class MarkCheck:
-    """Model minus mark of every quote, in coins; NaN where there is no mark, no forward or no time left."""
+    """Model minus mark of every quote, in coins (linear chains: in forwards); NaN where there is no mark, no forward or no time left."""
 
     gap: NDArray[np.float64]
     """(Q,)"""
@@ -41,7 +44,8 @@ class MarkCheck:
 
 
 def check_marks(market: MarketSnapshot) -> MarkCheck:
-    """Black-76 at the quoted volatility, over the forward, minus the mark in coins (the marks of inverse chains are in coins)."""
+    """Black-76 at the quoted volatility, over the forward, minus the mark: in coins as it is quoted on inverse chains, over the forward on linear ones (`linear_marks`),
+    whose model value is discounted as the option is."""
     from upm_gpu.formula.black import black_undiscounted
 
     q = market.quotes
@@ -52,5 +56,15 @@ def check_marks(market: MarketSnapshot) -> MarkCheck:
     gap = np.full(len(q.strike), np.nan)
     at = np.flatnonzero(usable)
     f, k = forward[at], q.strike[at]
-    gap[at] = black_undiscounted(f, k, np.log(f / k), q.implied_volatility[at] * np.sqrt(years[at]), sign[at]) / f - q.mark[at]
+    linear = np.array([str(u) in market.linear_marks for u in q.underlying[at]], bool)
+    discount = np.array([discount_factor(market, market.linear_marks.get(str(u), ""), t * DAYS_PER_YEAR) for u, t in zip(q.underlying[at], years[at], strict=True)])
+    coins = black_undiscounted(f, k, np.log(f / k), q.implied_volatility[at] * np.sqrt(years[at]), sign[at]) / f
+    gap[at] = coins * discount - np.where(linear, q.mark[at] / f, q.mark[at])
     return MarkCheck(gap, np.abs(np.where(usable, gap, 0.0)) > MARK_TOLERANCE)
+
+
+def linear_marks(instruments: Iterable[Instrument]) -> dict[str, str]:
+    """Underlyings whose options are all linear, and the currency their marks are discounted in ("" under futures-style premium): `MarketSnapshot.linear_marks`."""
+    options = [i for i in instruments if isinstance(i, Option)]
+    inverse = {i.underlying for i in options if i.settlement == "inverse"}
+    return {i.underlying: i.quote_currency if i.premium == "upfront" else "" for i in options if i.underlying not in inverse}

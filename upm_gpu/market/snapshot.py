@@ -65,3 +65,5 @@ class MarketSnapshot:
     hashes: dict[str, str] = field(default_factory=dict)
     spot_currency: dict[str, str] = field(default_factory=dict)
     """asset -> currency its spot is quoted in, as are its closes in the history; not named: the reporting currency"""
+    linear_marks: dict[str, str] = field(default_factory=dict)
+    """underlying -> currency its option marks are quoted and discounted in, "" where they are not discounted; not named: coins, undiscounted"""

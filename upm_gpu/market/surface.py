@@ -133,7 +133,7 @@ def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_]
         weight.append(_weights(k, sigma, t, quotes.ask[at] - quotes.bid[at]))
     if not expiries:
         quarantined = int(np.count_nonzero(quotes.underlying == underlying)) - len(rows)
-        aside = f", {quarantined} more being quarantined: their volatility misses their mark, which is read in coins" if quarantined else ""
+        aside = f", {quarantined} more being quarantined: their volatility misses their mark, which is read in {'the quote currency' if underlying in market.linear_marks else 'coins'}" if quarantined else ""
         raise MarketDataError(
             "UPM-MD-120",
             f"implied_vols: underlying {underlying} has no usable quote (alive, with a forward, volatility between "

@@ -44,7 +44,7 @@ def slope_loading(days: float) -> float:
 def surface_operations(state_names: Sequence[str], surfaces: Mapping[str, Surface], dynamics: Dynamics) -> tuple[list[Operation], tuple[str, ...]]:
     """An operation an underlying, where the model or the dynamics ask for more than a level; and what there is to say of slices that are not free today.
 
-    Raises `InputError` UPM-PR-030 for factors or dynamics that need relative shifts of one level, UPM-PR-031 for too many expiries.
+    Raises `InputError` UPM-PR-090 for factors or dynamics that need relative shifts of one level, UPM-PR-091 for too many expiries.
     """
     operations, warnings = [], []
     for u in sorted(surfaces):
@@ -53,13 +53,13 @@ def surface_operations(state_names: Sequence[str], surfaces: Mapping[str, Surfac
             continue
         level, slices = f"volatility_shift[{u}]", surfaces[u].slices
         if level not in state_names or any(n.startswith(f"volatility_shift[{u},") for n in state_names) or dynamics.additive:
-            raise InputError("UPM-PR-030", f"{u}: skew and slope factors, sticky delta and model.arbitrage project act on a relative change of one level of volatility, and "
+            raise InputError("UPM-PR-090", f"{u}: skew and slope factors, sticky delta and model.arbitrage project act on a relative change of one level of volatility, and "
                              + ("model.volatility_shift is additive. Use relative." if dynamics.additive else
                                 "the model moves volatility by expiry or not at all. Use surface_factors level, another volatility_dynamics and arbitrage, or another model."))
         if dynamics.project and not dynamics.sticky_moneyness:
-            raise InputError("UPM-PR-030", f"{u}: model.arbitrage project corrects a surface in moneyness and model.volatility_dynamics is sticky_strike. Use sticky_moneyness or sticky_delta.")
+            raise InputError("UPM-PR-090", f"{u}: model.arbitrage project corrects a surface in moneyness and model.volatility_dynamics is sticky_strike. Use sticky_moneyness or sticky_delta.")
         if len(slices) > MOST_EXPIRIES:
-            raise InputError("UPM-PR-031", f"the surface of {u} has {len(slices)} expiries, at most {MOST_EXPIRIES} are moved one by one. Leave out quotes of some expiries, or use surface_factors level.")
+            raise InputError("UPM-PR-091", f"the surface of {u} has {len(slices)} expiries, at most {MOST_EXPIRIES} are moved one by one. Leave out quotes of some expiries, or use surface_factors level.")
         labels = [f"{u},{expiry_label(s.expiry)}" for s in slices]
         days = [s.expiry_years * 365.0 for s in slices]
         tables: list[np.ndarray] = []
@@ -67,7 +67,7 @@ def surface_operations(state_names: Sequence[str], surfaces: Mapping[str, Surfac
         if dynamics.project:
             found = bounds.surface_bounds(slices)
             low, high, tables = found.skew_low, found.skew_high, [found.gap, found.stretch]
-            warnings += [f"UPM-PR-032 surface {label} implies a negative density today: its smile is moved as it is, not projected" for label, free in zip(labels, found.free_today, strict=True) if not free]
+            warnings += [f"UPM-PR-092 surface {label} implies a negative density today: its smile is moved as it is, not projected" for label, free in zip(labels, found.free_today, strict=True) if not free]
         head = [len(slices), float(dynamics.project), float(dynamics.sticky_delta), bounds.SKEW_FIRST, bounds.SKEW_INVERSE, bounds.SKEW_CELLS, bounds.VARIANCE_FIRST,
                 bounds.VARIANCE_INVERSE, bounds.VARIANCE_CELLS]
         expiry = np.stack([[dynamics.loading(d) for d in days], [slope_loading(d) for d in days], low, high], axis=1)

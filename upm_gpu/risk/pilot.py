@@ -31,6 +31,8 @@ LEAST, MOST = 1 << 13, 1 << 15
 """pilot scenarios: 82 to 328 in a tail of 1 %"""
 WORK = 1 << 24
 """(row, underlying) pairs x pilot scenarios that set their number between the two"""
+DRAWS = 1 << 21
+"""base normals x pilot scenarios that do the same"""
 DEEPER = 12.0
 """a weighted pilot tail holds at most this many times the scenarios of a plain one"""
 HEAVY = 2.5
@@ -70,7 +72,8 @@ def run_pilot(scenarios: ScenarioSet, compiled: Compiled, rows: Rows, values: Un
     price, volatility = column_states(compiled, program)
     row = np.repeat(np.arange(rows.count), np.diff(rows.first))
     pairs, inverse = np.unique(row * states_of_all + price[rows.column], return_inverse=True)
-    count = int(np.clip(1 << int(np.log2(WORK / max(len(pairs), 1))), LEAST, MOST))
+    draws = (int(walk.leg_step.max()) + 1) * (len(walk.state_names) + 1)
+    count = int(np.clip(1 << int(np.log2(min(WORK / max(len(pairs), 1), DRAWS / draws))), LEAST, MOST))
     date = int(np.searchsorted(compiled.dates, program.horizon))
     drawn = mixed(_pilot_walk(walk, count), _heavy_days(walk))
     weight = scenario_weights(drawn)

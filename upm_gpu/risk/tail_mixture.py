@@ -32,6 +32,8 @@ COORDINATES = 48
 """base normals and scores that may be shifted: those whose second moment in the tail is farthest from 1"""
 WORST = 0.99
 """of the accounts: how many are looked at beside the mean when a number of components is judged"""
+CLEAR = 3.0
+"""standard errors of a cluster's mean below which a coordinate is not shifted: with hundreds of factors noise would be most of the shift"""
 LARGEST_SHIFT = 4.0
 """of one coordinate: keeps draws on the tables of the walk"""
 LEAST_SHARE = 0.02
@@ -108,6 +110,8 @@ def _fit(x: NDArray[np.float64], tail: NDArray[np.int64], mass: NDArray[np.float
             break
         centres = moved
     held = share > 0.0
+    error = np.sqrt(np.bincount(group, weight**2, len(centres))) / np.maximum(share, 1e-300)
+    centres = np.where(np.abs(centres) < CLEAR * error[:, None], 0.0, centres)
     shift = np.zeros((int(held.sum()), x.shape[0]))
     shift[:, used] = np.clip(np.round(centres[held], DIGITS), -LARGEST_SHIFT, LARGEST_SHIFT)
     rounded = np.asarray(np.round(np.maximum(share[held], LEAST_SHARE), DIGITS), np.float64)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+from upm_gpu.pricing.products import cash_dividends
 from upm_gpu.pricing.products.cells import NAN, Cells, Reading, Refused
 
 
 def read(cells: Cells, product: str, model: str) -> Reading:
     """Columns of `formula/american.py` AMERICAN."""
-    cells.blank("dividends", "UPM-PR-012", "cash dividends are not offered for american. Leave `dividends` blank and give dividend_yield.")
+    if cells.text("dividends"):
+        return cash_dividends.read(cells, product, model)
     if cells.one_of("settlement", ("linear", "inverse"), "linear", code="UPM-PR-014") == "inverse":
         raise Refused("UPM-PR-066", "american options that settle in coins are not offered. Use settlement linear.")
     level = cells.level()

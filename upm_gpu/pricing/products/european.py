@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+from upm_gpu.pricing.products import cash_dividends
 from upm_gpu.pricing.products.cells import NAN, Cells, Reading, Refused
 
 
 def read(cells: Cells, product: str, model: str) -> Reading:
     """Columns of `formula/black.py` EUROPEAN."""
-    cells.blank("dividends", "UPM-PR-012", "cash dividends are not offered for european. Leave `dividends` blank and give dividend_yield.")
+    if cells.text("dividends"):
+        return cash_dividends.read(cells, product, model)
     sign = cells.sign()
     inverse = cells.one_of("settlement", ("linear", "inverse"), "linear", code="UPM-PR-014") == "inverse"
     level = cells.level()
