@@ -99,8 +99,9 @@ UPM_INLINE double european_value(const GroupReals& g, const European& s, const T
 }
 
 // What an option of a group with a table is worth above Black's value: read at its log-moneyness and volatility, per unit of strike.
-UPM_INLINE double european_addition(const ValueTable& table, double volatility, const European& s, const Terms& t) {
-  return t.strike * table_value(table, s.log_change - t.log_moneyness, log(volatility)) * s.unit;
+UPM_INLINE double european_addition(const ValueTable& table, double volatility, double log_change, double unit, const Terms& t) {
+  return t.strike * table_value(table.value, table.low[0], table.inverse_step[0], (i32)table.nodes[0], table.low[1], table.inverse_step[1], (i32)table.nodes[1],
+                                log_change - t.log_moneyness, log(volatility)) * unit;
 }
 
 // Index at the expiry; what a unit of payoff is worth at the horizon.

@@ -63,7 +63,7 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
       for (i64 column = slice[1]; column < slice[2]; ++column) {
         const upm::Terms t = terms_at(terms, options, column - linear);
         const double volatility = upm::european_volatility(r, shared, t, smile);
-        const double value = upm::european_value_at(volatility, shared, t, root_years, r.discount) + upm::european_addition(table, volatility, shared, t);
+        const double value = upm::european_value_at(volatility, shared, t, root_years, r.discount) + upm::european_addition(table, volatility, shared.log_change, shared.unit, t);
         out[column * stride] = (Stored)(value - value0[column - linear]);
       }
     } else if (smile == upm::SMILE_SURFACE) {

@@ -14,35 +14,27 @@ struct ValueTable {
   const double* value;  // (nodes[0], nodes[1])
 };
 
-// Where a coordinate falls: the first of its four nodes, and their Lagrange weights.
-struct CubicPlace {
-  i32 start;
-  double weight[4];
-};
-
-UPM_INLINE CubicPlace cubic_place(double x, double low, double inverse_step, i32 nodes) {
-  const double p = at_most(at_least((x - low) * inverse_step, 0.0), (double)(nodes - 1));
-  CubicPlace r;
-  const i32 whole = (i32)p - 1;
-  r.start = whole < 0 ? 0 : whole > nodes - 4 ? nodes - 4 : whole;
-  const double u = p - (double)r.start, a = u - 1.0, b = u - 2.0, c = u - 3.0;
-  r.weight[0] = -(a * b) * c / 6.0;
-  r.weight[1] = (u * b) * c * 0.5;
-  r.weight[2] = -(u * a) * c * 0.5;
-  r.weight[3] = (u * a) * b / 6.0;
-  return r;
+// First of the four nodes around a clamped position on an axis.
+UPM_INLINE i32 cubic_start(double position, i32 nodes) {
+  const i32 whole = (i32)position - 1;
+  return whole < 0 ? 0 : whole > nodes - 4 ? nodes - 4 : whole;
 }
 
-// Beyond the ends the end's value is used: a table is made to cover every scenario, see upm_gpu/pricing/tables.py.
-UPM_INLINE double table_value(const ValueTable& t, double first, double second) {
-  const CubicPlace x = cubic_place(first, t.low[0], t.inverse_step[0], (i32)t.nodes[0]), y = cubic_place(second, t.low[1], t.inverse_step[1], (i32)t.nodes[1]);
-  const double* row = t.value + (i64)x.start * t.nodes[1] + y.start;
-  double total = 0.0;
-  for (int i = 0; i < 4; ++i) {
-    const double* v = row + i * t.nodes[1];
-    total += x.weight[i] * (((y.weight[0] * v[0] + y.weight[1] * v[1]) + y.weight[2] * v[2]) + y.weight[3] * v[3]);
-  }
-  return total;
+// Cubic through four neighbours of a row, `u` steps from the first (Lagrange).
+UPM_INLINE double cubic(double u, double v0, double v1, double v2, double v3) {
+  const double a = u - 1.0, b = u - 2.0, c = u - 3.0;
+  const double w0 = -(a * b) * c / 6.0, w1 = (u * b) * c * 0.5, w2 = -(u * a) * c * 0.5, w3 = (u * a) * b / 6.0;
+  return ((w0 * v0 + w1 * v1) + w2 * v2) + w3 * v3;
+}
+
+// Beyond the ends the end's value is used: a table is made to cover every scenario, see upm_gpu/pricing/tables.py. No loops: the caller's is vectorised.
+UPM_INLINE double table_value(const double* value, double low0, double inverse0, i32 nodes0, double low1, double inverse1, i32 nodes1, double first, double second) {
+  const double p = at_most(at_least((first - low0) * inverse0, 0.0), (double)(nodes0 - 1)), q = at_most(at_least((second - low1) * inverse1, 0.0), (double)(nodes1 - 1));
+  const i32 i = cubic_start(p, nodes0), j = cubic_start(q, nodes1);
+  const double u = p - (double)i, w = q - (double)j;
+  const i32 a = i * nodes1 + j, b = a + nodes1, c = b + nodes1, d = c + nodes1;
+  return cubic(u, cubic(w, value[a], value[a + 1], value[a + 2], value[a + 3]), cubic(w, value[b], value[b + 1], value[b + 2], value[b + 3]),
+               cubic(w, value[c], value[c + 1], value[c + 2], value[c + 3]), cubic(w, value[d], value[d + 1], value[d + 2], value[d + 3]));
 }
 
 }  // namespace upm

@@ -146,8 +146,11 @@ void price_european_columns(const Columns& c) {
       later[s] = european_volatility(r, x, next, SMILE);
       value[s] = european_value_at(now[s], x, t, root_years, r.discount);
     }
-    if (table)
-      for (int s = 0; s < T; ++s) value[s] += european_addition(*table, now[s], shared(s), t);
+    if (table) {
+      const ValueTable with = *table;
+#pragma GCC ivdep  // the table is not written
+      for (int s = 0; s < T; ++s) value[s] += european_addition(with, now[s], log_change[s], unit[s], t);  // vectorised
+    }
     write(c.task, option + c.task->book->linear, value, c.task->value0[option]);
     t = next;
   }

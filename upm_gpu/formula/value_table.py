@@ -8,28 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def cubic_weights(u: Any) -> tuple[Any, Any, Any, Any]:
-    """Lagrange weights of the nodes 0, 1, 2, 3 at u.
+def cubic(u: Any, v: Any) -> Any:
+    """The cubic through the values v[0] to v[3] of the nodes 0 to 3, at u (Lagrange).
 
-    >>> cubic_weights(1.0)
-    (-0.0, 1.0, -0.0, 0.0)
+    >>> cubic(1.5, (0.0, 1.0, 8.0, 27.0))
+    3.375
     """
     a, b, c = u - 1.0, u - 2.0, u - 3.0
-    return -(a * b) * c / 6.0, (u * b) * c * 0.5, -(u * a) * c * 0.5, (u * a) * b / 6.0
+    w0, w1, w2, w3 = -(a * b) * c / 6.0, (u * b) * c * 0.5, -(u * a) * c * 0.5, (u * a) * b / 6.0
+    return ((w0 * v[0] + w1 * v[1]) + w2 * v[2]) + w3 * v[3]
 
 
 def table_values(low: tuple[float, float], inverse_step: tuple[float, float], values: NDArray[np.float64], first: Any, second: Any) -> NDArray[np.float64]:
     """Values at points of two coordinates that broadcast; node (i, j) of `values` lies at low + (i, j) / inverse_step. Beyond the ends the end's value is used."""
-    starts, weights = [], []
+    places = []
     for axis, x in enumerate((first, second)):
         nodes = values.shape[axis]
         p = np.minimum(np.maximum((x - low[axis]) * inverse_step[axis], 0.0), nodes - 1.0)
         start = np.minimum(np.maximum(p.astype(np.int64) - 1, 0), nodes - 4)
-        starts.append(start)
-        weights.append(cubic_weights(p - start))
-    starts = list(np.broadcast_arrays(*starts))
-    total: Any = 0.0
-    for i in range(4):
-        v = [weights[1][j] * values[starts[0] + i, starts[1] + j] for j in range(4)]
-        total = total + weights[0][i] * (((v[0] + v[1]) + v[2]) + v[3])
-    return np.asarray(total)
+        places.append((start, p - start))
+    (i, u), (j, w) = places
+    i, j = np.broadcast_arrays(i, j)
+    return np.asarray(cubic(u, [cubic(w, [values[i + a, j + b] for b in range(4)]) for a in range(4)]))

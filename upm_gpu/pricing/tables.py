@@ -130,7 +130,7 @@ def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sig
 
 def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ranges) -> tuple[tuple[float, float], tuple[float, float]]:
     """Ranges of m and of ln sigma that the columns of a group can meet."""
-    group = _group(program, request.group)
+    group = group_of(program, request.group)
     low, high = (r[int(group["date"])] for r in ranges)
     span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
     terms = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
@@ -148,7 +148,8 @@ def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ra
     return (float(m.min() + move[0]), float(m.max() + move[-1])), (float(np.log(sigma.min())), float(np.log(sigma.max())))
 
 
-def _group(program: Program, g: int) -> dict[str, float]:
+def group_of(program: Program, g: int) -> dict[str, float]:
+    """Integers and reals of a group by name."""
     return {**dict(zip(GROUP_INTEGERS, program.group_integers[g].tolist(), strict=True)), **dict(zip(GROUP_REALS, program.group_reals[g].tolist(), strict=True))}
 
 
@@ -195,7 +196,7 @@ def _errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tu
 
 def _correct_today(compiled: Compiled, program: Program, request: TableRequest, terms: NDArray[np.float64], backend: ModuleType) -> None:
     """Today's correction of every column of the group, direct."""
-    group = _group(program, request.group)
+    group = group_of(program, request.group)
     span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
     row: Mapping[str, NDArray[np.float64]] = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
     today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today)
