@@ -60,7 +60,8 @@ RATES = "currency,tenor_days,zero_rate\nUSD,30,0.3\n"
 
 
 def margin(tmp_path, positions, count=8_192, **changes):
-    from tests.small_book import GAUSSIAN, INSTRUMENTS, VALUATION, methodology, read, write
+    from small_book import GAUSSIAN, INSTRUMENTS, VALUATION, methodology, read, write
+
     from upm_gpu.domain.reader import load_book
     from upm_gpu.engine import margin_run
     from upm_gpu.scenario.spec import ScenarioSpec
@@ -73,7 +74,8 @@ def margin(tmp_path, positions, count=8_192, **changes):
 
 def test_american_margins_are_those_of_direct_prices(tmp_path):
     """The tail of a short put, revalued scenario by scenario with the direct formula."""
-    from tests.small_book import GAUSSIAN
+    from small_book import GAUSSIAN
+
     from upm_gpu.model.registry import reference_states
     from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -101,7 +103,8 @@ def test_american_margins_are_those_of_direct_prices(tmp_path):
 
 
 def _eth_smile(folder):
-    from tests.small_book import read
+    from small_book import read
+
     from upm_gpu.formula.families import svi_total_variance
     from upm_gpu.market.surface import fit_surfaces, slice_at
 
