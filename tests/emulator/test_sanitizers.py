@@ -20,8 +20,8 @@ SANITIZERS = ["thread", "address,undefined"]
 ROWS = ("row_tail",)
 
 
-def record_rows(case: Path, texts: dict[str, str] | None = None, shared: int = 2 * 512 * 8) -> None:
-    """Row sums, block sums, candidates and their sort on a few rows of noise."""
+def record_rows(case: Path, texts: dict[str, str] | None = None, shared: int = 2 * 512 * 8) -> list[str]:
+    """Row sums, block sums, candidates and their sort on a few rows of noise; the kernels launched."""
     device = EmulatedDevice(emulation.build(ROWS, texts), record=case)
     rng = np.random.default_rng(11)
     rows, scenarios, depth, capacity = 3, 300, 5, 64
@@ -37,6 +37,7 @@ def record_rows(case: Path, texts: dict[str, str] | None = None, shared: int = 2
                   (pnl, np.int64(scenarios), np.int32(0), np.int32(scenarios), np.uint32(0), threshold, np.int32(capacity), count, kept, ids))
     device.launch("row_tail", "sort_candidates", (rows, 1, 1), (256, 1, 1),
                   (np.int32(capacity), np.int32(depth), np.int32(1), count, threshold, kept, ids), shared=capacity * 12)
+    return device.launches
 
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
@@ -46,8 +47,8 @@ def test_row_kernels_are_clean(tmp_path: Path, sanitizer: str) -> None:
     assert verdict.clean, verdict.report
 
 
-def record_run(case: Path) -> None:
-    """Every operation of the backend on a small book: all kernels, launched as the orchestration launches them."""
+def record_run(case: Path) -> list[str]:
+    """Every operation of the backend on a small book, launched as the orchestration launches it; the kernels launched. Other sets: test_draw_sanitizers.py."""
     device = EmulatedDevice(emulation.build(), record=case)
     compiled = cases.make_compiled(per_group=1)
     rows, scenarios = cases.make_rows(compiled, 3), 100
@@ -65,10 +66,11 @@ def record_run(case: Path) -> None:
         waves.sum_rows(prepared, wave, 64, tiles=True)
     cuda.values("european", {"spot": np.array([100.0, 90.0]), "strike": np.array([100.0, 120.0]), "time_to_expiry": np.array([0.5, 0.0]), "sign": np.array([1.0, -1.0]),
                  "volatility": np.array([0.4, np.nan]), "market_price": np.array([np.nan, 30.0])}, device)
+    return device.launches
 
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
-def test_every_kernel_is_clean(tmp_path: Path, sanitizer: str) -> None:
+def test_every_operation_is_clean(tmp_path: Path, sanitizer: str) -> None:
     record_run(tmp_path / "case")
     verdict = run(tmp_path / "case", emulation.MODULES, sanitizer)
     assert verdict.clean, verdict.report

@@ -25,6 +25,9 @@ def main() -> None:
                 waves.draw(prepared, walk, wave, 0, wave.length)
                 waves.price(prepared, wave, len(walk.state_names), 0, wave.length)
                 waves.sum_rows(prepared, wave, wave.length, tiles=True)
+    with cuda.prepare(compiled, rows, "mixed", device=device) as prepared:
+        for drawn in (cases.make_garch("grouped_t", 4500), cases.make_garch("resampled", 4500), cases.make_resample(4500)):
+            cuda.row_tail(prepared, drawn, 0, 4500, 40)
     cuda.values("european", {"spot": np.array([100.0, 90.0]), "strike": np.array([100.0, 120.0]), "time_to_expiry": np.array([0.5, 0.0]), "sign": np.array([1.0, -1.0]),
                  "volatility": np.array([0.4, np.nan]), "market_price": np.array([np.nan, 30.0])}, device)
     print("every kernel has run")

@@ -116,7 +116,7 @@ def arithmetic_asian_values(columns: dict[str, Any]) -> Columns:
             late = 0.01 * soonest
             out["theta"][i] = (3.0 * middle - 4.0 * at("time_to_expiry", late) + at("time_to_expiry", 2.0 * late)) / (2.0 * late)
         else:
-            out["theta"][i] = -slope("time_to_expiry", 0.1 * soonest)
+            out["theta"][i] = -slope("time_to_expiry", 0.03 * soonest)
         out["rho"][i] = slope("rate", 1e-3)
         out["dividend_rho"][i] = slope("dividend_yield", 1e-3) if np.isnan(case["forward"]) else np.nan
     return out
