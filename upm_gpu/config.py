@@ -103,7 +103,7 @@ class ScenariosSection(Strict):
     sampler: Literal["philox", "sobol", "importance"] = Field(default="philox", description="philox; sobol: 16 scramblings of a low-discrepancy sequence; importance: weighted scenarios where the accounts lose (gbm, merton)")
     scrambling: Literal["owen", "digital_shift"] = Field(default="owen", description="of sobol points; owen converges faster")
     sobol_order: Literal["brownian_bridge", "principal_components"] = Field(default="brownian_bridge", description="which steps get the first dimensions; factors go by principal components")
-    variance_reduction: Literal["none", "antithetic", "moment_matching"] = Field(default="none", description="with philox: mirrored pairs, or normals matched in blocks of 4096 (gbm)")
+    variance_reduction: Literal["none", "antithetic", "moment_matching"] = Field(default="none", description="with philox: mirrored pairs, or normals matched in blocks of 4096 (gbm, merton, heston, bates)")
     target_relative_error: float = Field(default=0.0, description="above 0: stop when every account's error is at most this share of its expected shortfall; count is the cap")
 
 
@@ -170,8 +170,9 @@ def _rules(c: RunConfig) -> list[Rule]:
          f"{s.variance_reduction} is made of philox draws and the sampler is {s.sampler}. Use variance_reduction none, or sampler philox."),
         ("scenarios.target_relative_error", 63, s.sampler != "importance" or s.target_relative_error == 0.0,
          "an adaptive run judges batches of equal scenarios and the sampler is importance. Use target_relative_error 0, or sampler philox or sobol."),
-        ("scenarios.sampler", 91, m.name == "gbm" or (m.name == "merton" and s.sampler == "importance") or (s.sampler == "philox" and s.variance_reduction == "none"),
-         f"model {m.name} draws plain scenarios only. Use sampler philox and variance_reduction none, or model gbm."),
+        ("scenarios.sampler", 91, m.name in ("gbm", "merton") or (m.name in ("heston", "bates") and s.sampler != "importance") or (s.sampler == "philox" and s.variance_reduction == "none"),
+         f"model {m.name} does not take sampler {s.sampler} with variance_reduction {s.variance_reduction}. Use sampler philox and variance_reduction none, or model gbm or merton (heston "
+         "and bates: all but importance)."),
         ("output.store_pnl", 51, not c.output.store_pnl, "keeping the unit P&L is not offered yet. Use false: every scenario is drawn again from its address."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
         ("market.max_age_minutes", 56, c.market.max_age_minutes >= 0.0, f"{c.market.max_age_minutes:g} is negative; 0 means no limit."),

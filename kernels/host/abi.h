@@ -85,6 +85,7 @@ struct UpmHeston {
   uint32_t copula_stream, reserved;
   UpmTable copula_marginal;
   const double* copula_weight;      // (legs,)
+  const struct UpmDraws* draws;     // null: plain
 };
 
 // Explicit (kind 0) or a kind of kernels/models.def; a kind that needs more than is here has a struct of its own behind `model`.
@@ -134,6 +135,7 @@ struct UpmDraws {
   const double* shift;              // (components, steps, states + 1)
   const double* path;               // (steps, steps) of a turned path, or null
   int64_t winner_dimension;
+  int64_t factors;                  // factor words: states of a walk, 2 x underlyings of Heston; `states` above
 };
 
 // Resample, behind `model` of kind 10; `values` is (dates, states, rows).

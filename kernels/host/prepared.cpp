@@ -92,6 +92,20 @@ int64_t check_jumps(const UpmScenarios& set) {
   return j.clocks;
 }
 
+void check_draws(const UpmScenarios& set, const UpmDraws& d, int64_t factors) {
+  require(d.factors == factors && (!d.path || factors == set.states));
+  require(d.sampler >= 1 && d.sampler <= 5 && (d.sampler < 3 || d.sampler == 5 || d.dimensions > 0) && (d.sampler != 2 || d.blocks * UPM_BLOCK >= set.count));
+  for (int64_t t = 0; t < set.terms; ++t) require((set.term_stream[t] & 0xff) != 0 || d.sampler == 1 || inside(set.term_step[t], 0, d.steps));
+  if (d.sampler == 5) {
+    require(d.components >= 1 && (d.components == 1 || d.threshold) && d.shift);
+    for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps));
+  }
+  if (d.sampler < 3 || d.sampler == 5) return;
+  if (d.path) require(set.has_mixing && inside(d.steps, 2, 11) && inside(d.winner_dimension, 0, d.dimensions) && set.scratch >= (3 + d.steps) * set.states);
+  for (int64_t i = 0; i < d.steps * factors; ++i) require(inside(d.factor_dimension[i], 0, d.dimensions));
+  for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps) && inside(d.mixing_dimension[set.leg_step[g]], 0, d.dimensions));
+}
+
 void check_heston(const UpmScenarios& set) {
   require(set.model != nullptr);
   const UpmHeston& h = *static_cast<const UpmHeston*>(set.model);
@@ -101,6 +115,9 @@ void check_heston(const UpmScenarios& set) {
   check_legs(set);
   for (int64_t g = 0; g < set.legs; ++g) require(inside(h.leg_class[g], 0, h.classes));
   for (int64_t e = 0; e < h.shifts; ++e) require(inside(h.shift_underlying[e], 0, h.underlyings));
+  if (!h.draws) return;
+  require(h.draws->sampler != 5 && h.copula_substeps == 0);
+  check_draws(set, *h.draws, 2 * h.underlyings);
 }
 
 void check_walk(const UpmScenarios& set) {
@@ -112,17 +129,7 @@ void check_walk(const UpmScenarios& set) {
 void check_sampled_walk(const UpmScenarios& set) {
   check_walk(set);
   require(set.model != nullptr);
-  const UpmDraws& d = *static_cast<const UpmDraws*>(set.model);
-  require(d.sampler >= 1 && d.sampler <= 5 && (d.sampler < 3 || d.sampler == 5 || d.dimensions > 0) && (d.sampler != 2 || d.blocks * UPM_BLOCK >= set.count));
-  for (int64_t t = 0; t < set.terms; ++t) require((set.term_stream[t] & 0xff) != 0 || d.sampler == 1 || inside(set.term_step[t], 0, d.steps));
-  if (d.sampler == 5) {
-    require(d.components >= 1 && (d.components == 1 || d.threshold) && d.shift);
-    for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps));
-  }
-  if (d.sampler < 3 || d.sampler == 5) return;
-  if (d.path) require(set.has_mixing && inside(d.steps, 2, 11) && inside(d.winner_dimension, 0, d.dimensions) && set.scratch >= (3 + d.steps) * set.states);
-  for (int64_t i = 0; i < d.steps * set.states; ++i) require(inside(d.factor_dimension[i], 0, d.dimensions));
-  for (int64_t g = 0; set.has_mixing && g < set.legs; ++g) require(inside(set.leg_step[g], 0, d.steps) && inside(d.mixing_dimension[set.leg_step[g]], 0, d.dimensions));
+  check_draws(set, *static_cast<const UpmDraws*>(set.model), set.states);
 }
 
 void check_resample(const UpmScenarios& set) {

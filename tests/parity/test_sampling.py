@@ -14,7 +14,7 @@ from upm_gpu.pricing.compiled import empty
 from upm_gpu.scenario.sets import BLOCK, SampledWalk
 from upm_gpu.scenario.spec import ScenarioSpec
 
-from .cases import make_compiled, make_rows, make_walk
+from .cases import make_compiled, make_heston, make_rows, make_walk
 from .conftest import ISAS, cpu_backend, cuda_backend
 from .test_operations import assert_same
 
@@ -27,7 +27,7 @@ RANGES = ((0, 150), (5, 140), (BLOCK - 70, BLOCK + 50), (2 * BLOCK - 10, COUNT))
 
 
 def sampled(kind: str, law: str = "t_both", count: int = COUNT) -> SampledWalk:
-    made = sample(make_walk(law, count), SPECS[kind])
+    made = sample(make_heston(law, count) if law in ("heston", "bates") else make_walk(law, count), SPECS[kind])
     assert isinstance(made, SampledWalk)
     return made
 
@@ -46,8 +46,20 @@ def test_states_are_those_of_the_reference(backend: Any, kind: str, law: str) ->
 
 
 @pytest.mark.parametrize("kind", SPECS)
-def test_states_are_the_same_bits_on_instruction_sets_and_the_emulated_device(kind: str) -> None:
-    walk = sampled(kind)
+@pytest.mark.parametrize("law", ["heston", "bates"])
+def test_states_of_heston_are_those_of_the_reference(backend: Any, kind: str, law: str) -> None:
+    """Within 256 ulp a leg of the larger of the value and its deviation, as in test_models.py."""
+    model = sampled(kind, law)
+    for first, last in RANGES:
+        expected = states(reference, model, first, last)
+        size = np.maximum(np.abs(expected), expected.std(axis=2, keepdims=True))
+        assert (np.abs(states(backend, model, first, last) - expected) / size).max() <= 256 * np.finfo(float).eps * len(model.walk.leg_step)
+
+
+@pytest.mark.parametrize("law", ["t_both", "bates"])
+@pytest.mark.parametrize("kind", SPECS)
+def test_states_are_the_same_bits_on_instruction_sets_and_the_emulated_device(kind: str, law: str) -> None:
+    walk = sampled(kind, law)
     backends = [cpu_backend(isa) for isa in ISAS if isa in cpu.isas()] + [cuda_backend("emulated")]
     for first, last in RANGES:
         expected = states(backends[0], walk, first, last)
@@ -55,9 +67,10 @@ def test_states_are_the_same_bits_on_instruction_sets_and_the_emulated_device(ki
             np.testing.assert_array_equal(states(other, walk, first, last), expected)
 
 
+@pytest.mark.parametrize("law", ["t_both", "bates"])
 @pytest.mark.parametrize("kind", SPECS)
-def test_a_range_draws_what_the_whole_draws(kind: str) -> None:
-    walk = sampled(kind)
+def test_a_range_draws_what_the_whole_draws(kind: str, law: str) -> None:
+    walk = sampled(kind, law)
     whole = states(cpu_backend(cpu.isas()[0]), walk, 0, COUNT)
     for first, last in RANGES:
         np.testing.assert_array_equal(states(cpu_backend(cpu.isas()[0]), walk, first, last), whole[:, :, first:last])

@@ -13,6 +13,7 @@ related copulas", 2005). The copula matrix is the correlation given, not re-mapp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ from upm_gpu.model.reversion import date_persistence, persistence_of, reverted_d
 from upm_gpu.model.tables import check_degrees_of_freedom, evaluate_table, marginal_table, mixing_table, unit_scale
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import MIXING, key_words, stream_word
-from upm_gpu.scenario.sets import ScenarioSet, SmoothTable, Walk
+from upm_gpu.scenario.sets import Heston, ScenarioSet, SmoothTable, Walk
 from upm_gpu.scenario.spec import CopulaLaw, MarginalLaw, Measure, ScenarioSpec
 
 MAX_LOG_MOVE = 1.5
@@ -204,8 +205,8 @@ class PlainDraws:
     dense = False
     """whether `cholesky` is a full square root of the correlation instead of a triangular one"""
 
-    def __init__(self, walk: Walk) -> None:
-        self.walk = walk
+    def __init__(self, walk: Walk | Heston) -> None:
+        self.walk: Any = walk
 
     def normal(self, scenarios: NDArray[np.uint32], factor: int, term: int) -> NDArray[np.float64]:
         """The normals of a factor at the address of a term."""

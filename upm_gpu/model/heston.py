@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from upm_gpu.errors import CalibrationError, InputError
-from upm_gpu.model.gbm import check_dates
+from upm_gpu.model.gbm import PlainDraws, check_dates
 from upm_gpu.model.jumps import (
     YEAR_DAYS,
     JumpParameters,
@@ -51,7 +51,7 @@ from upm_gpu.model.regime_twin import Root, square_root
 from upm_gpu.model.tables import evaluate_table, marginal_table, mixing_table
 from upm_gpu.rng.normal import normal_quantile, uniform_at
 from upm_gpu.rng.streams import FACTOR, MIXING, key_words, stream_word
-from upm_gpu.scenario.sets import Heston, StepCopula
+from upm_gpu.scenario.sets import Heston, ScenarioSet, StepCopula
 from upm_gpu.scenario.spec import Measure, ScenarioSpec
 
 PSI_CRITICAL = 1.5
@@ -95,8 +95,10 @@ class HestonParameters:
         """(U,) standard deviation of the log-price over one day from today, jumps included."""
         return np.asarray(np.sqrt((mean_variance(self, 1.0 / YEAR_DAYS) + jump_variance(self.jumps, len(self.underlyings))) / YEAR_DAYS))
 
-    def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> Heston:
-        """Compile to arrays that every backend reads, with a volatility shift for every expiry of the specification."""
+    def scenarios(self, dates_days: NDArray[np.float64], spec: ScenarioSpec) -> ScenarioSet:
+        """Compile to arrays that every backend reads, with a volatility shift for every expiry of the specification. A sampler acts on both normals of a substep; jumps are plain."""
+        from upm_gpu.model.sampling import sample
+
         _check(self)
         dates = check_dates(np.asarray(dates_days, np.float64), self.step_days, spec.count)
         key_words(spec.seed)
@@ -109,7 +111,7 @@ class HestonParameters:
         known = {u: i for i, u in enumerate(self.underlyings)}
         shifts = [(known[u], f"volatility_shift[{u},{label}]", *_shift(self, known[u], days / YEAR_DAYS)) for u, label, days in spec.expiries if u in known]
         names = tuple(f"{kind}[{u}]" for u in self.underlyings for kind in ("log_level", "variance")) + tuple(s[1] for s in shifts)
-        return Heston(
+        return sample(Heston(
             state_names=names, seed=int(spec.seed), count=int(spec.count), cholesky=correlation_cholesky(self.correlation, names[: 2 * len(known) : 2]),
             variance0=_array(self.initial_variance), rho=_array(self.rho), constants=constants,
             leg_class=np.concatenate([np.zeros(whole), 1 + np.arange(len(parts))]).astype(np.int32),
@@ -117,7 +119,7 @@ class HestonParameters:
             shift_slope=np.array([s[3] for s in shifts], np.float64), leg_step=legs.step, leg_first_term=legs.first_term, term_stream=legs.term_stream,
             term_step=legs.term_step, term_weight=legs.term_weight, dates=dates, date_whole=legs.date_whole, date_leg=legs.date_leg,
             centre=_centre(self, clocks, dates), jumps=_clocks(clocks, legs, dates, self.step_days / self.substeps, spec.stream, len(names)),
-            copula=_copula(self, legs.root, spec.stream))
+            copula=_copula(self, legs.root, spec.stream)), spec)
 
 
 def _copula(p: HestonParameters, root: NDArray[np.float64], stream: int) -> StepCopula | None:
@@ -230,7 +232,7 @@ def parameters_of(table: ParameterTable, spec: ScenarioSpec, jumps: JumpParamete
         table.stressed_correlation(len(names)), table.word("copula", "gaussian"), table.number("copula_degrees_of_freedom", default=float("inf")))
 
 
-def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def reference_states(h: Heston, first: int, last: int, draws: PlainDraws | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """States (D, K, S) of scenarios [first, last) and clip counts (none): the plain twin of `kernels/heston.cuh` and its callers."""
     scenarios = np.arange(first, last, dtype=np.uint32)
     size, count = len(h.variance0), scenarios.size
@@ -238,11 +240,12 @@ def reference_states(h: Heston, first: int, last: int) -> tuple[NDArray[np.float
     level, variance = np.zeros((size, count)), np.repeat(h.variance0[:, None], count, axis=1)
     whole, root = 0, square_root(h.cholesky, h.regimes, h.seed, scenarios)
     change = _step_changes(h, scenarios, root)
+    draws = draws or PlainDraws(h)
     for d in range(h.dates.size):
         for step in range(whole, int(h.date_whole[d])):
-            level, variance = _leg(h, step, scenarios, level, variance, root, change)
+            level, variance = _leg(h, step, scenarios, level, variance, root, change, draws)
         whole = int(h.date_whole[d])
-        x, v = (level, variance) if h.date_leg[d] < 0 else _leg(h, int(h.date_leg[d]), scenarios, level, variance, root, change)
+        x, v = (level, variance) if h.date_leg[d] < 0 else _leg(h, int(h.date_leg[d]), scenarios, level, variance, root, change, draws)
         states[d, 0 : 2 * size : 2] = x + h.centre[d][:, None]
         states[d, 1 : 2 * size : 2] = v
         for e, u in enumerate(h.shift_underlying):
@@ -280,13 +283,13 @@ def _step_changes(h: Heston, scenarios: NDArray[np.uint32], root: Root) -> StepC
 
 
 def _leg(h: Heston, leg: int, scenarios: NDArray[np.uint32], level: NDArray[np.float64], variance: NDArray[np.float64],
-         root: Root, change: StepChange) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+         root: Root, change: StepChange, draws: PlainDraws) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(U, S) log-prices and variances after a leg."""
     size = len(h.variance0)
     normal = np.zeros((2 * size, scenarios.size))
     for f in range(2 * size):
         for m in range(int(h.leg_first_term[leg]), int(h.leg_first_term[leg + 1])):
-            normal[f] += h.term_weight[m] * normal_quantile(uniform_at(h.seed, scenarios, f, int(h.term_step[m]), int(h.term_stream[m])))
+            normal[f] += h.term_weight[m] * draws.normal(scenarios, f, m)
     moves, after = np.zeros((len(h.state_names), scenarios.size)), np.empty_like(variance)
     for u in range(size):
         g = np.zeros(scenarios.size)

@@ -70,6 +70,7 @@ def scenario_weights(sampled: SampledWalk) -> NDArray[np.float64]:
     Coordinates that no component shifts need not be drawn; x and m x are summed in the order (step, place).
     """
     mixture, walk = mixture_of(sampled), sampled.walk
+    assert isinstance(walk, Walk)  # the one kind that has a mixture
     coordinates = np.argwhere(np.any(mixture.shift != 0.0, axis=0))
     weight = np.empty(walk.count)
     for first in range(0, walk.count, PIECE):

@@ -182,7 +182,7 @@ def _root(scenarios: ScenarioSet, part: Walk | Heston | GarchWalk, regime: Regim
         common = factor_model(regime.correlation, part.loading.shape[1])
         return np.column_stack([common, np.sqrt(np.maximum(1.0 - np.sum(common * common, axis=1), 0.0))])
     triangular = correlation_cholesky(regime.correlation, regime.factors)
-    if isinstance(scenarios, SampledWalk) and scenarios.dense:
+    if isinstance(scenarios, SampledWalk) and isinstance(scenarios.walk, Walk) and scenarios.dense:
         from upm_gpu.model.sampling import covariance_root
 
         return covariance_root(replace(scenarios.walk, cholesky=triangular))[0]

@@ -28,20 +28,24 @@ from upm_gpu.rng.scramble import SCRAMBLINGS, reversed_directions, scramble_keys
 from upm_gpu.rng.sobol import MAXIMUM_DIMENSION
 from upm_gpu.rng.streams import FACTOR
 from upm_gpu.scenario.derived import base_of
-from upm_gpu.scenario.sets import BLOCK, Mixture, SampledWalk, Sampler, ScenarioSet, Walk
+from upm_gpu.scenario.sets import BLOCK, Heston, Mixture, SampledWalk, Sampler, ScenarioSet, Walk
 from upm_gpu.scenario.spec import ScenarioSpec
 
 MOST_COMPONENTS = 1000
 """steps above which principal components of the path are refused: every step would sum that many draws"""
+VARIANCE_SHARE = 0.1
+"""rank of a variance's own normal beside the largest price component: over days it moves the tail less than any price that matters"""
 DROPPED = 1e-14
 """weights below this are zeros of the construction"""
 
 
-def sample(walk: Walk, spec: ScenarioSpec) -> ScenarioSet:
-    """The walk drawn as the specification asks: itself for plain Philox."""
+def sample(walk: Walk | Heston, spec: ScenarioSpec) -> ScenarioSet:
+    """The walk drawn as the specification asks: itself for plain Philox, and where the sampler does not serve it (`check_sampled` refuses that)."""
+    if isinstance(walk, Heston) and (spec.sampler == "importance" or walk.copula is not None):
+        return walk
     if spec.sampler == "sobol":
         return sobol_walk(walk, spec.stream, spec.scrambling == "owen", spec.sobol_order == "principal_components")
-    if spec.sampler == "importance":
+    if spec.sampler == "importance" and isinstance(walk, Walk):
         return mixed(walk, plain_mixture(walk, spec.stream))
     if spec.variance_reduction == "none":
         return walk
@@ -54,13 +58,14 @@ def check_sampled(scenarios: ScenarioSet, spec: ScenarioSpec) -> None:
     """Refuse a sampler that a model did not take up: scenarios would be plain under another name."""
     if (spec.sampler != "philox" or spec.variance_reduction != "none") and not isinstance(base_of(scenarios), SampledWalk):
         raise InputError("UPM-CF-091", f"model {spec.model} draws plain scenarios only, not sampler {spec.sampler} with variance_reduction "
-                         f"{spec.variance_reduction}. Use sampler philox and variance_reduction none, or model gbm.")
+                         f"{spec.variance_reduction}. Use sampler philox and variance_reduction none, or model gbm, merton, heston or bates "
+                         "(those two without a copula and without importance sampling).")
 
 
-def sobol_walk(walk: Walk, stream: int, owen: bool = True, components: bool = False) -> SampledWalk:
+def sobol_walk(walk: Walk | Heston, stream: int, owen: bool = True, components: bool = False) -> SampledWalk:
     """The walk over scrambled Sobol points; `components` orders steps by the principal components of the path, else by the Brownian bridge."""
-    steps, factors = base_steps(walk), len(walk.state_names)
-    mixed = walk.mixing is not None
+    steps, factors = base_steps(walk), factor_words(walk)
+    mixed = isinstance(walk, Walk) and walk.mixing is not None
     turned = mixed and 1 < steps <= TURNED_STEPS
     dimensions = steps * (factors + mixed) + turned
     if dimensions > MAXIMUM_DIMENSION:
@@ -68,7 +73,7 @@ def sobol_walk(walk: Walk, stream: int, owen: bool = True, components: bool = Fa
                          f"{MAXIMUM_DIMENSION}. Use fewer factors or longer base steps, or the philox sampler.")
     if components and steps > MOST_COMPONENTS:
         raise InputError("UPM-CF-092", f"principal components over {steps} base steps: at most {MOST_COMPONENTS}. Use sobol_order brownian_bridge.")
-    root, variance = covariance_root(walk)
+    root, variance = covariance_root(walk) if isinstance(walk, Walk) else (walk.cholesky, heston_variances(walk))
     paths = path_components(steps) if components else bridge_nodes(steps)
     share = np.array([sum(w * w for w in column) for column in _columns(paths, steps)])
     share = share / share.sum()
@@ -80,15 +85,26 @@ def sobol_walk(walk: Walk, stream: int, owen: bool = True, components: bool = Fa
     rank[np.argsort(-weight, kind="stable")] = np.arange(dimensions, dtype=np.int32)
     unsampled = _unsampled(walk if turned else _over_nodes(walk, paths), "sobol" if owen else "sobol_shift", steps)
     return replace(
-        unsampled, walk=replace(unsampled.walk, cholesky=root), dense=True, factor_dimension=rank[: steps * factors].reshape(steps, factors),
+        unsampled, walk=replace(unsampled.walk, cholesky=root), dense=isinstance(walk, Walk), factor_dimension=rank[: steps * factors].reshape(steps, factors),
         mixing_dimension=rank[steps * factors :][:steps] if mixed else np.zeros(steps, np.int32), path=_increments(paths) if turned else None,
         winner_dimension=int(rank[-1]) if turned else 0, direction=reversed_directions(dimensions),
         key=scramble_keys(walk.seed, stream, dimensions))
 
 
-def _unsampled(walk: Walk, sampler: Sampler, steps: int) -> SampledWalk:
-    return SampledWalk(walk, sampler, False, np.zeros((steps, len(walk.state_names)), np.int32), np.zeros(steps, np.int32), np.zeros((0, 28), np.uint32),
-                       np.zeros((0, 4, SCRAMBLINGS), np.uint32), np.zeros((0, steps, len(walk.state_names), 2)))
+def factor_words(walk: Walk | Heston) -> int:
+    """Factors that have normals of their own: the states of a walk, the log-prices and variances of Heston."""
+    return len(walk.state_names) if isinstance(walk, Walk) else 2 * len(walk.variance0)
+
+
+def heston_variances(walk: Heston) -> NDArray[np.float64]:
+    """(2 U,) weights of Heston's factor words: what a column of the root brings to the prices, and for a variance's own normal VARIANCE_SHARE of the largest of them."""
+    price = np.sum(walk.cholesky * walk.cholesky * walk.variance0[:, None], axis=0)
+    return np.stack([price, np.full(len(price), VARIANCE_SHARE * float(price.max()))], axis=1).ravel()
+
+
+def _unsampled(walk: Walk | Heston, sampler: Sampler, steps: int) -> SampledWalk:
+    return SampledWalk(walk, sampler, False, np.zeros((steps, factor_words(walk)), np.int32), np.zeros(steps, np.int32), np.zeros((0, 28), np.uint32),
+                       np.zeros((0, 4, SCRAMBLINGS), np.uint32), np.zeros((0, steps, factor_words(walk), 2)))
 
 
 def mixed(walk: Walk, mixture: Mixture) -> SampledWalk:
@@ -96,7 +112,7 @@ def mixed(walk: Walk, mixture: Mixture) -> SampledWalk:
     return replace(_unsampled(walk, "importance", len(mixture.shift[0])), mixture=mixture)
 
 
-def base_steps(walk: Walk) -> int:
+def base_steps(walk: Walk | Heston) -> int:
     """Base steps that any leg reads."""
     return int(walk.leg_step.max()) + 1
 
@@ -184,7 +200,7 @@ def _increments(path: Path) -> NDArray[np.float64]:
     return weights
 
 
-def _over_nodes(walk: Walk, path: Path) -> Walk:
+def _over_nodes(walk: Walk | Heston, path: Path) -> Walk | Heston:
     """The walk with every base step replaced by its increment over the nodes."""
     terms: list[tuple[int, int, float]] = []
     first = [0]
@@ -204,12 +220,12 @@ def _over_nodes(walk: Walk, path: Path) -> Walk:
                    term_step=np.array([t for _, t, _ in terms], np.uint32), term_weight=np.array([w for _, _, w in terms], np.float64))
 
 
-def block_moments(walk: Walk, steps: int) -> NDArray[np.float64]:
+def block_moments(walk: Walk | Heston, steps: int) -> NDArray[np.float64]:
     """(B, J, K, 2): mean and inverse deviation of every base normal over each full block of 4,096 scenarios; (0, 1) for the rest.
 
     Sums run over 64 lanes in ascending scenario order, then over the lanes, so that they do not depend on the machine.
     """
-    factors = len(walk.state_names)
+    factors = factor_words(walk)
     blocks, full = -(-walk.count // BLOCK), walk.count // BLOCK
     moments = np.tile([0.0, 1.0], (blocks, steps, factors, 1))
     word = next(int(t) for t in walk.term_stream if int(t) & 0xFF == FACTOR)
@@ -281,4 +297,8 @@ class SampledDraws(PlainDraws):
 
 def sampled_states(sampled: SampledWalk, first: int, last: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """States (D, K, S) of scenarios [first, last) and clip counts (K,): the twin of the kind sampled_walk."""
+    if isinstance(sampled.walk, Heston):
+        from upm_gpu.model.heston import reference_states as heston_states
+
+        return heston_states(sampled.walk, first, last, SampledDraws(sampled))
     return reference_states(sampled.walk, first, last, SampledDraws(sampled))

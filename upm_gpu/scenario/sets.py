@@ -261,11 +261,12 @@ class SampledWalk:
     """
 
     kind: ClassVar[str] = "sampled_walk"
-    walk: Walk
+    walk: Walk | Heston
+    """of Heston's both normals of an underlying are sampled: factor 2u is the price's, 2u + 1 the variance's; jumps stay plain"""
     sampler: Sampler
     dense: bool
     factor_dimension: NDArray[np.int32]
-    """(J, K); zero unless sobol"""
+    """(J, F), F the factor words: the states of a walk, the log-prices and variances of Heston; zero unless sobol"""
     mixing_dimension: NDArray[np.int32]
     """(J,); zero unless sobol"""
     direction: NDArray[np.uint32]

@@ -71,6 +71,7 @@ class HestonStruct(ctypes.Structure):
         ("underlyings", _I64), ("classes", _I64), ("shifts", _I64), ("variance0", _POINTER), ("rho", _POINTER), ("constants", _POINTER),
         ("leg_class", _POINTER), ("shift_underlying", _POINTER), ("shift_base", _POINTER), ("shift_slope", _POINTER),
         ("copula_substeps", _I64), ("copula_stream", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("copula_marginal", TableStruct), ("copula_weight", _POINTER),
+        ("draws", _POINTER),
     )
 
 

@@ -6,8 +6,8 @@ import ctypes
 
 import numpy as np
 
-from upm_gpu.backend.cpu.library import Keep, ScenariosStruct
-from upm_gpu.scenario.sets import SampledWalk
+from upm_gpu.backend.cpu.library import HestonStruct, Keep, ScenariosStruct
+from upm_gpu.scenario.sets import Heston, SampledWalk
 
 KIND = 30
 """of `kernels/models.def`"""
@@ -23,14 +23,15 @@ class DrawsStruct(ctypes.Structure):
         ("direction", ctypes.c_void_p), ("key", ctypes.c_void_p), ("factor_dimension", ctypes.c_void_p), ("mixing_dimension", ctypes.c_void_p),
         ("moments", ctypes.c_void_p), ("components", ctypes.c_int64), ("mixture_stream", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("threshold", ctypes.c_void_p),
         ("shift", ctypes.c_void_p), ("path", ctypes.c_void_p), ("winner_dimension", ctypes.c_int64),
+        ("factors", ctypes.c_int64),
     )
 
 
 def sampled_walk_struct(sampled: SampledWalk, struct: ScenariosStruct, keep: Keep) -> ScenariosStruct:
-    """`struct` of the walk inside, with how its base normals are drawn behind `model`."""
-    size, steps, dimensions, blocks = len(sampled.state_names), len(sampled.mixing_dimension), len(sampled.direction), len(sampled.moments)
+    """`struct` of the walk inside, with how its base normals are drawn behind `model`, or behind the `draws` of Heston's."""
+    size, steps, dimensions, blocks = sampled.factor_dimension.shape[1], len(sampled.mixing_dimension), len(sampled.direction), len(sampled.moments)
     draws = DrawsStruct(
-        sampler=SAMPLERS[sampled.sampler], dense=int(sampled.dense), steps=steps, dimensions=dimensions, blocks=blocks,
+        sampler=SAMPLERS[sampled.sampler], dense=int(sampled.dense), steps=steps, factors=size, dimensions=dimensions, blocks=blocks,
         direction=keep(sampled.direction, np.uint32, (dimensions, sampled.direction.shape[1])), key=keep(sampled.key, np.uint32, (dimensions, *sampled.key.shape[1:])),
         factor_dimension=keep(sampled.factor_dimension, np.int32, (steps, size)), mixing_dimension=keep(sampled.mixing_dimension, np.int32, (steps,)),
         moments=keep(sampled.moments, np.float64, (blocks, steps, size, 2)),
@@ -45,5 +46,8 @@ def sampled_walk_struct(sampled: SampledWalk, struct: ScenariosStruct, keep: Kee
         draws.path, draws.winner_dimension = keep(sampled.path, np.float64, (steps, steps)), sampled.winner_dimension
         struct.scratch += steps * size
     keep.arrays.append(draws)
-    struct.kind, struct.model = KIND, ctypes.addressof(draws)
+    if isinstance(sampled.walk, Heston):
+        HestonStruct.from_address(struct.model).draws = ctypes.addressof(draws)
+    else:
+        struct.kind, struct.model = KIND, ctypes.addressof(draws)
     return struct

@@ -137,7 +137,7 @@ STRUCTS: dict[str, Callable[[Any, Keep], ScenariosStruct]] = {
     "heston": _heston,
     "resample": resample_struct,
     "garch": garch_struct,
-    "sampled_walk": lambda sampled, keep: sampled_walk_struct(sampled, _walk(sampled.walk, keep), keep),
+    "sampled_walk": lambda sampled, keep: sampled_walk_struct(sampled, STRUCTS[sampled.walk.kind](sampled.walk, keep), keep),
     "derived": lambda derived, keep: derived_struct(derived, STRUCTS[derived.base.kind](derived.base, keep), keep),
 }
 """by the kind of a scenario set; numbers are those of kernels/models.def"""

@@ -12,6 +12,7 @@ from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.jumps import DeviceJumps, draw_jumps, upload_jumps
 from upm_gpu.backend.cuda.memory import Wave
 from upm_gpu.backend.cuda.regimes import DeviceRegimes, draw_regimes, upload_regimes
+from upm_gpu.backend.cuda.sampled import DeviceSampled, draw_sampled_leg
 from upm_gpu.backend.cuda.step_copula import DeviceStepCopula, draw_change, forget_step, upload_copula
 from upm_gpu.scenario.sets import Heston
 
@@ -48,8 +49,9 @@ def upload_heston(device: Device, h: Heston) -> DeviceHeston:
         device.upload(np.zeros(len(h.state_names), np.uint64)))
 
 
-def draw_heston(device: Device, source: DeviceHeston, h: Heston, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
-    """Queue the states of a wave."""
+def draw_heston(device: Device, source: DeviceHeston, h: Heston, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None,
+                sampled: DeviceSampled | None = None) -> None:
+    """Queue the states of a wave; its normals plain or `sampled`."""
     underlyings, factors = len(h.variance0), len(h.state_names)
     block, tiles = (THREADS, 1, 1), blocks_for(count, THREADS)
     if listed is not None:
@@ -63,9 +65,12 @@ def draw_heston(device: Device, source: DeviceHeston, h: Heston, wave: Wave, fir
 
     def leg(number: int, date: int) -> None:
         copula = draw_change(device, source.copula, h, wave, which, size, roots, number, tiles)
-        terms = (np.int32(h.leg_first_term[number]), np.int32(h.leg_first_term[number + 1]))
-        device.launch("walk", "draw_normals", (tiles, 2 * underlyings, 1), block,
-                      (np.uint64(h.seed), *which, *size, *terms, source.term_stream, source.term_step, source.term_weight, wave.normal))
+        if sampled is not None:
+            draw_sampled_leg(device, sampled, h, wave, which, size, number, tiles)
+        else:
+            terms = (np.int32(h.leg_first_term[number]), np.int32(h.leg_first_term[number + 1]))
+            device.launch("walk", "draw_normals", (tiles, 2 * underlyings, 1), block,
+                          (np.uint64(h.seed), *which, *size, *terms, source.term_stream, source.term_step, source.term_weight, wave.normal))
         jumps = draw_jumps(device, source.jumps, h, wave, (np.uint64(h.seed), *which, *size), number, tiles)
         device.launch("heston", "heston_leg", (tiles, underlyings, 1), block,
                       (*shape, *roots, *copula, source.rho, source.constants, np.int32(h.leg_class[number]), wave.normal, *jumps, wave.running, np.int32(date),

@@ -9,7 +9,8 @@ import numpy as np
 
 from upm_gpu.backend.cuda.interface import Device
 from upm_gpu.backend.cuda.memory import LARGEST_WAVE, Wave
-from upm_gpu.scenario.sets import SampledWalk, Walk
+from upm_gpu.model.sampling import factor_words
+from upm_gpu.scenario.sets import Heston, SampledWalk, Walk
 
 THREADS = 128
 SAMPLERS = {"antithetic": 1, "moment_matching": 2, "sobol": 3, "sobol_shift": 4, "importance": 5}
@@ -62,7 +63,7 @@ def _room(device: Device, sampled: SampledWalk) -> tuple[Any, Any, Any] | None:
 
 def turn_wave(device: Device, source: DeviceSampled, sampled: SampledWalk, which: tuple[Any, ...], count: np.int32, tiles: int) -> None:
     """Queue the stretches and weights of a wave whose path is turned."""
-    mixing = sampled.walk.mixing
+    mixing = sampled.walk.mixing if isinstance(sampled.walk, Walk) else None
     if source.turned is None or mixing is None:
         return
     path, stretch, weight = source.turned
@@ -71,16 +72,16 @@ def turn_wave(device: Device, source: DeviceSampled, sampled: SampledWalk, which
                    source.key, np.float64(mixing.low), np.float64(mixing.inverse_width), np.int32(len(mixing.coefficients)), source.walk.mixing, stretch, weight))
 
 
-def draw_sampled_leg(device: Device, source: DeviceSampled, walk: Walk, wave: Wave, which: tuple[Any, ...], size: tuple[Any, ...], leg: int, tiles: int) -> None:
+def draw_sampled_leg(device: Device, source: DeviceSampled, walk: Walk | Heston, wave: Wave, which: tuple[Any, ...], size: tuple[Any, ...], leg: int, tiles: int) -> None:
     """Queue the normals of a leg into `wave.normal` and its stretch into `wave.stretch`."""
-    inside, block = source.walk, (THREADS, 1, 1)
+    inside, block, factors = source.walk, (THREADS, 1, 1), factor_words(walk)
     turned = (np.int32(source.turned is not None), np.int64(LARGEST_WAVE))
     stretch, weight = source.turned[1:] if source.turned is not None else (source.moments, source.moments)
     terms = (np.int32(walk.leg_first_term[leg]), np.int32(walk.leg_first_term[leg + 1]))
-    device.launch("sampled_walk", "draw_sampled_normals", (tiles, len(walk.state_names), 1), block,
+    device.launch("sampled_walk", "draw_sampled_normals", (tiles, factors, 1), block,
                   (source.sampler, np.uint64(walk.seed), *which, *size, *terms, inside.term_stream, inside.term_step, inside.term_weight, source.steps,
                    source.factor_dimension, source.direction, source.key, source.moments, *source.mixture, *turned, weight, wave.normal))
-    if walk.mixing is not None:
+    if isinstance(walk, Walk) and walk.mixing is not None:
         device.launch("sampled_walk", "draw_sampled_stretch", (tiles, 1, 1), block,
                       (source.sampler, np.uint64(walk.seed), *which, size[0], np.uint32(walk.leg_step[leg]), np.uint32(walk.mixing_stream), source.mixing_dimension,
                        source.direction, source.key, *source.mixture, source.steps, np.int32(len(walk.state_names)), np.float64(walk.mixing.low), np.float64(walk.mixing.inverse_width),

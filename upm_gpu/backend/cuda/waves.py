@@ -107,6 +107,8 @@ def _draw_walk(prepared: Prepared, walk: Walk, wave: Wave, first: int, count: in
 
 def _draw_sampled_walk(prepared: Prepared, sampled: SampledWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
     source = device_source(prepared, sampled)
+    if isinstance(sampled.walk, Heston):
+        return draw_heston(prepared.device, source.walk, sampled.walk, wave, first, count, listed, source)
     _draw_legs(prepared, sampled.walk, source.walk, wave, first, count, listed, source, sampled)
 
 
@@ -179,7 +181,7 @@ UPLOADS: dict[str, Callable[[Device, Any], Any]] = {
     "heston": upload_heston,
     "resample": upload_resample,
     "garch": upload_garch,
-    "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, _upload_walk(device, sampled.walk)),
+    "sampled_walk": lambda device, sampled: upload_sampled(device, sampled, UPLOADS[sampled.walk.kind](device, sampled.walk)),
     "derived": lambda device, derived: upload_derived(device, derived, UPLOADS[derived.base.kind](device, derived.base) if derived.base.kind in UPLOADS else None),
 }
 """by kind of set: its arrays on the device, with `clipped` (K,) uint64 among them"""
