@@ -6,6 +6,8 @@
 #include "european.cuh"
 #include "forward_start.cuh"
 #include "geometric_asian.cuh"
+#include "heston_price.cuh"
+#include "merton_price.cuh"
 #include "single_barrier.cuh"
 #include "two_asset.cuh"
 

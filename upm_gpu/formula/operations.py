@@ -22,6 +22,8 @@ PLACES = {
     "arithmetic_asian": "arithmetic_asian:ARITHMETIC_ASIAN",
     "american": "american:AMERICAN",
     "cash_dividends": "cash_dividends:CASH_DIVIDENDS",
+    "merton_price": "merton_price:MERTON_PRICE",
+    "heston_price": "heston_price:HESTON_PRICE",
 }
 """name -> module of this room and the name of its Operation there"""
 
