@@ -116,6 +116,7 @@ UPM_INLINE Complex log_integrand(const Heston& h, Complex s, double k, i32 strip
 
 struct Contour {
   double a, width, peak;
+  double across, along;  // s = a + width (across (cosh y - 1) + i along sinh y): sine and cosine of the tilt from the vertical
 };
 
 // The saddle point within some 3 % of its distance to the pole, and its width, by bisection on the slope.
@@ -126,7 +127,7 @@ UPM_OUT_OF_LINE Contour saddle(const Heston& h, double k, i32 strip) {
     const double t = 0.5 * (low + high), a = contour_at(strip, t), room = contour_room(strip, a);
     const Complex at = complex_of(a, 0.01 * room);
     const double jump = h.mean * a + h.half_square * a * a;
-    const bool far = !finite_moment(h, a) || (h.intensity > 0.0 && jump > 300.0) || outward * log_integrand(h, at, k, strip).im >= 0.0;
+    const bool far = !finite_moment(h, a) || (h.intensity > 0.0 && h.intensity * h.years * exp(jump) > 1e4) || outward * log_integrand(h, at, k, strip).im >= 0.0;
     if (far) high = t; else low = t;
   }
   Contour c;
@@ -135,6 +136,8 @@ UPM_OUT_OF_LINE Contour saddle(const Heston& h, double k, i32 strip) {
   c.peak = log_integrand(h, complex_of(c.a, 0.0), k, strip).re;
   const double bend = 2.0 * (c.peak - log_integrand(h, complex_of(c.a, aside), k, strip).re) / (aside * aside);
   c.width = bend > 1.0 / (room * room) ? 1.0 / sqrt(bend) : room;
+  c.across = 0.0;
+  c.along = 1.0;
   return c;
 }
 
@@ -143,36 +146,59 @@ struct Sums {
   double size, size_by_log, size_twice, size_by_variance, size_years;  // sums of absolute values
 };
 
-UPM_INLINE void add_term(double re, double size, double weight, double* sum, double* sizes) {
-  *sum += weight * re;
-  *sizes += weight * size;
+UPM_INLINE double add_term(Complex term, Complex measure, double* sum, double* sizes) {
+  const Complex part = measure * term;
+  const double size = sqrt(square_of_size(part));
+  *sum += part.re;
+  *sizes += size;
+  return size;
 }
 
 // Adds the point y with this weight; false where all its terms are negligible.
 UPM_OUT_OF_LINE bool add_point(const Heston& h, const Contour& c, double k, double y, double weight, Sums* t) {
-  const double e = exp(y), r = 1.0 / e;
-  const Complex s = complex_of(c.a, 0.5 * c.width * (e - r));
+  const double e = exp(y), r = 1.0 / e, sine = 0.5 * c.width * (e - r), cosine = 0.5 * c.width * (e + r);
+  const Complex s = complex_of(c.a + c.across * (cosine - c.width), c.along * sine);
+  const Complex measure = complex_of(weight * c.along * cosine, -weight * c.across * sine);
   const Moment m = moment_of(h, s);
-  const double measure = weight * c.width * 0.5 * (e + r);
-  const Complex power = exp(m.log + k * s - c.peak), term = power / (s * s - s), first = s * term;
-  const Complex variance = m.by_variance * term, years = m.by_years * term;
-  const double size = sqrt(square_of_size(term)), size_first = sqrt(square_of_size(first)), size_power = sqrt(square_of_size(power));
-  const double size_variance = sqrt(square_of_size(variance)), size_years = sqrt(square_of_size(years));
-  add_term(term.re, size, measure, &t->value, &t->size);
-  add_term(first.re, size_first, measure, &t->by_log, &t->size_by_log);
-  add_term(power.re, size_power, measure, &t->by_log_twice, &t->size_twice);
-  add_term(variance.re, size_variance, measure, &t->by_variance, &t->size_by_variance);
-  add_term(years.re, size_years, measure, &t->by_years, &t->size_years);
-  const double one = measure * 1e18;
-  return one * size > t->size || one * size_first > t->size_by_log || one * size_power > t->size_twice || one * size_variance > t->size_by_variance ||
-         one * size_years > t->size_years;
+  const Complex power = exp(m.log + k * s - c.peak), term = power / (s * s - s);
+  const double one = add_term(term, measure, &t->value, &t->size), two = add_term(s * term, measure, &t->by_log, &t->size_by_log);
+  const double three = add_term(power, measure, &t->by_log_twice, &t->size_twice);
+  const double four = add_term(m.by_variance * term, measure, &t->by_variance, &t->size_by_variance);
+  const double five = add_term(m.by_years * term, measure, &t->by_years, &t->size_years);
+  return one > 1e-18 * t->size || two > 1e-18 * t->size_by_log || three > 1e-18 * t->size_twice || four > 1e-18 * t->size_by_variance || five > 1e-18 * t->size_years;
 }
 
 // Relative change of a trapezoidal sum on halving the step: the sum of all points against that of every other one doubled.
 UPM_INLINE bool settled(double whole, double before, double size) { return absolute(whole - 2.0 * before) <= 1e-8 * size; }
 
 #define UPM_FIRST_STEP 0.3
-#define UPM_MOST_HALVINGS 8
+#define UPM_FARTHEST 60.0
+#define UPM_CONTOURS 4
+// The sum of absolute values over that of the saddle alone, in its widths: some 3 on a good contour, beyond this the contour is a bad one.
+#define UPM_MOST_EXCESS 100.0
+
+// All sums on one contour, with the last step; false where they do not settle.
+UPM_OUT_OF_LINE bool contour_sums(const Heston& h, const Contour& c, double k, i32 halvings, Sums* t, double* last_step) {
+  const Sums none = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
+  *t = none;
+  add_point(h, c, k, 0.0, 0.5, t);
+  const double most = UPM_MOST_EXCESS * t->size;
+  double step = UPM_FIRST_STEP;
+  i32 i = 1;
+  while (add_point(h, c, k, i * step, 1.0, t) && i * step < UPM_FARTHEST) ++i;
+  const double far = i * step;
+  bool done = false;
+  for (i32 halving = 0; halving < halvings && !done; ++halving) {
+    const Sums before = *t;
+    step *= 0.5;
+    for (i = 1; i * step < far; i += 2) add_point(h, c, k, i * step, 1.0, t);
+    done = settled(t->value, before.value, t->size) && settled(t->by_log, before.by_log, t->size_by_log) &&
+           settled(t->by_log_twice, before.by_log_twice, t->size_twice) && settled(t->by_variance, before.by_variance, t->size_by_variance) &&
+           settled(t->by_years, before.by_years, t->size_years);
+  }
+  *last_step = step;
+  return done && far < UPM_FARTHEST && t->size * step < most;
+}
 
 UPM_OUT_OF_LINE double heston_integral(const Heston& h, const ModelOption& o, ModelValue* out) {
   i32 strip = o.beyond_sign > 0.0 ? 1 : -1;
@@ -181,22 +207,19 @@ UPM_OUT_OF_LINE double heston_integral(const Heston& h, const ModelOption& o, Mo
     strip = 0;
     c = saddle(h, o.k, strip);
   }
-  Sums t = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
-  add_point(h, c, o.k, 0.0, 0.5, &t);
-  double step = UPM_FIRST_STEP, far = 0.0;
-  i32 i = 1;
-  while (add_point(h, c, o.k, i * step, 1.0, &t) && i * step < 60.0) ++i;
-  far = i * step;
-  bool done = false;
-  for (i32 halving = 0; halving < UPM_MOST_HALVINGS && !done; ++halving) {
-    const Sums before = t;
-    step *= 0.5;
-    for (i = 1; i * step < far; i += 2) add_point(h, c, o.k, i * step, 1.0, &t);
-    done = settled(t.value, before.value, t.size) && settled(t.by_log, before.by_log, t.size_by_log) &&
-           settled(t.by_log_twice, before.by_log_twice, t.size_twice) && settled(t.by_variance, before.by_variance, t.size_by_variance) &&
-           settled(t.by_years, before.by_years, t.size_years);
+  Sums t;
+  double step;
+  // For large s, M(s) e^(s k) ~ e^(s (k - rho r) - sqrt(1 - rho^2) r |Im s|), r = (v0 + kappa theta T) / xi: turned to where the first factor falls.
+  const double tail = h.xi > 0.0 ? o.k - h.rho * (h.v0 + h.kappa * h.theta * o.years) / h.xi : o.k, falling = tail < 0.0 ? 1.0 : -1.0;
+  const double tilt[UPM_CONTOURS] = {0.0, 0.3 * falling, -0.15 * falling, 0.0};
+  const i32 halvings[UPM_CONTOURS] = {5, 7, 7, 9};
+  bool found = false;
+  for (i32 i = 0; i < UPM_CONTOURS && !found; ++i) {
+    c.across = tilt[i];
+    c.along = sqrt(1.0 - tilt[i] * tilt[i]);
+    found = contour_sums(h, c, o.k, halvings[i], &t, &step);
   }
-  if (!done || !(far < 60.0)) return MODEL_UNSETTLED;
+  if (!found) return MODEL_UNSETTLED;
   const double unit = o.strike * exp(c.peak) * step / UPM_PI;
   out->value = unit * t.value;
   out->by_forward = unit * t.by_log / o.forward;

@@ -32,7 +32,7 @@ UPM_OUT_OF_LINE double merton_sum(const ModelOption& o, double volatility, doubl
   const double surplus = expm1(log_growth), jumps = intensity * o.years, by_call = jumps * exp(log_growth);
   if (!(jumps <= UPM_MOST_JUMPS && by_call <= UPM_MOST_JUMPS)) return MODEL_EXPLOSIVE;
   const bool call = o.beyond_sign > 0.0;
-  const double variance = volatility * volatility * o.years, log_jumps = jumps > 0.0 ? log(jumps) : 0.0;
+  const double variance = volatility * volatility * o.years, log_jumps = log(jumps);  // -inf without jumps: one term
   ModelValue v = {0.0, 0.0, 0.0, 0.0, 0.0};
   double log_weight = -jumps;
   for (i32 n = 0;; ++n) {

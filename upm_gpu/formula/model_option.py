@@ -19,7 +19,8 @@ MODEL_OPTION_ABSENT = {"spot": np.nan, "forward": np.nan, "rate": 0.0, "dividend
 
 MODEL_FOUND, MODEL_UNDEFINED, MODEL_UNSETTLED, MODEL_EXPLOSIVE = 0, 4, 40, 41
 
-LogMoment = Callable[[NDArray[np.complex128]], NDArray[np.complex128]]
+LogMoment = Callable[[Any], Any]
+"""complex s, any shape, to ln M(s)"""
 
 
 def fourier_call(log_moneyness: float, log_moment: LogMoment) -> float:
