@@ -1,4 +1,4 @@
-"""Merton, Heston and Bates against QuantLib's analytic engines on random parameters."""
+"""Heston and Bates against QuantLib's analytic engines on random parameters."""
 
 from __future__ import annotations
 
@@ -51,18 +51,3 @@ def test_stochastic_variance(model: str) -> None:
             engine = ql.BatesEngine(ql.BatesModel(ql.BatesProcess(rate, dividend, spot, *variance, *jumps)), 1e-12, 10_000)
         option.setPricingEngine(engine)
         assert got["price"][i] == pytest.approx(option.NPV(), abs=1e-7), i
-
-
-def test_jump_diffusion() -> None:
-    """Merton's series against Bates with a variance that hardly moves: QuantLib's jump engine is not in its Python module."""
-    c = draws()
-    jumps = {name: c[name] for name in ("jump_intensity", "jump_mean", "jump_volatility")}
-    terms = {name: c[name] for name in ("spot", "time_to_expiry", "strike", "rate", "dividend_yield", "sign")}
-    got = cpu.values("merton_price", {**terms, **jumps, "volatility": np.sqrt(c["initial_variance"])})
-    assert not got["status"].any()
-    for i in range(COUNT):
-        rate, dividend, spot, option = market(c, i)
-        v0 = float(c["initial_variance"][i])
-        process = ql.BatesProcess(rate, dividend, spot, v0, 1.0, v0, 1e-4, 0.0, *(float(column[i]) for column in jumps.values()))
-        option.setPricingEngine(ql.BatesEngine(ql.BatesModel(process), 1e-12, 10_000))
-        assert got["price"][i] == pytest.approx(option.NPV(), abs=1e-6), i
