@@ -56,8 +56,8 @@ def _compiled() -> ctypes.CDLL | None:
     except DeviceError:
         return None
     i32, i64 = ctypes.c_int32, ctypes.c_int64
-    matrices = [np.ctypeslib.ndpointer(kind, ndim=2, flags=flags) for kind, flags in ((np.uint64, "C_CONTIGUOUS"), (np.float64, ("C_CONTIGUOUS", "WRITEABLE")))]
-    library.upm_sobol_points.restype, library.upm_sobol_points.argtypes = i32, (i32, matrices[0], i64, i64, i64, i64, matrices[1], i64)
+    directions, out = np.ctypeslib.ndpointer(np.uint64, ndim=2, flags="C_CONTIGUOUS"), np.ctypeslib.ndpointer(np.float64, ndim=2, flags=("C_CONTIGUOUS", "WRITEABLE"))
+    library.upm_sobol_points.restype, library.upm_sobol_points.argtypes = i32, (i32, directions, i64, i64, i64, i64, out, i64)
     return library
 
 
