@@ -5,16 +5,23 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 4
+#define UPM_ABI_VERSION 6
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
-#define UPM_GROUP_INTEGERS 14
+#define UPM_GROUP_INTEGERS 15
 #define UPM_GROUP_REALS 13
-#define UPM_TERMS 5
+#define UPM_TERMS 6
 
 enum UpmStatus : int32_t { UPM_OK = 0, UPM_BAD_ARGUMENT = 1, UPM_NO_MEMORY = 2, UPM_NO_ISA = 3, UPM_INTERNAL = 4 };
 
 extern "C" {
+
+// ValueTable; the layout of upm::ValueTable.
+struct UpmValueTable {
+  double low[2], inverse_step[2];
+  int64_t nodes[2];
+  const double* value;  // (nodes[0], nodes[1])
+};
 
 // One horizon: Program.
 struct UpmProgram {
@@ -24,12 +31,14 @@ struct UpmProgram {
   const int32_t* linear_form;     // (linear,)
   const int32_t* group_integers;  // (groups, UPM_GROUP_INTEGERS)
   const double* group_reals;      // (groups, UPM_GROUP_REALS)
+  int64_t tables;
+  const UpmValueTable* table;     // (tables,)
 };
 
 // Compiled and Rows.
 struct UpmBook {
   int64_t columns, linear, dates, states, horizons, rows, entries;
-  const double* terms;         // (5, columns - linear)
+  const double* terms;         // (UPM_TERMS, columns - linear)
   const UpmProgram* programs;  // (horizons,)
   const int64_t* row_first;    // (rows + 1,)
   const int32_t* row_column;   // (entries,)
@@ -208,4 +217,6 @@ int32_t upm_values(int32_t isa, int32_t operation, int64_t cases, const double* 
 // Worst `depth` of two ascending lists a slot, by (pnl, scenario). The result may lie in the arrays of `a` (depth = depth_a).
 int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b, const uint32_t* scenario_b,
                         int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads);
+// Points [first, first + count) of the unscrambled Sobol sequence, out (count, dimensions) in [0, 1); direction (bits <= 52, dimensions), 2^bits points in all.
+int32_t upm_sobol_points(int32_t isa, const uint64_t* direction, int64_t bits, int64_t dimensions, int64_t first, int64_t count, double* out, int64_t length);
 }

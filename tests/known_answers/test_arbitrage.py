@@ -75,7 +75,7 @@ def test_interpolation_keeps_total_variance_between_its_neighbours():
 
 
 STRIKES = np.array([80.0, 90.0, 100.0, 115.0, 120.0])
-SPREAD = 0.004
+SPREAD = 0.03
 
 
 def market(volatilities, *, linear=False):
@@ -102,13 +102,13 @@ def test_clean_quotes_hold_none():
 
 
 def test_a_dear_body_is_a_butterfly():
-    bumped = FLAT + np.array([0.0, 0.0, 0.25, 0.0, 0.0])
+    bumped = FLAT + np.array([0.0, 0.0, 0.18, 0.0, 0.0])
     first, total = quote_violations(market([bumped, FLAT]), "X")
     assert (first["butterfly"], first["vertical"], first["calendar"], total["butterfly"]) == (1, 0, 0, 1)
     # The chord at 100 by hand: 0.6 of the call at 90 and 0.4 of that at 115.
     call = black_undiscounted(np.full(3, 100.0), np.array([90.0, 100.0, 115.0]), np.log(100.0 / np.array([90.0, 100.0, 115.0])), bumped[1:4] * np.sqrt(30 / 365), 1.0)
     assert first["worst_butterfly"] == pytest.approx((call[1] - 0.6 * call[0] - 0.4 * call[2]) / 100.0, rel=1e-12)
-    # Inside a spread of 0.4 %, beyond it where the bump is larger.
+    # Inside a spread of 3 %, beyond it where the bump is larger.
     assert first["butterfly_beyond_spread"] == 0
     assert quote_violations(market([FLAT + np.array([0.0, 0.0, 0.6, 0.0, 0.0]), FLAT + 1.0]), "X")[0]["butterfly_beyond_spread"] == 1
 
