@@ -6,6 +6,7 @@
 #include "european.cuh"
 #include "forward_start.cuh"
 #include "geometric_asian.cuh"
+#include "heston_geometric_asian.cuh"
 #include "single_barrier.cuh"
 #include "two_asset.cuh"
 

@@ -41,6 +41,10 @@ def exotic_cases(name: str, count: int, seed: int = 5) -> Columns:
         times[0, 1::4] = 0.0
         return {**level, **market, "strike": between(80.0, 120.0), "sign": one_of(-1.0, 1.0), "continuous": (np.arange(count) == 2) * 1.0, "past": one_of(0.0, 3.0),
                 "average_so_far": between(90.0, 110.0), "fixing_time": times}
+    if name == "heston_geometric_asian":
+        del market["volatility"]
+        return {**level, **market, "strike": between(90.0, 110.0), "sign": one_of(-1.0, 1.0), "initial_variance": between(0.02, 0.2), "mean_reversion": between(0.5, 3.0),
+                "long_run_variance": between(0.02, 0.3), "vol_of_vol": between(0.1, 0.8), "correlation": between(-0.8, 0.3)}
     kind = one_of(0.0, 1.0, 2.0)
     return {**market, "spot": spot, "spot_2": between(80.0, 120.0), "dividend_yield_2": between(0.0, 0.1), "volatility_2": between(0.1, 0.6),
             "correlation": one_of(-1.0, 1.0) * between(0.0, 0.97), "strike": np.where(kind == 0.0, between(-20.0, 20.0), between(80.0, 120.0)),

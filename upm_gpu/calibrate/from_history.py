@@ -24,7 +24,7 @@ from upm_gpu.model.gbm import is_price
 from upm_gpu.model.historical import HistoricalParameters
 from upm_gpu.model.innovations import Innovation, hansen
 from upm_gpu.model.psd import nearest_correlation
-from upm_gpu.model.recursion import Garch
+from upm_gpu.model.recursion import Garch, Recursion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +110,8 @@ def with_independent_factors(made: GarchParameters, volatility: Mapping[str, flo
         return made
     size, more = len(made.state_names), len(volatility)
     variance, d = np.array(list(volatility.values())) ** 2, made.dynamics
-    dynamics = Dynamics((*d.kind, *("garch",) * more), (*d.model, *(Garch(float(v), 0.0, 0.0) for v in variance)), np.concatenate([d.variance, variance]),
+    constant: tuple[Recursion, ...] = ("garch",) * more
+    dynamics = Dynamics((*d.kind, *constant), (*d.model, *(Garch(float(v), 0.0, 0.0) for v in variance)), np.concatenate([d.variance, variance]),
                         np.concatenate([d.max_log_move, np.full(more, spec.max_log_move_volatility)]))
     law = Innovation() if spec.marginal == "gaussian" else Innovation("student_t", spec.degrees_of_freedom or HOUSE_DEGREES)
     correlation, loading, group = made.correlation, made.loading, made.group

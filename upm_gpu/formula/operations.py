@@ -20,6 +20,7 @@ PLACES = {
     "geometric_asian": "geometric_asian:GEOMETRIC_ASIAN",
     "two_asset": "two_asset:TWO_ASSET",
     "arithmetic_asian": "arithmetic_asian:ARITHMETIC_ASIAN",
+    "heston_geometric_asian": "heston_geometric_asian:HESTON_GEOMETRIC_ASIAN",
     "american": "american:AMERICAN",
     "cash_dividends": "cash_dividends:CASH_DIVIDENDS",
 }

@@ -24,6 +24,7 @@ OFFERED = {
     ("one_touch", "black_scholes"): "barriers",
     ("no_touch", "black_scholes"): "barriers",
     ("asian", "black_scholes"): "asian",
+    ("asian", "heston"): "asian",
     ("forward_start", "black_scholes"): "forward_start",
     ("spread", "black_scholes"): "two_asset",
     ("maximum_of_two", "black_scholes"): "two_asset",
