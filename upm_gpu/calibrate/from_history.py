@@ -110,7 +110,7 @@ def with_independent_factors(made: GarchParameters, volatility: Mapping[str, flo
         return made
     size, more = len(made.state_names), len(volatility)
     variance, d = np.array(list(volatility.values())) ** 2, made.dynamics
-    constant: tuple[Recursion, ...] = ("garch",) * more
+    constant: list[Recursion] = ["garch"] * more
     dynamics = Dynamics((*d.kind, *constant), (*d.model, *(Garch(float(v), 0.0, 0.0) for v in variance)), np.concatenate([d.variance, variance]),
                         np.concatenate([d.max_log_move, np.full(more, spec.max_log_move_volatility)]))
     law = Innovation() if spec.marginal == "gaussian" else Innovation("student_t", spec.degrees_of_freedom or HOUSE_DEGREES)
