@@ -4,7 +4,7 @@ Every slice is fitted in its own units (moneyness over the at-the-money standard
 w0 = c^2), where all parameters are of order 1:
   a = w0 a', b = (w0 / c) exp(b'), rho = tanh(rho'), m = c m', s = c (S_MIN + exp(s')).
 All slices of an underlying are solved at once with an exact Jacobian: conflicts between neighbours are shared by
-both, instead of being pushed into the later one.
+both, instead of being pushed into the later one. Only neighbours share equations, so the cost is linear in the number of expiries (`chain_solver.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+
+from upm_gpu.market.chain_solver import chain_least_squares
 
 # Smallest smoothing of the vertex in at-the-money standard deviations: keeps the curvature, hence the lift's bound, finite.
 S_MIN = 0.02
@@ -25,6 +27,8 @@ PRIOR_POINT = np.array([0.5, np.log(0.4), 0.0, 0.0, np.log(1.0)])
 PENALTY_GRID = 3.0 * np.sinh(4.5 * np.linspace(-1.0, 1.0, 61)) / np.sinh(4.5)
 # Two rounds: a mild penalty first, so that slices move towards one another, then one that leaves little to lift.
 PENALTIES = (10.0, 300.0)
+# The fall of the sum of squares and the step at which a round ends: parts of a basis point of volatility.
+XTOL, FTOL, EVALUATIONS = 1e-6, 1e-7, 40
 # R. Lee's moment formula: beyond a slope of 2 a wing carries arbitrage.
 MAX_SLOPE = 2.0
 
@@ -36,8 +40,6 @@ def fit_jointly(
     weights: Sequence[NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """(E, 5) raw SVI parameters a, b, rho, m, s of every expiry, ascending."""
-    from scipy.optimize import least_squares
-
     centre = np.array([_at_the_money(k, v) for k, v in zip(log_moneyness, volatilities, strict=True)])
     unit = centre * np.sqrt(years)
     starts = []
@@ -46,38 +48,39 @@ def fit_jointly(
     x = np.concatenate(starts)
     if len(years) == 1:
         return _unscale(x.reshape(-1, 5), unit)
-
-    n = len(years)
-
-    def residuals(x: NDArray, penalty: float) -> tuple[NDArray, NDArray]:
-        theta = x.reshape(-1, 5)
-        rows, blocks = [], []
-        for i in range(n):
-            r, j = _quote_residuals(theta[i], unit[i], years[i], log_moneyness[i], volatilities[i], weights[i])
-            rows.append(r)
-            block = np.zeros((len(r), 5 * n))
-            block[:, 5 * i : 5 * i + 5] = j
-            blocks.append(block)
-        grid_w, grid_j = zip(*(_variance(theta[i], unit[i], PENALTY_GRID) for i in range(n)), strict=True)
-        for i in range(1, n):
-            # Relative to the earlier slice's size there, so that wings and centre speak the same unit.
-            size = np.maximum(np.abs(grid_w[i - 1]), 1e-3 * unit[i] ** 2)
-            gap = (grid_w[i - 1] - grid_w[i]) / size + 1e-3
-            active = gap > 0.0
-            scale = np.where(active, penalty / len(PENALTY_GRID) ** 0.5, 0.0)
-            rows.append(scale * gap)
-            block = np.zeros((len(gap), 5 * n))
-            # d(w0 / w0 - w1 / w0) with w0 in the size: the quotient rule.
-            inner = np.where(np.abs(grid_w[i - 1]) > 1e-3 * unit[i] ** 2, grid_w[i] / size**2, 1.0 / size)
-            block[:, 5 * i - 5 : 5 * i] = (scale * inner)[:, None] * grid_j[i - 1]
-            block[:, 5 * i : 5 * i + 5] = -(scale / size)[:, None] * grid_j[i]
-            blocks.append(block)
-        return np.concatenate(rows), np.concatenate(blocks)
+    quotes = list(zip(log_moneyness, volatilities, weights, strict=True))
 
     for penalty in PENALTIES:
-        memory = _Last(partial(residuals, penalty=penalty))
-        x = least_squares(memory.value, x, jac=memory.jacobian, method="lm", max_nfev=40, xtol=1e-6, ftol=1e-7).x
+        x = chain_least_squares(partial(equations, years=years, unit=unit, quotes=quotes, penalty=penalty), x, EVALUATIONS, XTOL, FTOL)
     return _unscale(x.reshape(-1, 5), unit)
+
+
+def equations(x: NDArray, years: NDArray, unit: NDArray, quotes: Sequence[tuple[NDArray, NDArray, NDArray]], penalty: float) -> list[NDArray]:
+    """What the scaled parameters x (5 E,) are to make small, as `chain_solver.Blocks`: a slice against its quotes (log-moneyness, volatility, weight), then against the next slice."""
+    theta = x.reshape(-1, 5)
+    grids = [_variance(theta[i], unit[i], PENALTY_GRID) for i in range(len(years))]
+    blocks = []
+    for i in range(len(years)):
+        r, j = _quote_residuals(theta[i], unit[i], years[i], *quotes[i])
+        links = _links(*grids[i], *grids[i + 1], 1e-3 * unit[i + 1] ** 2, penalty) if i + 1 < len(years) else np.zeros((0, 11))
+        block = np.zeros((len(r) + len(links), 11))
+        block[: len(r), :5], block[: len(r), 10] = j, r
+        block[len(r) :] = links
+        blocks.append(block)
+    return blocks
+
+
+def _links(w: NDArray, j: NDArray, later: NDArray, later_j: NDArray, least: float, penalty: float) -> NDArray:
+    """(active, 11) the equations that hold a slice to at least the total variance of the one before, as `chain_solver.Blocks`."""
+    # Relative to the earlier slice's size there, so that wings and centre speak the same unit.
+    size = np.maximum(np.abs(w), least)
+    gap = (w - later) / size + 1e-3
+    on = gap > 0.0
+    scale = penalty / len(PENALTY_GRID) ** 0.5
+    size, gap = size[on], gap[on]
+    # d(w0 / w0 - w1 / w0) with w0 in the size: the quotient rule.
+    inner = np.where(np.abs(w[on]) > least, later[on] / size**2, 1.0 / size)
+    return scale * np.concatenate([inner[:, None] * j[on], -later_j[on] / size[:, None], gap[:, None]], axis=1)
 
 
 class _Last:
@@ -140,7 +143,7 @@ def _fit_one(
 
     x = PRIOR_POINT if start is None else start
     memory = _Last(lambda x: _quote_residuals(x, unit, years, k, volatility, weight, prior))
-    return least_squares(memory.value, x, jac=memory.jacobian, method="lm", max_nfev=60, xtol=1e-7, ftol=1e-9).x
+    return least_squares(memory.value, x, jac=memory.jacobian, method="lm", x_scale="jac", max_nfev=60, xtol=1e-7, ftol=1e-9).x
 
 
 def _quote_residuals(
