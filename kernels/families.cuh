@@ -9,6 +9,7 @@
 #include "black.cuh"
 #include "elementary.cuh"
 #include "platform.cuh"
+#include "value_table.cuh"
 
 namespace upm {
 
@@ -26,7 +27,7 @@ enum Family {
 // One row of Program.group_integers, in the order of GROUP_INTEGERS.
 struct GroupIntegers {
   i32 family, first, count, date, settle_date, level_state, forward_state, volatility_state;
-  i32 inverse, sticky_moneyness, additive_volatility, scale_state, skew_state, stretch_state;
+  i32 inverse, sticky_moneyness, additive_volatility, scale_state, skew_state, stretch_state, table;
 };
 
 // One row of Program.group_reals, in the order of GROUP_REALS.
@@ -37,7 +38,7 @@ struct GroupReals {
 
 // One column of Compiled.terms, in the order of TERM_REALS.
 struct Terms {
-  double strike, log_moneyness, volatility, residual, sign;
+  double strike, log_moneyness, volatility, residual, sign, correction;
 };
 
 // What a group reads in one scenario: level, forward, volatility and scale states at `date`, the forward state again at `settle_date`; change of skew and logarithm
@@ -95,6 +96,12 @@ UPM_INLINE double european_value_at(double volatility, const European& s, const 
 
 UPM_INLINE double european_value(const GroupReals& g, const European& s, const Terms& t, double root_years, double discount, Smile smile) {
   return european_value_at(european_volatility(g, s, t, smile), s, t, root_years, discount);
+}
+
+// What an option of a group with a table is worth above Black's value: read at its log-moneyness and volatility, per unit of strike.
+UPM_INLINE double european_addition(const ValueTable& table, double volatility, double log_change, double unit, const Terms& t) {
+  return t.strike * table_value(table.value, table.low[0], table.inverse_step[0], (i32)table.nodes[0], table.low[1], table.inverse_step[1], (i32)table.nodes[1],
+                                log_change - t.log_moneyness, log(volatility)) * unit;
 }
 
 // Index at the expiry; what a unit of payoff is worth at the horizon.

@@ -1,7 +1,7 @@
 // Unit P&L of every column on a wave of scenarios, and the value today. Twin: upm_gpu/backend/reference (_unit_pnl).
 // Formula: families.cuh.
 //
-// Arrays: states (D, K, stride), unit (C, stride), terms (5, options) with options = C - linear, slices (n, 3): group, first
+// Arrays: states (D, K, stride), unit (C, stride), terms (6, options) with options = C - linear, slices (n, 3): group, first
 // and last column. A slice holds columns of one group, so that a thread shares the group's work among them.
 #include "families.cuh"
 #include "platform.cuh"
@@ -13,7 +13,7 @@ using upm::i64;
 
 UPM_INLINE upm::Terms terms_at(const double* terms, i64 options, i64 option) {
   const double* t = terms + option;
-  upm::Terms r = {t[0], t[options], t[2 * options], t[3 * options], t[4 * options]};
+  upm::Terms r = {t[0], t[options], t[2 * options], t[3 * options], t[4 * options], t[5 * options]};
   return r;
 }
 
@@ -29,7 +29,7 @@ UPM_INLINE void linear_columns(const double* states, i32 factors, i32 scenarios,
 
 template <class Stored>
 UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* integers, const double* reals, const i32* slices, i32 linear,
-                               i64 options, const double* terms, const double* value0, Stored* unit) {
+                               i64 options, const double* terms, const double* value0, const double* table_axes, const i64* table_nodes, const double* table_values, Stored* unit) {
   const i32 s = (i32)(blockIdx.y * blockDim.x + threadIdx.x);
   if (s >= scenarios) return;
   const i32* slice = slices + 3 * blockIdx.x;
@@ -56,7 +56,17 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
     const upm::European shared = upm::european_share(g, r, x);
     const double root_years = upm::sqrt(r.remaining_years);
     const upm::Smile smile = upm::smile_of(g);
-    if (smile == upm::SMILE_SURFACE) {
+    if (g.table >= 0) {
+      const double* a = table_axes + 4 * g.table;
+      const i64* n = table_nodes + 3 * g.table;
+      const upm::ValueTable table = {{a[0], a[1]}, {a[2], a[3]}, {n[0], n[1]}, table_values + n[2]};
+      for (i64 column = slice[1]; column < slice[2]; ++column) {
+        const upm::Terms t = terms_at(terms, options, column - linear);
+        const double volatility = upm::european_volatility(r, shared, t, smile);
+        const double value = upm::european_value_at(volatility, shared, t, root_years, r.discount) + upm::european_addition(table, volatility, shared.log_change, shared.unit, t);
+        out[column * stride] = (Stored)(value - value0[column - linear]);
+      }
+    } else if (smile == upm::SMILE_SURFACE) {
       STORE(upm::european_value(r, shared, t, root_years, r.discount, upm::SMILE_SURFACE))
     } else if (smile == upm::SMILE_QUOTE) {
       STORE(upm::european_value(r, shared, t, root_years, r.discount, upm::SMILE_QUOTE))
@@ -84,14 +94,14 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) linear_pnl_double(const double* st
 // Grid (slices, scenario tiles).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4)
     option_pnl_float(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* integers, const double* reals, const i32* slices, i32 linear, i64 options,
-                     const double* terms, const double* value0, float* unit) {
-  option_columns(states, factors, scenarios, stride, integers, reals, slices, linear, options, terms, value0, unit);
+                     const double* terms, const double* value0, const double* table_axes, const i64* table_nodes, const double* table_values, float* unit) {
+  option_columns(states, factors, scenarios, stride, integers, reals, slices, linear, options, terms, value0, table_axes, table_nodes, table_values, unit);
 }
 
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4)
     option_pnl_double(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* integers, const double* reals, const i32* slices, i32 linear, i64 options,
-                      const double* terms, const double* value0, double* unit) {
-  option_columns(states, factors, scenarios, stride, integers, reals, slices, linear, options, terms, value0, unit);
+                      const double* terms, const double* value0, const double* table_axes, const i64* table_nodes, const double* table_values, double* unit) {
+  option_columns(states, factors, scenarios, stride, integers, reals, slices, linear, options, terms, value0, table_axes, table_nodes, table_values, unit);
 }
 
 // Value today of one unit: the European value at zero states with the whole time to expiry; 0 for an inverse future.
@@ -103,6 +113,6 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) value_today(const i32* integers, c
   const upm::GroupReals r = ((const upm::GroupReals*)reals)[group[option]];
   const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
   const upm::European shared = upm::european_share(g, r, zero);
-  const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, upm::smile_of(g));
+  const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, upm::smile_of(g)) + terms_at(terms, options, option).correction;
   value0[option] = g.family == upm::FAMILY_INVERSE_FUTURE ? 0.0 : value;
 }

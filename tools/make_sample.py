@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from upm_gpu.domain.text import instant_text, write_csv
 from upm_gpu.generate.book import generate_book
 from upm_gpu.market.deribit import chain_snapshot, import_deribit, read_chain
-from upm_gpu.market.deribit_files import text_time, write_table
 from upm_gpu.market.surface import fit_surface
 from upm_gpu.market.surface_series import surface_series
 
@@ -38,7 +38,7 @@ def main(raw: Path, out: Path) -> None:
         for day in sorted(d for d in chains["day"].unique() if d <= TOMORROW):
             files[day] = work / f"chain_{day}.csv"
             chains[chains["day"] == day].drop(columns="day").to_csv(files[day], index=False)
-        history = write_table(work / "history.csv", ("timestamp", "asset", "close"), history_rows(raw, files))
+        history = write_csv(work / "history.csv", ("timestamp", "asset", "close"), history_rows(raw, files))
         import_deribit(files[TODAY], work / "today", history=history)
         import_deribit(files[TOMORROW], work / "tomorrow", history=history)
         generate_book(work / "today" / "market", ACCOUNTS, SEED, work / "today" / "book")
@@ -53,7 +53,7 @@ def main(raw: Path, out: Path) -> None:
             # Its history would be the first day's with one line more.
             if path.stem != "history":
                 store(path, out / "next_day")
-        write_table(out / "next_day" / "settlements.csv", ("underlying", "expiry", "price", "label", "source"), settlements(work / "tomorrow" / "market"))
+        write_csv(out / "next_day" / "settlements.csv", ("underlying", "expiry", "price", "label", "source"), settlements(work / "tomorrow" / "market"))
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"{out}: {size / 1e6:.2f} MB")
 
@@ -73,7 +73,7 @@ def history_rows(raw: Path, files: dict[str, Path]) -> list[tuple[str, str, floa
     last_bar = max(r[0] for r in rows)
     for path in files.values():
         market = chain_snapshot(read_chain(path))
-        at = text_time(market.valuation_time)
+        at = instant_text(market.valuation_time)
         for u in ("BTC", "ETH"):
             if at > last_bar:
                 rows.append((at, u, market.spots[u]))
@@ -83,7 +83,7 @@ def history_rows(raw: Path, files: dict[str, Path]) -> list[tuple[str, str, floa
 
 def midnight_after(day: str) -> str:
     """A daily bar closes at 24:00Z of its date."""
-    return text_time((pd.Timestamp(day, tz=UTC) + pd.Timedelta(days=1)).to_pydatetime())
+    return instant_text((pd.Timestamp(day, tz=UTC) + pd.Timedelta(days=1)).to_pydatetime())
 
 
 def settlements(market: Path) -> list[tuple[object, ...]]:

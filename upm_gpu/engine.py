@@ -20,7 +20,7 @@ from upm_gpu.backend.select import Choice, choose
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Instrument, Option
 from upm_gpu.errors import InputError
-from upm_gpu.margin.adaptive import batch_ends, precise_enough
+from upm_gpu.margin.adaptive import SHARE_OF_NOTIONAL, batch_ends, precise_enough
 from upm_gpu.margin.charges import load as load_charge
 from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest
 from upm_gpu.margin.result import (
@@ -39,9 +39,11 @@ from upm_gpu.model.regimes import RegimeInForce
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynamics_of, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.states import funding_dates
+from upm_gpu.pricing.tables import TableReport, with_tables
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
+from upm_gpu.table_check import TableCheck, check_tables
 
 
 @dataclass(frozen=True)
@@ -275,6 +277,16 @@ def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads:
     return amount * per_entry[plan.line_entry]
 
 
+def _check_tables(plan: Plan, choice: Choice, tail: TailState, core: Measure, weights: np.ndarray | None) -> TableCheck | None:
+    from upm_gpu.risk.tail import tail_weights
+
+    h = plan.horizon(plan.core.horizon)
+    first, scenario, _ = tail_weights(tail, h, plan.core.level, weights)
+    nobody_minds = SHARE_OF_NOTIONAL * gross_notional(plan.units, plan.instruments, plan.market)
+    return check_tables(plan.compiled, plan.rows, plan.units.names, plan.scenarios, h, first, scenario,
+                        np.maximum(core.expected_shortfall_standard_error, nobody_minds), choice.module, choice.threads)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What `margin_run` leaves for exhibits and the run folder."""
@@ -290,6 +302,10 @@ class Outcome:
     """scenarios asked for: an adaptive run may have stopped before"""
     weights: np.ndarray | None = None
     """(S,) of importance sampling; None: all count alike"""
+    tables: tuple[TableReport, ...] = ()
+    """value tables as built"""
+    table_check: TableCheck | None = None
+    """what they change; None where there are none"""
 
 
 def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = None, methodology: Any = None, backend: str = "auto", *,
@@ -314,6 +330,9 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
 
     timings, cap = Timings(), plan.spec.count
     backend = choice.module
+    with timings.measure("tables"):
+        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads)
+        plan = replace(plan, compiled=compiled)
     with timings.measure("engine"):
         weights = weights_of(plan.scenarios)
         with backend.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
@@ -333,12 +352,16 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
                              "beyond what float64 can hold. Check the largest inputs; no margin was written.")
         measures = measure(plan, tail, weights)
     check_gain(plan.units.names, measures[plan.core].variance_ratio)
+    checked = None
+    if tables:
+        with timings.measure("table_check"):
+            checked = _check_tables(plan, choice, tail, measures[plan.core], weights)
     with timings.measure("attribution"):
         contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights)
     with timings.measure("margin"):
         result = assemble(plan, measures, contribution, value0)
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
-    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights)
+    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights, tables, checked)
 
 
 def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, Rows
+from upm_gpu.pricing.tables import with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
@@ -129,27 +130,26 @@ def heat_maps(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequen
     Columns: account_id, underlying, price_move, volatility_move (relative), pnl.
     """
     parts = []
+    price, volatility = (grid.ravel() for grid in np.meshgrid(PRICE_MOVES, VOLATILITY_MOVES, indexing="ij"))
     for which in ("all", *underlyings) if len(underlyings) > 1 else tuple(underlyings):
-        moved = underlyings if which == "all" else (which,)
-        moves, labels = [], []
-        for price in PRICE_MOVES:
-            for volatility in VOLATILITY_MOVES:
-                move = {f"log_level[{u}]": float(np.log1p(price)) for u in moved}
-                move |= {f"volatility_shift[{u}]": float(np.log1p(volatility)) for u in moved if f"volatility_shift[{u}]" in compiled.state_names}
-                moves.append(move)
-                labels.append((price, volatility))
-        pnl = row_values(backend, compiled, rows, explicit_moves(compiled.drawn_names, moves), threads)
-        price, volatility = np.array(labels).T
+        pnl = row_values(backend, compiled, rows, grid_moves(compiled, underlyings if which == "all" else (which,)), threads)
         for name, values in zip(names, pnl, strict=True):
             parts.append(pd.DataFrame({"account_id": name, "underlying": which, "price_move": price, "volatility_move": volatility, "pnl": values}))
     return pd.concat(parts, ignore_index=True)
 
 
-def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], stresses: Sequence[dict], threads: int) -> pd.DataFrame:
-    """P&L of every row under named deterministic moves of all underlyings (configs/scenario/*.toml).
+def grid_moves(compiled: Compiled, moved: Sequence[str]) -> Explicit:
+    """The scenarios of a heat map: every price move with every volatility move, of the underlyings `moved`."""
+    moves = []
+    for price in PRICE_MOVES:
+        for volatility in VOLATILITY_MOVES:
+            move = {f"log_level[{u}]": float(np.log1p(price)) for u in moved}
+            moves.append(move | {f"volatility_shift[{u}]": float(np.log1p(volatility)) for u in moved if f"volatility_shift[{u}]" in compiled.state_names})
+    return explicit_moves(compiled.drawn_names, moves)
 
-    Columns: account_id, scenario, pnl.
-    """
+
+def stress_moves(compiled: Compiled, stresses: Sequence[dict]) -> Explicit:
+    """Named deterministic moves of all underlyings (configs/scenario/*.toml), a scenario each."""
     moves = []
     for stress in stresses:
         move = {}
@@ -159,7 +159,12 @@ def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Seq
             moved = MOVED_BY.get(kind)
             move[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
         moves.append(move)
-    pnl = row_values(backend, compiled, rows, explicit_moves(compiled.drawn_names, moves), threads)
+    return explicit_moves(compiled.drawn_names, moves)
+
+
+def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], stresses: Sequence[dict], threads: int) -> pd.DataFrame:
+    """P&L of every row under named moves. Columns: account_id, scenario, pnl."""
+    pnl = row_values(backend, compiled, rows, stress_moves(compiled, stresses), threads)
     count = len(stresses)
     return pd.DataFrame({"account_id": np.repeat(np.array(names, object), count), "scenario": np.tile([s["name"] for s in stresses], len(names)),
                          "pnl": pnl.ravel()})
@@ -180,6 +185,7 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
         at = list(options)
         columns = _greek_columns(compiled, at)
         result = backend.values("european", columns)
+        _exercise(backend, compiled, at, columns, result)
         spot = np.array([market.spots[i.underlying] for i in options.values()])
         inverse = np.array([i.settlement == "inverse" for i in options.values()])
         forward = columns["forward"]
@@ -198,6 +204,25 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
         "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
         "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
         "delta": q * delta[i], "gamma": q * gamma[i], "vega": q * vega[i], "theta": q * theta[i]})
+
+
+def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], columns: dict[str, NDArray[np.float64]], result: dict[str, NDArray[np.float64]]) -> None:
+    """Greeks of the options that may be exercised early, in place of their European ones; delta and gamma in the forward, which moves as the spot does."""
+    program = compiled.programs[0]
+    column = compiled.instrument_column[list(options)]
+    for request in program.table_requests:
+        first, count = program.group_integers[request.group, 1:3]
+        own = np.flatnonzero((column >= first) & (column < first + count))
+        given = {name: np.full(len(own), value) for name, value in request.inputs_today}
+        forward = columns["forward"][own]
+        found = backend.values(request.operation, given | {"spot": forward * request.spot_over_forward, "strike": columns["strike"][own], "volatility": columns["volatility"][own]})
+        for name, power in (("delta", 1), ("gamma", 2), ("vega", 0), ("theta", 0)):
+            result[name][own] = found[name] * request.spot_over_forward**power
+
+
+def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int) -> Compiled:
+    """`compiled` with value tables that reach over all given scenarios."""
+    return with_tables(compiled, [derive(given, compiled.operations) for given in sets], backend, threads)[0]
 
 
 def _slope(instrument: Spot | Future | Perpetual, market: MarketSnapshot) -> float:

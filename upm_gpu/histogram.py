@@ -70,11 +70,13 @@ def account_pnl(book: Any, market: Any, account_id: str, spec: Any = None, metho
     from upm_gpu.engine import make_plan
     from upm_gpu.exhibits import HISTOGRAM_RANGE, select_rows
     from upm_gpu.margin.methodology import load_methodology
+    from upm_gpu.pricing.tables import with_tables
     from upm_gpu.scenario.spec import ScenarioSpec
 
     plan = make_plan(book, market, spec or ScenarioSpec(), methodology or load_methodology())
     choice, h, count = choose(backend, precision), plan.horizon(plan.core.horizon), plan.scenarios.count
-    with choice.module.prepare(plan.compiled, select_rows(plan.rows, _units_of(plan, account_id)), choice.precision, choice.threads) as prepared:
+    compiled, _ = with_tables(plan.compiled, (plan.scenarios,), choice.module, choice.threads)
+    with choice.module.prepare(compiled, select_rows(plan.rows, _units_of(plan, account_id)), choice.precision, choice.threads) as prepared:
         parts = [choice.module.row_pnl(prepared, plan.scenarios, first, min(first + HISTOGRAM_RANGE, count), h) for first in range(0, count, HISTOGRAM_RANGE)]
     return np.concatenate(parts, axis=1).sum(axis=0)
 

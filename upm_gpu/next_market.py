@@ -83,6 +83,7 @@ def _values(outcome: Outcome, later: NextMarket) -> dict[str, float]:
     """Model value at the next snapshot of one unit of every option still alive then."""
     if later.compiled is None:
         return {}
-    rows = exhibits.select_rows(outcome.plan.rows, [])
-    with outcome.choice.module.prepare(later.compiled, rows, "double", 1) as prepared:
-        return model_values(later.compiled, later.alive, np.array(prepared.value0))
+    rows, still = exhibits.select_rows(outcome.plan.rows, []), exhibits.explicit_moves(later.compiled.drawn_names, [{}])
+    compiled = exhibits.cover(outcome.choice.module, later.compiled, (still,), 1)
+    with outcome.choice.module.prepare(compiled, rows, "double", 1) as prepared:
+        return model_values(compiled, later.alive, np.array(prepared.value0))

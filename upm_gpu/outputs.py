@@ -146,11 +146,13 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
     h = plan.horizon(plan.core.horizon)
     report["house_worst_scenarios.parquet"] = _columns(_with_moves(outcome, h, np.array([exhibits.HOUSE], object), house.pnl[h], house.scenario[h]))
     today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.compiled.drawn_names, plan.dynamics)
+    stresses = tomllib.loads(package_file(STRESSES).read_text())["stress"]
+    everything = sorted({i.underlying for i in plan.instruments if f"log_level[{i.underlying}]" in today.drawn_names})
+    today = exhibits.cover(backend, today, (exhibits.grid_moves(today, everything), exhibits.stress_moves(today, stresses)), threads)
     rows_today, _ = build_rows(plan.units, today)
     shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
     underlyings = sorted({i.underlying for i in plan.instruments})
     report["heatmap.parquet"] = _columns(exhibits.heat_maps(backend, today, shown, [*names, exhibits.HOUSE], underlyings, threads))
-    stresses = tomllib.loads(package_file(STRESSES).read_text())["stress"]
     everyone = exhibits.with_house(rows_today, rows_today, today.columns)
     report["stress.parquet"] = _columns(exhibits.stress_table(backend, today, everyone, [*plan.units.names, exhibits.HOUSE], stresses, threads))
     warnings: list[str] = []
@@ -228,7 +230,8 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
-               "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit))})
+               "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
+               **({"value_tables": _tables(outcome)} if outcome.tables else {})})
 
 
 def _importance(outcome: Outcome) -> dict[str, Any]:
@@ -243,6 +246,12 @@ def _importance(outcome: Outcome) -> dict[str, Any]:
         "components": len(mixture.chance) - 1, "plain_share": float(mixture.chance[0]), "chance": mixture.chance.tolist(), "shift_norm": np.sqrt((mixture.shift**2).sum(axis=(1, 2))).tolist(),
         "weight_mean": float(w.mean()), "weight_largest": float(w.max()), "effective_scenarios": float(w.sum() ** 2 / (w * w).sum()), "tail_kept": outcome.plan.depth,
         "variance_ratio_smallest": float(known.min()) if len(known) else None, "variance_ratio_median": float(np.median(known)) if len(known) else None}}
+
+
+def _tables(outcome: Outcome) -> dict[str, Any]:
+    """How many value tables there are, the worst error found while building them, and what they change in the tails."""
+    return {"tables": len(outcome.tables), "nodes": int(sum(t.nodes[0] * t.nodes[1] for t in outcome.tables)), "largest_error_per_strike": max(t.error for t in outcome.tables),
+            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None}
 
 
 def _hash(value: Any) -> str:

@@ -5,16 +5,23 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 4
+#define UPM_ABI_VERSION 5
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
-#define UPM_GROUP_INTEGERS 14
+#define UPM_GROUP_INTEGERS 15
 #define UPM_GROUP_REALS 13
-#define UPM_TERMS 5
+#define UPM_TERMS 6
 
 enum UpmStatus : int32_t { UPM_OK = 0, UPM_BAD_ARGUMENT = 1, UPM_NO_MEMORY = 2, UPM_NO_ISA = 3, UPM_INTERNAL = 4 };
 
 extern "C" {
+
+// ValueTable; the layout of upm::ValueTable.
+struct UpmValueTable {
+  double low[2], inverse_step[2];
+  int64_t nodes[2];
+  const double* value;  // (nodes[0], nodes[1])
+};
 
 // One horizon: Program.
 struct UpmProgram {
@@ -24,12 +31,14 @@ struct UpmProgram {
   const int32_t* linear_form;     // (linear,)
   const int32_t* group_integers;  // (groups, UPM_GROUP_INTEGERS)
   const double* group_reals;      // (groups, UPM_GROUP_REALS)
+  int64_t tables;
+  const UpmValueTable* table;     // (tables,)
 };
 
 // Compiled and Rows.
 struct UpmBook {
   int64_t columns, linear, dates, states, horizons, rows, entries;
-  const double* terms;         // (5, columns - linear)
+  const double* terms;         // (UPM_TERMS, columns - linear)
   const UpmProgram* programs;  // (horizons,)
   const int64_t* row_first;    // (rows + 1,)
   const int32_t* row_column;   // (entries,)

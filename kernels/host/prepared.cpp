@@ -55,11 +55,13 @@ int64_t columns_in_cache() {
 bool inside(int64_t value, int64_t low, int64_t high) { return value >= low && value < high; }
 
 void check_program(const UpmBook& b, const UpmProgram& p) {
+  for (int64_t t = 0; t < p.tables; ++t) require(p.table[t].nodes[0] >= 4 && p.table[t].nodes[1] >= 4 && p.table[t].value);
   for (int64_t i = 0; i < b.linear; ++i) require(inside(p.linear_state[i], 0, b.states) && inside(p.linear_date[i], 0, b.dates));
   for (int64_t g = 0; g < p.groups; ++g) {
     const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
     require(inside(i[0], 0, 3) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
+    require(inside(i[14], -1, p.tables));
     for (int s : {5, 6, 7, 11, 12, 13}) require(inside(i[s], -1, b.states));
   }
 }

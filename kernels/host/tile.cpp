@@ -67,7 +67,7 @@ void draw(const UpmScenarios* set, uint32_t first, int live, double* states, dou
 inline __attribute__((always_inline)) Terms terms_of(const UpmBook* book, int64_t option) {
   const int64_t options = book->columns - book->linear;
   const double* t = book->terms + option;
-  return Terms{t[0], t[options], t[2 * options], t[3 * options], t[4 * options]};
+  return Terms{t[0], t[options], t[2 * options], t[3 * options], t[4 * options], t[5 * options]};
 }
 
 const GroupIntegers* integers_of(const UpmProgram* p, int64_t group) { return (const GroupIntegers*)(p->group_integers + group * UPM_GROUP_INTEGERS); }
@@ -81,7 +81,7 @@ void value0(const UpmBook* book, double* out) {
     const European zero = european_share(g, r, GroupStates{});
     const double root_years = upm::sqrt(r.expiry_years);
     for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c)
-      out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, smile_of(g));
+      out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, smile_of(g)) + terms_of(book, c).correction;
   }
 }
 
@@ -133,6 +133,7 @@ void price_european_columns(const Columns& c) {
   const double root_years = upm::sqrt(r.remaining_years);
   alignas(64) double volatility[2][T];
   const int64_t first_option = c.begin - c.task->book->linear, end_option = c.end - c.task->book->linear;
+  const ValueTable* table = g.table < 0 ? nullptr : (const ValueTable*)c.task->program->table + g.table;
   Terms t = terms_of(c.task->book, first_option);
   const auto shared = [&](int s) { return European{forward[s], log_change[s], times[s], plus[s], unit[s], tilt[s], squeeze[s]}; };
   for (int s = 0; s < T; ++s) volatility[0][s] = european_volatility(r, shared(s), t, SMILE);
@@ -144,6 +145,11 @@ void price_european_columns(const Columns& c) {
       const European x = shared(s);
       later[s] = european_volatility(r, x, next, SMILE);
       value[s] = european_value_at(now[s], x, t, root_years, r.discount);
+    }
+    if (table) {
+      const ValueTable with = *table;
+#pragma GCC ivdep  // the table is not written
+      for (int s = 0; s < T; ++s) value[s] += european_addition(with, now[s], log_change[s], unit[s], t);  // vectorised
     }
     write(c.task, option + c.task->book->linear, value, c.task->value0[option]);
     t = next;

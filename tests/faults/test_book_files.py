@@ -638,9 +638,9 @@ def test_40_reading_stops_where_nearly_everything_is_wrong(tmp_path: Path, monke
     refused(write(tmp_path, text(HEADER, [f"A{i},BTC-PERP,x" for i in range(200)])), "UPM-IN-040", "50 rows rejected, reading stopped", "line 2")
 
 
-def test_american_exercise_is_refused_by_name(tmp_path: Path) -> None:
+def test_american_exercise_of_an_inverse_option_is_refused_by_name(tmp_path: Path) -> None:
     refused(write(tmp_path, instruments=text(INSTRUMENT_HEADER, [*INSTRUMENTS, option(exercise="american")])),
-            "UPM-IN-040", "UPM-IN-041 instruments.csv line 6 column exercise", "not priced yet")
+            "UPM-IN-040", "UPM-IN-041 instruments.csv line 6 column exercise", "is not priced")
 
 
 @pytest.mark.parametrize(("row", "column"), [

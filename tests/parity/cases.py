@@ -13,7 +13,17 @@ from upm_gpu.model.innovations import Innovation
 from upm_gpu.model.jumps import JumpParameters
 from upm_gpu.model.merton import MertonParameters
 from upm_gpu.model.recursion import Garch, ewma
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows
+from upm_gpu.pricing.compiled import (
+    GROUP_INTEGERS,
+    GROUP_REALS,
+    TERM_REALS,
+    Compiled,
+    Family,
+    Program,
+    Rows,
+    TableRequest,
+    ValueTable,
+)
 from upm_gpu.scenario.sets import Explicit, Heston, Walk
 from upm_gpu.scenario.spec import ScenarioSpec
 from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
@@ -39,6 +49,13 @@ GROUPS = (
 )
 
 
+TABLED = 2
+"""group that reads a value table"""
+REQUEST = TableRequest("I", TABLED, "american", True, 1.0, 1.0, (), 0.5, 1.0, (), 0.5, 1.0)
+TABLE = ValueTable((-2.0, -2.5), (8.0, 4.0), 1e-2 * np.sin(np.add.outer(0.7 * np.arange(33.0), 0.4 * np.arange(15.0))))
+"""from log-moneyness -2 to 2, ln sigma -2.5 to 1: wings lie beyond its ends"""
+
+
 def make_compiled(seed: int = 1, per_group: int = 5) -> Compiled:
     """A book of every family; SETTLED_OPTION groups are European until their expiry."""
     rng = np.random.default_rng(seed)
@@ -51,7 +68,8 @@ def make_compiled(seed: int = 1, per_group: int = 5) -> Compiled:
     moneyness[1] = 0.0
     moneyness = np.clip(moneyness, -4.0, 4.0)
     strike = np.repeat(forwards, per_group) * np.exp(moneyness)
-    terms = np.stack([strike, moneyness, rng.uniform(0.2, 1.4, options), rng.normal(0.0, 0.02, options), rng.choice([-1.0, 1.0], options)])
+    terms = np.stack([strike, moneyness, rng.uniform(0.2, 1.4, options), rng.normal(0.0, 0.02, options), rng.choice([-1.0, 1.0], options), np.zeros(options)])
+    terms[5, per_group * TABLED : per_group * (TABLED + 1)] = 1e-3 * strike[per_group * TABLED : per_group * (TABLED + 1)]
     assert len(terms) == len(TERM_REALS)
     programs = tuple(_program(h, linear, linear_keys, per_group, spots, forwards) for h in HORIZONS)
     instruments = linear + options
@@ -73,7 +91,7 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
         years = days / YEAR
         values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
                   "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive,
-                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1}
+                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g == TABLED else -1}
         integers.append([int(values[k]) for k in GROUP_INTEGERS])
         left = max(days - DATES[horizon], 0.0) / YEAR
         values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),
@@ -82,7 +100,8 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
                   "svi_tilt": 2.0 * np.sqrt(0.13 * years)}
         reals.append([float(values[k]) for k in GROUP_REALS])
     dates = [horizon if at is None else min(at, horizon) for _, at in keys]
-    return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals), np.array([0] * (len(keys) - 1) + [1], np.int32))
+    return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals), np.array([0] * (len(keys) - 1) + [1], np.int32),
+                   (REQUEST,), (TABLE,))
 
 
 def make_rows(compiled: Compiled, rows: int = 37, seed: int = 2) -> Rows:

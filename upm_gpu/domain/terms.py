@@ -152,9 +152,9 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
     option_type = _chosen(text, "option_type", OPTION_TYPES, "option type")
     exercise = _chosen(text, "exercise", EXERCISES, "exercise style", "european")
     premium = _chosen(text, "premium", PREMIUMS, "premium style", "upfront")
-    if exercise == "american":
-        raise ColumnFault("exercise", 41, "American exercise is not priced yet. Remove the instrument and its positions.")
-    return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type, premium=premium)  # type: ignore[arg-type]
+    if exercise == "american" and settlement == "inverse":
+        raise ColumnFault("exercise", 41, "American exercise of an inverse option is not priced. Remove the instrument and its positions.")
+    return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type, exercise, premium)  # type: ignore[arg-type]
 
 
 def expired(instrument: Instrument, valuation_time: datetime | None) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from upm_gpu.formula.black import black_undiscounted
+from upm_gpu.formula.value_table import table_values
 
 VOLATILITY_FLOOR = 0.05
 VOLATILITY_CAP = 5.0
@@ -40,17 +41,9 @@ def shifted_volatility(base: Any, state: Any, loading: Any, additive: Any, xp: A
     return xp.minimum(xp.maximum(shifted, VOLATILITY_FLOOR), VOLATILITY_CAP)
 
 
-def european(level: Any, forward_move: Any, volatility_state: Any, strike: Any, log_moneyness: Any, volatility: Any, residual: Any,
-             sign: Any, group: dict[str, Any], *, years: float, discount: float, scale: Any = None, skew: Any = 0.0, stretch: Any = 0.0, xp: Any = np) -> Any:
-    """Present value of one unit of a European option on the forward of its expiry (Black 1976).
-
-    `level` and `forward_move` are the log-changes of index and forward, `years` the time left at the valuation date and
-    `discount` its factor. An inverse option is paid in coins: Black76 / F coins, each worth S. What a linear one pays is worth exp(scale) of
-    what it was (None: 1): the log-change of its currency, of its discount factor, or both. `skew` is the change of the slope of log-volatility a standard
-    deviation of moneyness at the money, `stretch` the logarithm by which today's smile is drawn out in moneyness.
-    """
-    forward = group["forward0"] * xp.exp(forward_move)
-    k = log_moneyness - forward_move
+def european_volatility(forward_move: Any, volatility_state: Any, log_moneyness: Any, volatility: Any, residual: Any, group: dict[str, Any], *,
+                        skew: Any = 0.0, stretch: Any = 0.0, xp: Any = np) -> Any:
+    """Volatility of an option in a scenario: that of its quote or of the surface at its moneyness, moved by level and skew. Arguments as in `european`."""
     tilt = group["svi_tilt"] * skew
 
     def surface(at: Any, c: Any) -> Any:
@@ -58,11 +51,28 @@ def european(level: Any, forward_move: Any, volatility_state: Any, strike: Any, 
         return xp.sqrt(variance / group["expiry_years"])
 
     if group["sticky_moneyness"]:
-        base = surface(k * xp.exp(-stretch), tilt) + residual
+        base = surface((log_moneyness - forward_move) * xp.exp(-stretch), tilt) + residual
     else:
         base = volatility if group["skew_state"] < 0 else volatility + (surface(log_moneyness, tilt) - surface(log_moneyness, 0.0))
-    sigma = shifted_volatility(base, volatility_state, group["volatility_loading"], group["additive_volatility"], xp)
+    return shifted_volatility(base, volatility_state, group["volatility_loading"], group["additive_volatility"], xp)
+
+
+def european(level: Any, forward_move: Any, volatility_state: Any, strike: Any, log_moneyness: Any, volatility: Any, residual: Any,
+             sign: Any, group: dict[str, Any], *, years: float, discount: float, scale: Any = None, skew: Any = 0.0, stretch: Any = 0.0, table: Any = None,
+             xp: Any = np) -> Any:
+    """Present value of one unit of a European option on the forward of its expiry (Black 1976).
+
+    `level` and `forward_move` are the log-changes of index and forward, `years` the time left at the valuation date and
+    `discount` its factor. An inverse option is paid in coins: Black76 / F coins, each worth S. What a linear one pays is worth exp(scale) of
+    what it was (None: 1): the log-change of its currency, of its discount factor, or both. `skew` is the change of the slope of log-volatility a standard
+    deviation of moneyness at the money, `stretch` the logarithm by which today's smile is drawn out in moneyness. A `table` (`pricing/compiled.py` ValueTable) adds what the option is worth above Black's value.
+    """
+    forward = group["forward0"] * xp.exp(forward_move)
+    k = log_moneyness - forward_move
+    sigma = european_volatility(forward_move, volatility_state, log_moneyness, volatility, residual, group, skew=skew, stretch=stretch, xp=xp)
     value = discount * black_undiscounted(forward, strike, -k, sigma * np.sqrt(years), sign)
+    if table is not None:
+        value = value + strike * table_values(table.low, table.inverse_step, table.values, -k, xp.log(sigma))
     coins = value * (group["spot0"] * xp.exp(level) / forward)
     return xp.where(group["inverse"] != 0, coins, value if scale is None else value * xp.exp(scale))
 

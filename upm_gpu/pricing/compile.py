@@ -16,7 +16,7 @@ from upm_gpu.errors import InputError, MarketDataError
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, TableRequest
 from upm_gpu.pricing.states import (
     EXPONENTIAL,
     States,
@@ -137,9 +137,11 @@ class _Build:
             return
         exchange_rate(self.market, instrument)
         if isinstance(instrument, Option):
-            if instrument.exercise != "european":
-                raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise is not priced. Remove the instrument or its positions.")
-            terms = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
+            terms: tuple = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
+            if instrument.exercise == "american":
+                if instrument.settlement == "inverse" or instrument.premium == "futures":
+                    raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise of an option that is inverse or whose premium is paid like a future's is not priced. Remove the instrument or its positions.")
+                terms = (*terms, instrument.exercise, instrument.option_type)
             self.groups.setdefault(terms, []).append((n, instrument))
             return
         settles = self.expiry_date(instrument)
@@ -248,6 +250,7 @@ class _Build:
         at = self.date_index[float(horizon)]
         days = sorted(self.date_index)
         integers = np.full((len(base), len(GROUP_INTEGERS)), -1, np.int32)
+        requests: list[TableRequest] = []
         reals = np.zeros((len(base), len(GROUP_REALS)))
         for g, (first, count, instrument, constants) in enumerate(base):
             expiry = self.expiry_date(instrument)
@@ -285,7 +288,22 @@ class _Build:
                 values["remaining_years"] = max(end - horizon, 0.0) / 365.0
                 if settled:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
+            if isinstance(instrument, Option) and instrument.exercise == "american":
+                if not settled:
+                    names["table"] = len(requests)
+                requests.append(self.exercise_premium(g, instrument, values, not settled))
             integers[g] = [names.get(k, -1) for k in GROUP_INTEGERS]
             reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
         state, form = np.array(linear, np.int32).reshape(-1, 2).T.copy()
-        return Program(float(horizon), state, np.full(len(linear), at, np.int32), integers, reals, form)
+        return Program(float(horizon), state, np.full(len(linear), at, np.int32), integers, reals, form, tuple(requests))
+
+    @staticmethod
+    def exercise_premium(group: int, option: Option, reals: dict[str, float], alive: bool) -> TableRequest:
+        """What early exercise adds: rate and carry are those of today's discount factor and forward, the spot moves by the state of the forward."""
+        years, left = reals["expiry_years"], reals["remaining_years"]
+        rate = -math.log(reals["discount0"]) / years
+        carry = math.log(reals["forward0"] / reals["spot0"]) / years
+        sign = 1.0 if option.option_type == "call" else -1.0
+        inputs = (("rate", rate), ("dividend_yield", rate - carry), ("sign", sign))
+        return TableRequest(option.instrument_id, group, "american", alive, sign, reals["spot0"] / reals["forward0"],
+                            (*inputs, ("time_to_expiry", left)), left, reals["discount"], (*inputs, ("time_to_expiry", years)), years, reals["discount0"])

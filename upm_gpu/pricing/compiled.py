@@ -31,10 +31,43 @@ class Family(IntEnum):
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
-                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state")
+                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table")
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
                "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt")
-TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign")
+TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign", "correction")
+
+
+@dataclass(frozen=True)
+class TableRequest:
+    """What a group of options is worth above Black's value, by an operation of `formula/operations.py` at unit strike: asked for by the compilation,
+    made by `pricing/tables.py` once the scenarios are known."""
+
+    name: str
+    """of its first instrument, for messages"""
+    group: int
+    operation: str
+    alive: bool
+    """False where the option has expired by the horizon: only today's value is asked for"""
+    sign: float
+    spot_over_forward: float
+    inputs: tuple[tuple[str, float], ...]
+    """fixed inputs of the operation at the horizon"""
+    years: float
+    discount: float
+    """of Black's value at the horizon"""
+    inputs_today: tuple[tuple[str, float], ...]
+    years_today: float
+    discount_today: float
+
+
+@dataclass(frozen=True)
+class ValueTable:
+    """Values per unit of strike over (ln(F / K), ln sigma): node (i, j) lies at low + (i, j) / inverse_step, at least four nodes a side."""
+
+    low: tuple[float, float]
+    inverse_step: tuple[float, float]
+    values: NDArray[np.float64]
+    """(nodes, nodes)"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +102,14 @@ class Program:
     """(G, len(GROUP_REALS))"""
     linear_form: NDArray[np.int32] | None = None
     """(linear,) 0: unit P&L exp(state) - 1; 1: the state itself, a return. None: all 0"""
+    table_requests: tuple[TableRequest, ...] = ()
+    """request t is answered by table t; a group names its own in `table`"""
+    tables: tuple[ValueTable, ...] = ()
+
+
+def require_tables(program: Program) -> None:
+    """Every backend asks before it prices: a group with a table that was never made would be priced as a European."""
+    assert len(program.tables) == len(program.table_requests), "tables are made by pricing/tables.py before a book is prepared"
 
 
 @dataclass(frozen=True)

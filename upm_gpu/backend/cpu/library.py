@@ -18,17 +18,23 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import CapacityError, DeviceError
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 OK, BAD_ARGUMENT, NO_MEMORY, NO_ISA = 0, 1, 2, 3
 
 _POINTER = ctypes.c_void_p
 _I32, _I64, _U64, _F64 = ctypes.c_int32, ctypes.c_int64, ctypes.c_uint64, ctypes.c_double
 
 
+class ValueTableStruct(ctypes.Structure):
+    """UpmValueTable of kernels/host/abi.h."""
+
+    _fields_ = (("low", _F64 * 2), ("inverse_step", _F64 * 2), ("nodes", _I64 * 2), ("value", _POINTER))
+
+
 class ProgramStruct(ctypes.Structure):
     """UpmProgram of kernels/host/abi.h."""
 
-    _fields_ = (("groups", _I64), ("linear_state", _POINTER), ("linear_date", _POINTER), ("linear_form", _POINTER), ("group_integers", _POINTER), ("group_reals", _POINTER))
+    _fields_ = (("groups", _I64), ("linear_state", _POINTER), ("linear_date", _POINTER), ("linear_form", _POINTER), ("group_integers", _POINTER), ("group_reals", _POINTER), ("tables", _I64), ("table", _POINTER))
 
 
 class BookStruct(ctypes.Structure):

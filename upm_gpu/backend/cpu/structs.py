@@ -17,11 +17,12 @@ from upm_gpu.backend.cpu.library import (
     ProgramStruct,
     ScenariosStruct,
     TableStruct,
+    ValueTableStruct,
 )
 from upm_gpu.backend.cpu.regime_structs import lend_regimes
 from upm_gpu.backend.cpu.sampled_structs import sampled_walk_struct
 from upm_gpu.backend.cpu.volatility_structs import garch_struct, lend_persistence, resample_struct
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows, require_tables
 from upm_gpu.scenario.sets import Explicit, Heston, Jumps, ScenarioSet, SmoothTable, Walk
 
 
@@ -37,6 +38,13 @@ def book_struct(compiled: Compiled, rows: Rows, float32: bool) -> tuple[BookStru
         struct.linear_form = keep(np.zeros(compiled.linear) if program.linear_form is None else program.linear_form, np.int32, (compiled.linear,))
         struct.group_integers = keep(program.group_integers, np.int32, (groups, len(GROUP_INTEGERS)))
         struct.group_reals = keep(program.group_reals, np.float64, (groups, len(GROUP_REALS)))
+        require_tables(program)
+        tables = (ValueTableStruct * max(len(program.tables), 1))()
+        for lent, table in zip(tables, program.tables, strict=False):
+            lent.low, lent.inverse_step, lent.nodes = table.low, table.inverse_step, table.values.shape
+            lent.value = keep(table.values, np.float64, table.values.shape)
+        keep.arrays.append(tables)
+        struct.tables, struct.table = len(program.tables), ctypes.addressof(tables)
     keep.arrays.append(programs)
     entries = len(rows.column)
     book = BookStruct(

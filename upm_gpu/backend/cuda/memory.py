@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from upm_gpu.backend.contract import Precision
 from upm_gpu.backend.cuda.interface import Device, OutOfDeviceMemory, blocks_for
 from upm_gpu.errors import CapacityError
-from upm_gpu.pricing.compiled import Compiled, Program, Rows
+from upm_gpu.pricing.compiled import Compiled, Program, Rows, require_tables
 from upm_gpu.scenario.derived import base_of
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
@@ -37,6 +37,11 @@ class DeviceProgram:
     slices: Any
     """(n, 3): group, first column, last column"""
     slice_count: int
+    table_axes: Any
+    """(tables, 4): low and inverse step of both coordinates"""
+    table_nodes: Any
+    """(tables, 3): nodes of both coordinates, place of the first value"""
+    table_values: Any
 
 
 @dataclass
@@ -110,7 +115,16 @@ def _program(device: Device, program: Program) -> DeviceProgram:
         device.upload(_at_least_one(program.linear_state.astype(np.int32))), device.upload(_at_least_one(program.linear_date.astype(np.int32))),
         device.upload(_at_least_one(np.zeros(len(program.linear_date), np.int32) if program.linear_form is None else program.linear_form.astype(np.int32))),
         device.upload(_at_least_one(program.group_integers.astype(np.int32))), device.upload(_at_least_one(program.group_reals.astype(np.float64))),
-        device.upload(np.array(slices or [(0, 0, 0)], np.int32)), len(slices))
+        device.upload(np.array(slices or [(0, 0, 0)], np.int32)), len(slices), *(device.upload(a) for a in _tables(program)))
+
+
+def _tables(program: Program) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """The value tables of a program, one after the other."""
+    require_tables(program)
+    axes = np.array([(*t.low, *t.inverse_step) for t in program.tables] or [(0.0,) * 4])
+    start = np.cumsum([0, *(t.values.size for t in program.tables)])
+    nodes = np.array([(*t.values.shape, first) for t, first in zip(program.tables, start, strict=False)] or [(0, 0, 0)], np.int64)
+    return axes, nodes, np.concatenate([t.values.ravel() for t in program.tables] or [np.zeros(1)])
 
 
 def _group_of_option(compiled: Compiled, program: Program) -> NDArray[np.int32]:

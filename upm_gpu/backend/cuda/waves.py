@@ -208,7 +208,7 @@ def price(prepared: Prepared, wave: Wave, factors: int, horizon: int, count: int
     if program.slice_count:
         device.launch("unit_pnl", f"option_pnl_{prepared.suffix}", (program.slice_count, tiles, 1), block,
                       (wave.states, *size, program.group_integers, program.group_reals, program.slices, np.int32(compiled.linear), np.int64(compiled.terms.shape[1]),
-                       prepared.terms, prepared.device_value0, wave.unit))
+                       prepared.terms, prepared.device_value0, program.table_axes, program.table_nodes, program.table_values, wave.unit))
 
 
 def sum_rows(prepared: Prepared, wave: Wave, count: int, tiles: bool = False) -> None:

@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 
 from upm_gpu.backend.contract import NO_SCENARIO, Precision, TailState, merge
 from upm_gpu.formula import families
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, Rows
+from upm_gpu.pricing.compiled import (
+    GROUP_INTEGERS,
+    GROUP_REALS,
+    TERM_REALS,
+    Compiled,
+    Family,
+    Program,
+    Rows,
+    ValueTable,
+    require_tables,
+)
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 name = "reference"
@@ -57,7 +67,7 @@ def _groups(program: Program) -> tuple[dict[str, float], ...]:
     )
 
 
-def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], today: bool) -> NDArray[np.float64]:
+def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], today: bool, tables: tuple[ValueTable, ...] = ()) -> NDArray[np.float64]:
     """(count, S) unit values of one group; `today` prices a European at zero states with its whole time to expiry."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if today or group["family"] == Family.EUROPEAN:
@@ -67,8 +77,10 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
                 for name in ("level_state", "forward_state", "volatility_state", "skew_state", "stretch_state"))
             scale = None if today or group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
             years, discount = ("expiry_years", "discount0") if today else ("remaining_years", "discount")
-            return families.european(level, forward, volatility, terms["strike"], terms["log_moneyness"], terms["volatility"],
-                                     terms["residual"], terms["sign"], group, years=group[years], discount=group[discount], scale=scale, skew=skew, stretch=stretch)
+            table = None if today or group["table"] < 0 else tables[group["table"]]
+            value = families.european(level, forward, volatility, terms["strike"], terms["log_moneyness"], terms["volatility"], terms["residual"], terms["sign"],
+                                      group, years=group[years], discount=group[discount], scale=scale, skew=skew, stretch=stretch, table=table)
+            return value + terms["correction"] if today else value
         level = states[group["date"], group["level_state"]]
         at_expiry = states[group["settle_date"], group["forward_state"]]
         if group["family"] == Family.SETTLED_OPTION:
@@ -79,6 +91,8 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
 
 def prepare(compiled: Compiled, rows: Rows, precision: Precision, threads: int = 0) -> Prepared:
     """Value every option today; `threads` is accepted and ignored."""
+    for program in compiled.programs:
+        require_tables(program)
     groups = tuple(_groups(p) for p in compiled.programs)
     value0 = np.zeros(compiled.terms.shape[1])
     for group in groups[0]:
@@ -118,7 +132,7 @@ def _unit_pnl(prepared: Prepared, drawn: NDArray[np.float64], horizon: int) -> N
             pnl[column] = drawn[date, state] if given else np.exp(drawn[date, state]) - 1.0
         for group in prepared.groups[horizon]:
             span = _span(compiled, group)
-            value = _price(group, _terms(compiled, group), drawn, today=False)
+            value = _price(group, _terms(compiled, group), drawn, False, program.tables)
             pnl[group["first"] : group["first"] + group["count"]] = value - prepared.value0[span, None]
     return pnl
 

@@ -1,0 +1,204 @@
+"""Value tables: what a costly price adds to Black's value, read from a table in every scenario.
+
+An American option is worth Black's value of the European one plus a premium for early exercise. The premium is homogeneous in forward and strike, so per unit of strike
+it depends on m = ln(F / K) and the option's own volatility alone: one table serves every strike of an expiry. It is laid out on a fixed lattice in
+(m, ln sigma) and read by the cubic through four nodes a side (`formula/value_table.py`).
+
+A table covers every scenario of the set it is made for: the range of the states is taken over all of them, the range of the volatility over the smile inside that
+range, each rounded outward to the lattice. So nothing is extrapolated, and a table is a pure function of terms, market and specification: a run that is resumed or cut into
+other chunks reads the same one. Steps are halved until the largest error at the centres of sampled cells is below `TOLERANCE`.
+
+Verified by `tests/properties/test_value_tables.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.errors import CapacityError, InputError
+from upm_gpu.formula.black import black_undiscounted
+from upm_gpu.formula.families import VOLATILITY_CAP, VOLATILITY_FLOOR, european_volatility
+from upm_gpu.formula.value_table import table_values
+from upm_gpu.pricing.compiled import (
+    GROUP_INTEGERS,
+    GROUP_REALS,
+    TERM_REALS,
+    Compiled,
+    Program,
+    TableRequest,
+    ValueTable,
+    empty,
+)
+from upm_gpu.scenario.sets import BLOCK, ScenarioSet
+
+TOLERANCE = 1e-5
+"""per unit of strike: a hundredth of the width of a quote, and far below the error of any expected shortfall"""
+FIRST_STEPS = (1.0 / 32.0, 1.0 / 8.0)
+"""of m and of ln sigma"""
+HALVINGS = 4
+MOST_NODES = 1_000_000
+SAMPLED_CELLS = 400
+SHARE_OF_RANGE = 33
+"""points at which the smile is looked up across the range of a state"""
+CHUNK = 4 * BLOCK
+
+NOTHING = ValueTable((0.0, 0.0), (1.0, 1.0), np.zeros((4, 4)))
+"""the table of a group that reads none"""
+
+Ranges = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""(D, K) least and largest value of each state over all scenarios"""
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """One table as built: for the manifest and the report."""
+
+    operation: str
+    name: str
+    """of the first instrument it serves"""
+    horizon: float
+    nodes: tuple[int, int]
+    error: float
+    """largest error found at sampled cell centres, per unit of strike"""
+
+
+def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: ModuleType, threads: int = 0) -> tuple[Compiled, tuple[TableReport, ...]]:
+    """The compiled book with tables that cover every scenario of `sets`, and the corrections of today's values; itself where it asks for none.
+
+    Raises InputError UPM-PR-081 where a price of a node cannot be had, CapacityError UPM-CP-070 where a table would grow beyond reason.
+    """
+    if not any(p.table_requests for p in compiled.programs):
+        return compiled, ()
+    found = [state_ranges(scenarios, backend, threads) for scenarios in sets]
+    ranges = np.min([low for low, _ in found], axis=0), np.max([high for _, high in found], axis=0)
+    terms = compiled.terms.copy()
+    programs, reports = [], []
+    for program in compiled.programs:
+        tables = []
+        for request in program.table_requests:
+            table, error = _build(request, _box(compiled, program, request, ranges), backend) if request.alive else (NOTHING, 0.0)
+            tables.append(table)
+            if request.alive:
+                reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
+            _correct_today(compiled, program, request, terms, backend)
+        programs.append(replace(program, tables=tuple(tables)))
+    return replace(compiled, terms=terms, programs=tuple(programs)), tuple(reports)
+
+
+def european_only(compiled: Compiled) -> Compiled:
+    """The same book with nothing read from tables: every option as if it were European."""
+    at = GROUP_INTEGERS.index("table")
+
+    def plain(program: Program) -> Program:
+        integers = program.group_integers.copy()
+        integers[:, at] = -1
+        return replace(program, group_integers=integers, table_requests=(), tables=())
+
+    return replace(compiled, programs=tuple(map(plain, compiled.programs)))
+
+
+def state_ranges(scenarios: ScenarioSet, backend: ModuleType, threads: int) -> Ranges:
+    """Least and largest value of each state at each date, over every scenario of the set."""
+    low = np.full((len(scenarios.dates), len(scenarios.state_names)), np.inf)
+    high = -low
+    with backend.prepare(*empty(scenarios.state_names, scenarios.dates), "double", threads) as prepared:
+        for first in range(0, scenarios.count, CHUNK):
+            drawn = backend.states(prepared, scenarios, first, min(first + CHUNK, scenarios.count))
+            low, high = np.minimum(low, drawn.min(axis=2)), np.maximum(high, drawn.max(axis=2))
+    return low, high
+
+
+def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sigma: NDArray[np.float64], backend: ModuleType) -> NDArray[np.float64]:
+    """What the request's product is worth above Black's value, per unit of strike, at points (n,) of (ln(F / K), sigma)."""
+    columns: dict[str, NDArray[np.float64]] = {name: np.full(log_moneyness.shape, value) for name, value in request.inputs}
+    forward = np.exp(log_moneyness)
+    columns |= {"spot": forward * request.spot_over_forward, "strike": np.ones_like(forward), "volatility": sigma, "price_only": np.ones_like(forward)}
+    found = backend.values(request.operation, columns)
+    bad = np.flatnonzero((found["status"] != 0.0) | ~np.isfinite(found["price"]))
+    if bad.size:
+        i = int(bad[0])
+        raise InputError("UPM-PR-081", f"{request.name}: no {request.operation} price at forward / strike {forward[i]:.6g} and volatility {sigma[i]:.6g} (status {found['status'][i]:g}). "
+                         "Check the rates and the volatilities of its expiry, or leave the instrument out.")
+    european = request.discount * black_undiscounted(forward, 1.0, log_moneyness, sigma * np.sqrt(request.years), request.sign)
+    return found["price"] - european
+
+
+def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ranges) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Ranges of m and of ln sigma that the columns of a group can meet."""
+    group = group_of(program, request.group)
+    low, high = (r[int(group["date"])] for r in ranges)
+    span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
+    terms = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
+
+    def across(state: str, points: int, axis: int) -> NDArray[np.float64]:
+        k = int(group[state])
+        values = np.zeros(1) if k < 0 else np.linspace(low[k], high[k], points)
+        return values.reshape([-1 if a == axis else 1 for a in range(5)])
+
+    move = across("forward_state", SHARE_OF_RANGE, 1)
+    m = -terms["log_moneyness"]
+    row = {k: terms[k].reshape(-1, 1, 1, 1, 1) for k in ("log_moneyness", "volatility", "residual")}
+    sigma = european_volatility(move, across("volatility_state", SHARE_OF_RANGE, 2), **row, group=group, skew=across("skew_state", 5, 3), stretch=across("stretch_state", 5, 4))
+    move = move.ravel()
+    return (float(m.min() + move[0]), float(m.max() + move[-1])), (float(np.log(sigma.min())), float(np.log(sigma.max())))
+
+
+def group_of(program: Program, g: int) -> dict[str, float]:
+    """Integers and reals of a group by name."""
+    return {**dict(zip(GROUP_INTEGERS, program.group_integers[g].tolist(), strict=True)), **dict(zip(GROUP_REALS, program.group_reals[g].tolist(), strict=True))}
+
+
+def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: ModuleType) -> tuple[ValueTable, float]:
+    steps = list(FIRST_STEPS)
+    for halving in range(HALVINGS + 1):
+        table = _fill(request, box, (steps[0], steps[1]), backend)
+        errors = _errors(table, request, backend)
+        if max(errors) <= TOLERANCE or halving == HALVINGS:
+            break
+        for axis in (0, 1):
+            if errors[axis] > 0.5 * TOLERANCE:
+                steps[axis] *= 0.5
+    return table, max(errors)
+
+
+def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tuple[float, float], backend: ModuleType) -> ValueTable:
+    low, axes = [], []
+    for (least, most), step in zip(box, steps, strict=True):
+        first, last = int(np.floor(least / step)) - 1, int(np.ceil(most / step)) + 1  # a node beyond either end, so that no cubic is one-sided
+        low.append(first * step)
+        axes.append(step * np.arange(first, max(last, first + 3) + 1))
+    if len(axes[0]) * len(axes[1]) > MOST_NODES:
+        raise CapacityError("UPM-CP-070", f"{request.name}: a table of {len(axes[0])} x {len(axes[1])} nodes for log-moneyness {box[0]} and log-volatility {box[1]}. Check the model's parameters: its scenarios reach too far.")
+    y, m = np.meshgrid(axes[1], axes[0], indexing="ij")  # one volatility after the other: prices that share it share an exercise boundary
+    values = np.ascontiguousarray(direct_values(request, m.ravel(), np.exp(y).ravel(), backend).reshape(m.shape).T)
+    return ValueTable((low[0], low[1]), (1.0 / steps[0], 1.0 / steps[1]), values)
+
+
+def _errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tuple[float, float]:
+    """Largest error half-way between nodes along m and along ln sigma, over cells spread evenly over the table."""
+    shape = table.values.shape
+    cells = (shape[0] - 3) * (shape[1] - 3)
+    at = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLED_CELLS)).astype(np.int64))
+    i, j = 1 + at // (shape[1] - 3), 1 + at % (shape[1] - 3)
+    worst = []
+    for along in (0.5, 0.0), (0.0, 0.5):
+        m = table.low[0] + (i + along[0]) / table.inverse_step[0]
+        y = table.low[1] + (j + along[1]) / table.inverse_step[1]
+        direct = direct_values(request, m, np.exp(y), backend)
+        worst.append(float(np.max(np.abs(table_values(table.low, table.inverse_step, table.values, m, y) - direct))))
+    return worst[0], worst[1]
+
+
+def _correct_today(compiled: Compiled, program: Program, request: TableRequest, terms: NDArray[np.float64], backend: ModuleType) -> None:
+    """Today's correction of every column of the group, direct."""
+    group = group_of(program, request.group)
+    span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
+    row: Mapping[str, NDArray[np.float64]] = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
+    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today)
+    sigma = np.clip(row["volatility"], VOLATILITY_FLOOR, VOLATILITY_CAP)
+    terms[TERM_REALS.index("correction"), span] = row["strike"] * direct_values(today, -row["log_moneyness"], sigma, backend)
