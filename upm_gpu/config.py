@@ -196,6 +196,8 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.volatility_decay_short", 56, 0.0 <= m.volatility_decay_short <= 2.0, f"{m.volatility_decay_short:g}; give 0 to 2."),
         ("model.volatility_decay_long", 56, 0.0 <= m.volatility_decay_long <= 2.0, f"{m.volatility_decay_long:g}; give 0 to 2."),
         ("model.surface_factors", 56, "level" in m.surface_factors and len(set(m.surface_factors)) == len(m.surface_factors), 'level is always among them, each once. Write ["level"], or ["level", "skew", "slope"].'),
+        ("model.surface_factors", 63, m.surface_factors == ["level"] or m.name not in ("heston", "bates"),
+         f"model {m.name} moves volatilities by its variance and makes no skew or slope factor. Use [\"level\"], or a model fitted to the history."),
         *((f"model.{key}", 56, 0.0 <= days <= 36_500.0, f"{days:g} days; give 0 (no reversion) to 36500.") for key, days in halves),
         *((f"model.{key}", 63, days == 0.0 or m.name in ("gbm", "garch", "filtered_historical"), f"model {m.name} takes no half-life from the configuration. Use 0, or model gbm, garch or filtered_historical.") for key, days in halves),
         ("model.volatility_shift", 63, m.volatility_shift == "relative" or (m.surface_factors == ["level"] and m.volatility_dynamics != "sticky_delta" and m.arbitrage != "project"),
