@@ -42,7 +42,7 @@ def test_legs_net_with_what_is_held_outright_and_sides_are_kept_apart(tmp_path):
     p = book.positions
     held = {(book.accounts[a].account_id, book.netting_sets[n], book.instruments[i].instrument_id): q for a, n, i, q in zip(p.account, p.netting_set, p.instrument, p.contracts, strict=True)}
     assert held == {("A", "", "BTC-FUT"): -4.0, ("A", "house", "BTC-PERP"): 1.0, ("A", "house", "BTC-FUT"): -2.0, ("B", "", "BTC-PERP"): -1.0, ("B", "", "BTC-FUT"): 2.0}
-    assert any(w == "UPM-IN-048 positions.csv: 3 rows hold combos and count as their legs: CAL = BTC-PERP:1;BTC-FUT:-2." for w in book.warnings)
+    assert any(w == "UPM-IN-048 positions.csv: rows with combos count as their legs, 3 in all: CAL = BTC-PERP:1;BTC-FUT:-2." for w in book.warnings)
     assert not book.rejects
 
 

@@ -145,7 +145,7 @@ def read_lots(path: Path, sheet: Sheet, terms: Terms, valuation_time: datetime |
     if held.any():
         some = [f"{combos[c]} = {combos_text(terms.combos[combos[c]])}" for c in np.flatnonzero(held)[:COMBOS_NAMED]]
         more = int((held > 0).sum()) - len(some)
-        sheet.warnings.append(f"UPM-IN-048 {sheet.file}: {int(held.sum())} rows hold combos and count as their legs: {', '.join(some)}{f' and {more} more' if more > 0 else ''}.")
+        sheet.warnings.append(f"UPM-IN-048 {sheet.file}: rows with combos count as their legs, {int(held.sum())} in all: {', '.join(some)}{f' and {more} more' if more > 0 else ''}.")
     return split_combos(lots, order, [terms.combos[name] for name in combos])
 
 
