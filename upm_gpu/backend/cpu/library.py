@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import CapacityError, DeviceError
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 OK, BAD_ARGUMENT, NO_MEMORY, NO_ISA = 0, 1, 2, 3
 
 _POINTER = ctypes.c_void_p
