@@ -4,7 +4,8 @@ Every product is homogeneous in level, strike, barrier and payments, so per unit
 American option is (`pricing/tables.py`). A knock-out is Black's value and a table of what the barrier takes away; the others are tables of the value itself, which end at the
 barrier: beyond it the option is what it has become. Digitals are priced directly. A barrier is looked at all the time: the path between two dates is drawn from a Brownian
 bridge whose variance is that of the model over the interval (`running_extreme` of `scenario/derived.py`), one path an underlying, so that a knock-in and a knock-out are together the
-plain option in every scenario. Rate and carry at the horizon are today's.
+plain option in every scenario. The rate at the horizon is today's, and so is the ratio of forward and
+spot: no roll-down.
 
 Verified by `tests/end_to_end/test_exotic_book.py`.
 """
@@ -91,13 +92,13 @@ def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: flo
         state = _path_state(option, side, states, bridges)
         edge = math.log(option.barrier / option.strike) - math.log(over)
         inside = (-math.inf, edge) if side > 0.0 else (edge, math.inf)
-    common: Inputs = (("rate", interest), ("dividend_yield", interest - carry))
     name, today = _inputs(option, sign, 0.0, valuation)
     later = _inputs(option, sign, horizon, valuation)[1]
     remaining = values["remaining_years"]
+    kept = carry * years / remaining if remaining > 0.0 else carry  # F / S stays what it is today: the operation's forward is the scenario's
     alive = not settled and option.product != "digital"
-    request = TableRequest(option.instrument_id, group, name, alive, sign, over, (*common, ("time_to_expiry", remaining), *later), remaining, values["discount"],
-                           (*common, ("time_to_expiry", years), *today), years, values["discount0"], reals.get("miss_black", 0.0), inside)
+    request = TableRequest(option.instrument_id, group, name, alive, sign, over, (("rate", interest), ("dividend_yield", interest - kept), ("time_to_expiry", remaining), *later), remaining, values["discount"],
+                           (("rate", interest), ("dividend_yield", interest - carry), ("time_to_expiry", years), *today), years, values["discount0"], reals.get("miss_black", 0.0), inside)
     return ExoticGroup(reals, state, request)
 
 
