@@ -9,6 +9,7 @@
 #define UPM_HESTON_GEOMETRIC_ASIAN_CUH
 
 #include "case.cuh"
+#include "complex.cuh"
 #include "gauss.cuh"
 
 namespace upm {
@@ -20,40 +21,6 @@ struct HestonGeometricAsianInput {
 struct heston_geometric_asian_shape {
   enum { inputs = HestonGeometricAsianInput::size, outputs = GreeksOutput::size, repeated = 0, count = 0 };
 };
-
-struct Complex {
-  double re, im;
-};
-
-UPM_INLINE Complex operator+(Complex a, Complex b) { Complex out = {a.re + b.re, a.im + b.im}; return out; }
-UPM_INLINE Complex operator*(Complex a, Complex b) { Complex out = {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re}; return out; }
-UPM_INLINE Complex operator*(double c, Complex a) { Complex out = {c * a.re, c * a.im}; return out; }
-
-// e^z; the angle is brought to [-pi/4, pi/4] with pi / 2 in two parts, exact to 1e-15 for angles below 1e5; Taylor's sums beyond.
-UPM_OUT_OF_LINE Complex exp(Complex z) {
-  const double n = round_to_integer(z.im * 0.6366197723675814);
-  const double x = fma(-n, 6.123233995736766e-17, fma(-n, 1.5707963267948966, z.im)), y = x * x;
-  double sine = -7.647163731819816e-13, cosine = 4.779477332387385e-14;
-  sine = fma(sine, y, 1.6059043836821613e-10);
-  sine = fma(sine, y, -2.505210838544172e-08);
-  sine = fma(sine, y, 2.7557319223985893e-06);
-  sine = fma(sine, y, -0.0001984126984126984);
-  sine = fma(sine, y, 0.008333333333333333);
-  sine = fma(sine, y, -0.16666666666666666);
-  sine = fma(sine * y, x, x);
-  cosine = fma(cosine, y, -1.1470745597729725e-11);
-  cosine = fma(cosine, y, 2.08767569878681e-09);
-  cosine = fma(cosine, y, -2.755731922398589e-07);
-  cosine = fma(cosine, y, 2.48015873015873e-05);
-  cosine = fma(cosine, y, -0.001388888888888889);
-  cosine = fma(cosine, y, 0.041666666666666664);
-  cosine = fma(cosine, y, -0.5);
-  cosine = fma(cosine, y, 1.0);
-  const i32 turns = to_int(n) & 3;
-  const double size = exp(z.re), c = turns & 1 ? sine : cosine, s = turns & 1 ? cosine : sine;
-  Complex out = {size * (turns == 1 || turns == 2 ? -c : c), size * (turns >= 2 ? -s : s)};
-  return out;
-}
 
 struct HestonAverage {
   double level, carry, years, v0, kappa, theta, xi, rho;

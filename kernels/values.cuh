@@ -7,6 +7,8 @@
 #include "forward_start.cuh"
 #include "geometric_asian.cuh"
 #include "heston_geometric_asian.cuh"
+#include "heston_price.cuh"
+#include "merton_price.cuh"
 #include "single_barrier.cuh"
 #include "two_asset.cuh"
 

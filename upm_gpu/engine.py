@@ -40,7 +40,7 @@ from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynam
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.exotics import bridges_of
 from upm_gpu.pricing.states import funding_dates
-from upm_gpu.pricing.tables import TableReport, with_tables
+from upm_gpu.pricing.tables import Shelf, TableReport, with_tables
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -134,7 +134,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
         raise InputError("UPM-IN-039", "nothing to margin: the book holds no position. Check positions and rejects.")
-    market = replace(market, linear_marks=linear_marks(book.instruments))
+    market = replace(market, linear_marks=linear_marks(book.instruments), surface_family=spec.surface)
     simulated = simulated_assets(methodology, book)
     instruments = priced_instruments(book, market, simulated)
     core = core_request(methodology)
@@ -324,15 +324,15 @@ def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = N
     return compute_outcome(plan, choice, chunk, in_memory(progress), executor).result
 
 
-def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None) -> Outcome:
-    """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios."""
+def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None, shelf: Shelf | None = None) -> Outcome:
+    """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios. `shelf` keeps value tables."""
     from upm_gpu.risk.dependence import weights_of
     from upm_gpu.risk.weighted_tail import check_gain
 
     timings, cap = Timings(), plan.spec.count
     backend = choice.module
     with timings.measure("tables"):
-        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads)
+        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads, shelf)
         plan = replace(plan, compiled=compiled)
     with timings.measure("engine"):
         weights = weights_of(plan.scenarios)

@@ -115,6 +115,7 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
     from upm_gpu.report import render_report
     from upm_gpu.run.chunks import run_chunks
     from upm_gpu.run.finish import finish_run
+    from upm_gpu.run.kept_tables import KeptTables
 
     plan = loaded.plan
     folder.log.info("plan", accounts=len(plan.book.accounts), instruments=len(plan.instruments), scenarios=plan.spec.count, device=choice.name)
@@ -130,7 +131,10 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
             ledger["ledger"] = ledger.get("ledger", 0.0) + done.timings["ledger"]
             return done.state
 
-        outcome = compute_outcome(plan, choice, config.compute.chunk, loop)
+        kept = KeptTables(folder)
+        outcome = compute_outcome(plan, choice, config.compute.chunk, loop, shelf=kept)
+    if outcome.tables:
+        folder.log.info("value tables", made=kept.made, read=kept.read)
     for warning in folder.warnings[known:]:
         _say(warning, quiet)
     timings = {**loaded.timings, **outcome.timings, **ledger}

@@ -5,6 +5,7 @@ Compared are the files that are promised to be equal: margin, contributions, wor
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,11 +16,15 @@ from pathlib import Path
 
 import pytest
 
+from upm_gpu.errors import IntegrityError
 from upm_gpu.run.verify import verify_run
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(str(resources.files("upm_gpu").joinpath("errors.py"))).parent / "sample" / "crypto"
 PROMISED = ("margin.parquet", "margin.csv", "contributions.parquet", "worst_scenarios.parquet", "calls.csv", "rejects.csv", "greeks.parquet")
+EARLY, LATE = 60, 110
+"""file operations of the run with value tables: amid the third table, amid the chunks"""
+AMERICAN = {"FEB": "2026-02-27", "MAR": "2026-03-27", "APR": "2026-04-24", "JUN": "2026-06-26"}
 KILLER = """
 import sys
 sys.path.insert(0, {folder!r})
@@ -95,6 +100,41 @@ def test_a_killed_importance_run_resumes_to_the_same_bytes(config: Path, tmp_pat
     for name in (*PROMISED, "report/tails.parquet", "report/histograms.parquet"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "clean" / name).read_bytes(), name
     assert b"variance_ratio" in (tmp_path / "clean" / "margin.csv").read_bytes()
+
+
+def test_a_killed_run_with_value_tables_reads_them_again(config: Path, tmp_path: Path) -> None:
+    """American options: killed in the middle of keeping the third of four tables, then among the chunks. The tables are part of what is sealed; a spoiled one is made again."""
+    book, text = tmp_path / "book", config.read_text()
+    shutil.copytree(config.parent / "book", book)
+    with (book / "instruments.csv").open("a") as file:
+        for month, expiry in AMERICAN.items():
+            file.write(f"AM-{month},option,BTC,linear,USD,1,{expiry}T08:00:00Z,70000,call,american\n")
+    (book / "positions.csv").write_text("account_id,instrument_id,quantity\nA-0,AM-FEB,-1\nA-0,AM-MAR,2\nA-1,AM-APR,-2\nA-1,AM-JUN,1\n")
+    run = tmp_path / "run.toml"
+    run.write_text(text.replace(str(config.parent / "book"), str(book)))
+    done = upm(["run", str(run), "--out", str(tmp_path / "clean"), "--quiet"])
+    assert done.returncode == 0, done.stderr
+    kept = sorted(p.name for p in (tmp_path / "clean" / "tables").iterdir())
+    assert len(kept) == 4 and all(f"  tables/{name}\n" in (tmp_path / "clean" / "SHA256SUMS").read_text() for name in kept)
+    for name, kill, left in (("early", EARLY, 2), ("late", LATE, 4)):
+        folder = tmp_path / name
+        killed = upm(["run", str(run), "--out", str(folder), "--quiet"], kill=kill)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert len(list((folder / "tables").glob("*.upm"))) == left
+        spoiled = name == "late"
+        if spoiled:
+            (folder / "tables" / kept[0]).write_bytes((folder / "tables" / kept[0]).read_bytes()[:-8] + bytes(8))
+        again = upm(["resume", str(folder)])
+        assert again.returncode == 0, again.stderr
+        assert ("UPM-RN-051" in again.stderr) == spoiled, again.stderr
+        said = next(line for line in map(json.loads, reversed((folder / "run.log.jsonl").read_text().splitlines())) if line.get("event") == "value tables")
+        assert (said["read"], said["made"]) == (left - spoiled, 4 - left + spoiled)
+        for file in (*PROMISED, *(f"tables/{n}" for n in kept)):
+            assert (folder / file).read_bytes() == (tmp_path / "clean" / file).read_bytes(), file
+        assert verify_run(folder)["leftovers"] == []
+    (tmp_path / "clean" / "tables" / kept[0]).unlink()
+    with pytest.raises(IntegrityError, match=f"missing: tables/{kept[0]}"):
+        verify_run(tmp_path / "clean")
 
 
 def test_a_run_is_repeated_from_its_own_folder(clean: Path, tmp_path: Path) -> None:

@@ -73,6 +73,11 @@ class Kernels:
         self._call(name, out.size, *arrays, out)
         return out
 
+    def sine_cosine(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        sine, cosine = np.empty_like(x), np.empty_like(x)
+        self._call("sine_cosine", x.size, x, sine, cosine)
+        return sine, cosine
+
     def european(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """(inputs, cases) -> (outputs, cases)."""
         assert columns.shape[0] == self.library.european_inputs()

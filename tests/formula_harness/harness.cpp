@@ -1,5 +1,6 @@
 // The formula headers behind a C interface: the same loops for every ISA, so that tests can call and compare them.
 #include "american.cuh"
+#include "complex.cuh"
 #include "elementary.cuh"
 #include "european.cuh"
 #include "black.cuh"
@@ -28,6 +29,14 @@ UNARY(normal_cdf, upm::normal_cdf(x))
 UNARY(normal_log_cdf, upm::normal_log_cdf(x))
 UNARY(normal_quantile, upm::normal_quantile(x))
 UNARY(floor_of, upm::floor(x))
+
+extern "C" void sine_cosine(i64 n, const double* x, double* sine, double* cosine) {
+  for (i64 i = 0; i < n; ++i) upm::sine_cosine(x[i], sine + i, cosine + i);
+}
+
+extern "C" void angle_of(i64 n, const double* x, const double* y, double* out) {
+  for (i64 i = 0; i < n; ++i) out[i] = upm::angle_of(x[i], y[i]);
+}
 
 extern "C" void black(i64 n, const double* __restrict__ forward, const double* __restrict__ strike, const double* __restrict__ log_moneyness,
                       const double* __restrict__ stdev, const double* __restrict__ sign, double* __restrict__ out) {

@@ -141,3 +141,70 @@ def test_chunks_threads_and_a_second_account_move_no_margin(tmp_path):
     one = margin(tmp_path / "one", "A,ETH-P2000A,-3\n", chunk=4_096, threads=1)
     two = margin(tmp_path / "two", "A,ETH-P2000A,-3\nB,BTC-PERP,5\n", chunk=8_192, threads=2)
     assert one.table["initial_margin"][0] == two.table["initial_margin"][0]
+
+
+class Shelf:
+    """Tables in memory, by key."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def take(self, key):
+        return self.kept.get(key)
+
+    def keep(self, key, table, error):
+        self.kept[key] = table, error
+
+
+@given(st.floats(-0.9, -0.01), st.floats(0.01, 0.9), st.floats(0.1, 0.5), st.floats(0.6, 2.0))
+def test_a_table_is_found_again_until_the_market_leaves_its_box(low, high, least, most):
+    """Same request, a box whose corners round to the same lattice points: the same key. Another discount factor, name or corner: another table, the same one, another."""
+    request = request_of(-1.0)
+
+    def key(request, *box):
+        (a, b), (c, d) = ((np.floor(x / s) * s, np.ceil(y / s) * s) for (x, y), s in zip(box, tables.FIRST_STEPS, strict=True))
+        return tables.table_key(request, ((float(a), float(b)), (float(c), float(d))))
+
+    first = key(request, (low, high), (np.log(least), np.log(most)))
+    assert first == key(replace(request, name="Y", group=3, years_today=9.0), (low, high), (np.log(least), np.log(most)))
+    assert first != key(replace(request, discount=0.5), (low, high), (np.log(least), np.log(most)))
+    assert first != key(request, (low - 1.0 / 32.0, high), (np.log(least), np.log(most)))
+
+
+def test_a_shelf_is_asked_before_a_table_is_made(monkeypatch):
+    request, box, shelf = request_of(-1.0), ((-0.25, 0.25), (-1.5, -0.5)), Shelf()
+    made = tables._made(request, box, cpu, shelf)
+    plain = tables._build(request, box, cpu)
+    assert np.array_equal(made[0].values, plain[0].values) and made[1] == plain[1]
+    monkeypatch.setattr(tables, "_build", None)
+    assert tables._made(request, box, cpu, shelf)[0] is made[0]
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-1], lambda b: b[:-8] + bytes(8), lambda b: b"UPMCHUNK" + b[8:], lambda b: b[:20], lambda b: b"", lambda b: b[:8] + b"\x02" + b[9:],
+                                   lambda b: b.replace(b'"low": [', b'"low": [NaN, '), lambda b: b.replace(b'"error"', b'"eror"')])
+def test_a_kept_table_comes_back_to_the_bit_or_not_at_all(tmp_path, spoil):
+    from upm_gpu.pricing.compiled import ValueTable
+    from upm_gpu.run.folder import create_run
+    from upm_gpu.run.kept_tables import KeptTables
+
+    table = ValueTable((-0.5, -1.25), (32.0, 8.0), np.random.default_rng(3).normal(size=(7, 5)))
+    with create_run(tmp_path / "run", inputs={"config.toml": b""}, settings={}, identity={}) as run:
+        kept = KeptTables(run)
+        assert kept.take("ab" * 32) is None and not run.warnings
+        kept.keep("ab" * 32, table, 3e-6)
+        again, error = kept.take("ab" * 32)
+        assert (again.low, again.inverse_step, error) == (table.low, table.inverse_step, 3e-6) and np.array_equal(again.values, table.values)
+        file = tmp_path / "run" / "tables" / ("ab" * 32 + ".upm")
+        file.write_bytes(spoil(file.read_bytes()))
+        assert kept.take("ab" * 32) is None
+        assert run.warnings[0].startswith("UPM-RN-051 tables/abab")
+
+
+def test_the_report_says_what_tables_changed():
+    from upm_gpu.report.quality import quality_tables
+
+    found = quality_tables({"value_tables": {"tables": 2, "nodes": 12345, "largest_error_per_strike": 9.5e-6,
+                                             "tail_check": {"units": 7, "prices": 54350, "largest_change": 0.67, "largest_share": 0.0047}}}, None)[-1]
+    assert found["title"] == "Value tables"
+    assert [row[1] for row in found["rows"]] == ["2", "12,345", "9.5e-06", "7", "54,350", "0.67", "0.0047"]
+    assert quality_tables({}, None)[-1]["title"] != "Value tables"

@@ -23,6 +23,8 @@ PLACES = {
     "heston_geometric_asian": "heston_geometric_asian:HESTON_GEOMETRIC_ASIAN",
     "american": "american:AMERICAN",
     "cash_dividends": "cash_dividends:CASH_DIVIDENDS",
+    "merton_price": "merton_price:MERTON_PRICE",
+    "heston_price": "heston_price:HESTON_PRICE",
 }
 """name -> module of this room and the name of its Operation there"""
 

@@ -13,9 +13,12 @@ Verified by `tests/properties/test_value_tables.py`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +60,19 @@ NOTHING = ValueTable((0.0, 0.0), (1.0, 1.0), np.zeros((4, 4)))
 Ranges = tuple[NDArray[np.float64], NDArray[np.float64]]
 """(D, K) least and largest value of each state over all scenarios"""
 
+Box = tuple[tuple[float, float], tuple[float, float]]
+"""ranges of m and of ln sigma"""
+
+
+class Shelf(Protocol):
+    """Where tables are kept between a run that was stopped and the one that goes on (`run/kept_tables.py`)."""
+
+    def take(self, key: str) -> tuple[ValueTable, float] | None:
+        """The table kept under a key and its largest error."""
+
+    def keep(self, key: str, table: ValueTable, error: float) -> None:
+        """Keep a table that was just made."""
+
 
 @dataclass(frozen=True)
 class TableReport:
@@ -71,8 +87,9 @@ class TableReport:
     """largest error found at sampled cell centres, per unit of strike"""
 
 
-def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: ModuleType, threads: int = 0) -> tuple[Compiled, tuple[TableReport, ...]]:
-    """The compiled book with tables that cover every scenario of `sets`, and the corrections of today's values; itself where it asks for none.
+def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: ModuleType, threads: int = 0, shelf: Shelf | None = None) -> tuple[Compiled, tuple[TableReport, ...]]:
+    """The compiled book with tables that cover every scenario of `sets`, and the corrections of today's values; itself where it asks for none. Tables that a `shelf` holds are not
+    made again.
 
     Raises InputError UPM-PR-081 where a price of a node cannot be had, CapacityError UPM-CP-070 where a table would grow beyond reason.
     """
@@ -85,7 +102,7 @@ def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: Module
     for program in compiled.programs:
         tables = []
         for request in program.table_requests:
-            table, error = _build(request, _box(compiled, program, request, ranges), backend) if request.alive else (NOTHING, 0.0)
+            table, error = _made(request, _box(compiled, program, request, ranges), backend, shelf) if request.alive else (NOTHING, 0.0)
             tables.append(table)
             if request.alive:
                 reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
@@ -139,8 +156,8 @@ def operation_inputs(operation: str, inputs: Sequence[tuple[str, float | tuple[f
     return columns | ({"price_only": np.ones_like(spot)} if price_only and "price_only" in operation_named(operation).inputs else {})
 
 
-def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ranges) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Ranges of m and of ln sigma that the columns of a group can meet."""
+def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ranges) -> Box:
+    """Ranges of m and of ln sigma that the columns of a group can meet, rounded outward to the lattice: a market that moves a little asks for the same table."""
     group = group_of(program, request.group)
     low, high = (r[int(group["date"])] for r in ranges)
     span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
@@ -156,12 +173,33 @@ def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ra
     row = {k: terms[k].reshape(-1, 1, 1, 1, 1) for k in ("log_moneyness", "volatility", "residual")}
     sigma = european_volatility(move, across("volatility_state", SHARE_OF_RANGE, 2), **row, group=group, skew=across("skew_state", 5, 3), stretch=across("stretch_state", 5, 4))
     move = move.ravel()
-    return (float(m.min() + move[0]), float(m.max() + move[-1])), (float(np.log(sigma.min())), float(np.log(sigma.max())))
+    met = (m.min() + move[0], m.max() + move[-1]), (np.log(sigma.min()), np.log(sigma.max()))
+    (a, b), (c, d) = ((float(np.floor(low / step) * step), float(np.ceil(high / step) * step)) for (low, high), step in zip(met, FIRST_STEPS, strict=True))
+    return (a, b), (c, d)
 
 
 def group_of(program: Program, g: int) -> dict[str, float]:
     """Integers and reals of a group by name."""
     return {**dict(zip(GROUP_INTEGERS, program.group_integers[g].tolist(), strict=True)), **dict(zip(GROUP_REALS, program.group_reals[g].tolist(), strict=True))}
+
+
+def table_key(request: TableRequest, box: Box) -> str:
+    """SHA-256 of all that a table is a function of: what is priced, the corners of its box and how it is refined."""
+    asked = {k: v for k, v in asdict(request).items() if k not in ("name", "group") and not k.endswith("_today")}
+    how = [TOLERANCE, FIRST_STEPS, HALVINGS, HALVINGS_AT_A_BARRIER, MOST_NODES, SAMPLED_CELLS]
+    return hashlib.sha256(json.dumps([asked, box, how], sort_keys=True).encode("ascii")).hexdigest()
+
+
+def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None) -> tuple[ValueTable, float]:
+    """The table from the shelf, else made and put there."""
+    if shelf is None:
+        return _build(request, box, backend)
+    key = table_key(request, box)
+    found = shelf.take(key)
+    if found is None:
+        found = _build(request, box, backend)
+        shelf.keep(key, *found)
+    return found
 
 
 def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: ModuleType) -> tuple[ValueTable, float]:

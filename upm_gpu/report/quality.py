@@ -6,9 +6,12 @@
 * ``warnings``: list of sentences;
 * ``quarantined``: list of quotes set aside, objects with equal keys (instrument_id, reason, mark, model, ...);
 * ``surface``: list of fits, one object an expiry (underlying, expiry, quotes, root_mean_square, ...);
+* ``surface_violations``: list of fitted slices with a negative density or lifted over the one before, and of broken conditions of an SSVI surface;
+* ``quote_violations``: list of counts by expiry of verticals, butterflies and calendars that the quotes violate, at their volatilities and beyond the spread;
 * ``surface_arbitrage``: list of objects, one an underlying: shares of scenarios whose moved surface holds arbitrage, largest corrections where they were projected;
 * ``model_minus_mark``: object of figures, or of objects of figures (one an underlying);
 * ``correlation_regimes``: list of the correlations scenarios moved by, one object a regime (regime, probability, scenarios_drawn, mean_price_price, ...);
+* ``value_tables``: of a run that priced by tables: how many, their nodes, their largest error, what direct prices in the tails changed;
 * ``rejects``: object of counts by file or code, where there is more to say than `rejects.csv` does.
 """
 
@@ -38,12 +41,34 @@ def quality_tables(quality: dict, rejects: list[dict[str, str]] | None) -> list[
     for key, title, empty in (
         ("quarantined", "Quarantined quotes", "No quote was set aside."),
         ("surface", "Surface fit", "The run kept no surface fit."),
+        ("surface_violations", "Arbitrage in fitted surfaces", "None found: no negative density, no falling total variance."),
+        ("quote_violations", "Arbitrage in quotes", "None found in verticals, butterflies and calendars."),
         ("surface_arbitrage", "Arbitrage in moved surfaces", "Not looked for."),
         ("model_minus_mark", "Model minus mark", "The run kept no comparison of model values with marks."),
     ):
         tables.append(any_table(title, quality.get(key), empty))
     tables.append(any_table("Correlation used", in_order(quality.get("correlation_regimes")), "The model draws whole dates of the history: it has no correlation of its own."))
+    if quality.get("value_tables"):
+        tables.append(any_table("Value tables", in_words(quality["value_tables"]), ""))
     return tables
+
+
+def in_words(tables: object) -> object:
+    """What pricing by tables cost in precision, in words; amounts in the reporting currency."""
+    if not isinstance(tables, dict):
+        return tables
+    check = tables.get("tail_check")
+    found = {"tables": _count(tables.get("tables")), "nodes in all": _count(tables.get("nodes")), "largest error where looked, per unit of strike": tables.get("largest_error_per_strike")}
+    if isinstance(check, dict):
+        share = check.get("largest_share")
+        found |= {"portfolios whose tails were priced directly": _count(check.get("units")), "direct prices": _count(check.get("prices")),
+                  "largest change of an expected shortfall": check.get("largest_change"),
+                  "largest share of its standard error (0.1 allowed)": share}
+    return found
+
+
+def _count(value: object) -> object:
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def in_order(rows: object) -> object:

@@ -30,6 +30,9 @@ OFFERED = {
     ("maximum_of_two", "black_scholes"): "two_asset",
     ("minimum_of_two", "black_scholes"): "two_asset",
     ("american", "black_scholes"): "american",
+    ("european", "merton"): "model_option",
+    ("european", "heston"): "model_option",
+    ("european", "bates"): "model_option",
 }
 """(product, model) -> module of this package whose `read` reads it"""
 
@@ -42,6 +45,8 @@ STATUSES = {
     11: ("UPM-PR-038", "a rebate at the hit of one of two barriers under so negative a rate is not offered. Leave the rebate blank."),
     12: ("UPM-PR-041", "the fixings are too unequally spaced for one lattice of the average. Join those that lie close together."),
     30: ("UPM-PR-064", "exercise pays only between two levels (a negative rate below the other yield): two boundaries are not offered."),
+    40: ("UPM-PR-050", "the Fourier integral did not settle: the parameters are beyond the range of the method. Check variances, vol_of_vol and correlation."),
+    41: ("UPM-PR-051", "the jumps are explosive: over 10,000 of them are expected to expiry, or the expected size of one overflows. Check jump_intensity, jump_mean and jump_volatility."),
     31: ("UPM-PR-065", "the exercise boundary was not found: the arguments are outside the range that the method is tested on."),
 }
 """status of an operation other than 0 -> code and message; numbers are shared by all operations"""
