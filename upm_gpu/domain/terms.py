@@ -143,7 +143,7 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
         return Future(name, underlying, settlement, quote, float(size), expiry)  # type: ignore[arg-type]
     if product in TOUCHES:
         if not np.isnan(strike) or text["option_type"].strip():
-            raise ColumnFault("strike", 42, f"a {product} has no strike and no option type, only a barrier. Leave them blank.")
+            raise ColumnFault("strike", 42, f"a {product} has no strike and no option type: its terms are a barrier and a payout. Leave both blank.")
         strike = touch_strike(text)
     if np.isnan(strike):
         raise ColumnFault("strike", 32, "the strike is empty. An option needs one.")
