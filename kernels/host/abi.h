@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 5
+#define UPM_ABI_VERSION 6
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
 #define UPM_GROUP_INTEGERS 15
@@ -217,4 +217,6 @@ int32_t upm_values(int32_t isa, int32_t operation, int64_t cases, const double* 
 // Worst `depth` of two ascending lists a slot, by (pnl, scenario). The result may lie in the arrays of `a` (depth = depth_a).
 int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b, const uint32_t* scenario_b,
                         int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads);
+// Points [first, first + count) of the unscrambled Sobol sequence, out (count, dimensions) in [0, 1); direction (bits <= 52, dimensions), 2^bits points in all.
+int32_t upm_sobol_points(int32_t isa, const uint64_t* direction, int64_t bits, int64_t dimensions, int64_t first, int64_t count, double* out, int64_t length);
 }

@@ -174,3 +174,14 @@ UPM_EXPORT int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uin
     });
   });
 }
+
+UPM_EXPORT int32_t upm_sobol_points(int32_t isa, const uint64_t* direction, int64_t bits, int64_t dimensions, int64_t first, int64_t count, double* out, int64_t length) {
+  if (!choose(&isa)) return UPM_NO_ISA;
+  return guarded([&] {
+    require(direction && out && bits >= 1 && bits <= 52 && dimensions >= 1 && first >= 0 && count >= 0 && count <= (int64_t{1} << bits) - first && length == count * dimensions);
+    constexpr int64_t cached = 1 << 19;  // 4 MiB may still lie in a cache when they are read
+    std::vector<uint64_t> word(2 * dimensions);
+    std::vector<double> stage(length > cached ? upm::POINT_STAGE + 8 * dimensions : 0);
+    upm::isas()[isa].functions->points(direction, static_cast<int>(bits), dimensions, first, count, word.data(), stage.empty() ? nullptr : stage.data(), out);
+  });
+}

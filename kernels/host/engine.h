@@ -10,6 +10,7 @@
 namespace upm {
 
 constexpr int TILE = UPM_TILE;
+constexpr int64_t POINT_STAGE = 2048;  // Sobol coordinates that are written at once, see sobol_points.inc
 
 // How unit P&L is written. The tile that rows are summed from is always double: summing float32 would spend more time on
 // widening each entry than on adding it. `mixed` rounds to float32 on the way.
@@ -69,6 +70,8 @@ struct TileFunctions {
   void (*value0)(const UpmBook* book, double* value0);
   void (*unit)(const UnitTask* task);
   void (*rows)(RowTask* task);
+  // direction (bits, dimensions), scratch word (2 x dimensions,) and stage (POINT_STAGE + 8 x dimensions,) or null, out (count, dimensions)
+  void (*points)(const uint64_t* direction, int bits, int64_t dimensions, int64_t first, int64_t count, uint64_t* word, double* stage, double* out);
 };
 
 // One operation of operations.def on the cases [begin, end) of `cases`: in (inputs, cases), out (outputs, cases).

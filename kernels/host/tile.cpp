@@ -43,6 +43,7 @@ alignas(64) const double NOTHING[T] = {};  // a state that is not there and read
 #include "sampled_walk.inc"
 #include "heston.inc"
 #include "derived.inc"
+#include "sobol_points.inc"
 
 // Given states; what lies beyond the last scenario repeats it.
 void draw_given(const UpmScenarios* set, uint32_t first, int live, double* states) {
@@ -301,6 +302,6 @@ void rows(RowTask* task) {
 }  // namespace
 
 extern const upm::TileFunctions functions;
-const upm::TileFunctions functions = {draw, value0, unit, rows};
+const upm::TileFunctions functions = {draw, value0, unit, rows, sobol_points};
 
 }  // namespace UPM_ISA

@@ -14,6 +14,7 @@ from parity.conftest import cpu_backend
 
 from upm_gpu.backend import cpu
 from upm_gpu.backend.cpu import library
+from upm_gpu.compiled_library import ABI_VERSION
 from upm_gpu.errors import DeviceError
 from upm_gpu.pricing.compiled import Rows
 from upm_gpu.scenario.sets import Explicit
@@ -42,7 +43,7 @@ def test_file_that_is_no_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["int other;", 'extern "C" int upm_abi_version() { return 999; } extern "C" long long upm_struct_bytes(int) { return 0; }',
-                                  f'extern "C" int upm_abi_version() {{ return {library.ABI_VERSION}; }} extern "C" long long upm_struct_bytes(int) {{ return 8; }}'])
+                                  f'extern "C" int upm_abi_version() {{ return {ABI_VERSION}; }} extern "C" long long upm_struct_bytes(int) {{ return 8; }}'])
 def test_library_of_another_version(tmp_path: Path, text: str) -> None:
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:

@@ -20,6 +20,7 @@ from command_line import CONFIG, PROMISED, Said, environment, small_run, upm
 import upm_gpu
 from upm_gpu.backend import cpu
 from upm_gpu.backend.cpu import library
+from upm_gpu.compiled_library import ABI_VERSION
 
 PACKAGE = Path(upm_gpu.__file__).parent
 FOREIGN = 'extern "C" int upm_abi_version() {{ return {version}; }} extern "C" long long upm_struct_bytes(int) {{ return {size}; }}'
@@ -78,7 +79,7 @@ def damaged(copy: Path, kind: str) -> None:
         if compiler is None:
             pytest.skip("no C++ compiler to build a foreign library with")
         source = copy / "foreign.cpp"
-        source.write_text(FOREIGN.format(version=999 if kind == "another version" else library.ABI_VERSION, size=8))
+        source.write_text(FOREIGN.format(version=999 if kind == "another version" else ABI_VERSION, size=8))
         subprocess.run([compiler, "-shared", "-fPIC", str(source), "-o", str(target)], check=True)
     else:
         assert kind == "missing"

@@ -8,6 +8,7 @@ by one direction number. 52 bits a coordinate, so every coordinate is exact in a
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
@@ -15,13 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.errors import CapacityError, InputError
+from upm_gpu.compiled_library import library_path, open_library
+from upm_gpu.errors import CapacityError, DeviceError, InputError
 
 BITS = 52
 MAXIMUM_DIMENSION = 21201
 LOW_BITS = 8
 LOW_POINTS = 1 << LOW_BITS
 """points between two aligned multiples share all but their low bits: they are the first points xor one word a dimension"""
+CALL_COORDINATES = 1 << 26
+"""of one compiled call: a tenth of a second where memory is slow"""
 ONE = 0x3FF0000000000000
 """the double 1: with 52 bits below it a fraction, so that a coordinate costs one xor and one subtraction, both exact"""
 
@@ -40,6 +44,44 @@ def sobol(points: int, dimensions: int, skip: int = 0) -> NDArray[np.float64]:
                          "Use fewer points or a smaller skip.")
     if points == 0:
         return np.empty((0, dimensions))
+    library = _compiled()
+    return plain_points(points, dimensions, skip) if library is None else _compiled_points(library, points, dimensions, skip)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> ctypes.CDLL | None:
+    """The library, or None in a pure-Python install: the bits are the same."""
+    try:
+        library = open_library(library_path())
+    except DeviceError:
+        return None
+    i32, i64 = ctypes.c_int32, ctypes.c_int64
+    directions, out = np.ctypeslib.ndpointer(np.uint64, ndim=2, flags="C_CONTIGUOUS"), np.ctypeslib.ndpointer(np.float64, ndim=2, flags=("C_CONTIGUOUS", "WRITEABLE"))
+    library.upm_sobol_points.restype, library.upm_sobol_points.argtypes = i32, (i32, directions, i64, i64, i64, i64, out, i64)
+    return library
+
+
+def _compiled_points(library: ctypes.CDLL, points: int, dimensions: int, skip: int, isa: int = -1) -> NDArray[np.float64]:
+    """By kernels/host/sobol_points.inc, in calls that an interrupt need not wait for. isa: its number, -1 the widest that runs."""
+    directions = _by_bit(dimensions)
+    out = np.empty((points, dimensions))
+    some = max(1, CALL_COORDINATES // dimensions)
+    for first in range(0, points, some):
+        rows = out[first : first + some]
+        status = library.upm_sobol_points(isa, directions, BITS, dimensions, skip + first, len(rows), rows, rows.size)
+        if status:
+            raise DeviceError("UPM-DV-015", f"Sobol points: the compiled engine failed (status {status}).")
+    return out
+
+
+@lru_cache(maxsize=4)
+def _by_bit(dimensions: int) -> NDArray[np.uint64]:
+    """Direction numbers (BITS, dimensions), contiguous."""
+    return np.ascontiguousarray(direction_numbers(dimensions).T)
+
+
+def plain_points(points: int, dimensions: int, skip: int) -> NDArray[np.float64]:
+    """`sobol` in NumPy, the twin of kernels/host/sobol_points.inc: aligned blocks of LOW_POINTS by a table."""
     directions = direction_numbers(dimensions)
     table = _low_bits(directions)
     out = np.empty((points, dimensions))

@@ -1,14 +1,12 @@
-"""libupm_host: finding it, checking it, and its C types.
+"""The C types and signatures of libupm_host (`upm_gpu/compiled_library.py` finds and opens it).
 
-The library is part of the wheel (`upm_gpu/lib/libupm_host.so`). A pure-Python install has none; a stale one has another
-ABI version or other struct sizes. Both are said aloud by `load`, with a reason code, and never guessed around.
+A stale library has other struct sizes: said aloud by `load`, with a reason code, and never guessed around.
 """
 
 from __future__ import annotations
 
 import ctypes
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,9 @@ import numpy as np
 from numpy.ctypeslib import ndpointer
 from numpy.typing import NDArray
 
+from upm_gpu.compiled_library import library_path, open_library
 from upm_gpu.errors import CapacityError, DeviceError
 
-ABI_VERSION = 5
 OK, BAD_ARGUMENT, NO_MEMORY, NO_ISA = 0, 1, 2, 3
 
 _POINTER = ctypes.c_void_p
@@ -98,11 +96,6 @@ STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct,
 """in the order of upm_struct_bytes"""
 
 
-def library_path() -> Path:
-    """Where the wheel or an editable install keeps the library."""
-    return Path(str(files("upm_gpu") / "lib" / "libupm_host.so"))
-
-
 def _array(dtype: type, dimensions: int, *, writable: bool = False) -> type:
     return ndpointer(dtype, ndim=dimensions, flags=("C_CONTIGUOUS", "WRITEABLE") if writable else "C_CONTIGUOUS")
 
@@ -135,45 +128,19 @@ def _signatures() -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 @lru_cache(maxsize=4)
 def load(path: Path | None = None) -> ctypes.CDLL:
-    """The checked library. Raises DeviceError: UPM-DV-010 missing, 011 cannot be opened, 012 another ABI."""
+    """The checked library. Raises DeviceError as `open_library` does, and UPM-DV-012 for other struct sizes."""
     where = path or library_path()
-    if not where.is_file():
-        raise DeviceError("UPM-DV-010", f"the compiled engine {where} is missing (a pure-Python install). Install a C++ compiler and install again, or use --device reference.")
-    if _cut_short(where):
-        raise DeviceError("UPM-DV-011", f"the compiled engine {where} is cut short: the file ends before its own table of contents. Install again, or use --device reference.")
-    try:
-        library = ctypes.CDLL(str(where))
-    except OSError as error:
-        raise DeviceError("UPM-DV-011", f"the compiled engine {where} cannot be opened: {error}. Install again, or use --device reference.") from error
-    remedy = "It belongs to another version: install again, or use --device reference."
-    try:
-        version = library.upm_abi_version
-        size = library.upm_struct_bytes
-    except AttributeError as error:
-        raise DeviceError("UPM-DV-012", f"{where} is not the compiled engine: it has no upm_abi_version. {remedy}") from error
-    version.restype, size.restype, size.argtypes = _I32, _I64, (_I32,)
-    if version() != ABI_VERSION:
-        raise DeviceError("UPM-DV-012", f"the compiled engine {where} has ABI {version()}, this package needs {ABI_VERSION}. {remedy}")
+    library = open_library(where)
+    size = library.upm_struct_bytes
+    size.restype, size.argtypes = _I64, (_I32,)
     for i, struct in enumerate(STRUCTS):
         if size(i) != ctypes.sizeof(struct):
-            raise DeviceError("UPM-DV-012", f"the compiled engine {where}: {struct.__name__} has {size(i)} bytes, this package has {ctypes.sizeof(struct)}. {remedy}")
+            raise DeviceError("UPM-DV-012", f"the compiled engine {where}: {struct.__name__} has {size(i)} bytes, this package has {ctypes.sizeof(struct)}. "
+                              "It belongs to another version: install again, or use --device reference.")
     for name, (result, arguments) in _signatures().items():
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
-
-
-def _cut_short(path: Path) -> bool:
-    """Whether an ELF file ends before its section table, which is its last part: to map such a file ends the process with a bus error."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(64)
-    except OSError:  # the loader has a message for it
-        return False
-    if len(head) < 64 or head[:6] != b"\x7fELF\x02\x01":  # 64 bits, little endian; and for anything else
-        return False
-    table, size, number = int.from_bytes(head[40:48], "little"), int.from_bytes(head[58:60], "little"), int.from_bytes(head[60:62], "little")
-    return path.stat().st_size < table + size * number
 
 
 def check(status: int, what: str) -> None:
