@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
+from upm_gpu.domain import combos
 from upm_gpu.domain.cells import CellFault, check_id, choice, currency, identifiers, instants, numbers, shown
 from upm_gpu.domain.exotic_terms import COLUMNS, TOUCHES, check_unused, make_exotic, product_of, touch_strike
 from upm_gpu.domain.faults import ColumnFault
@@ -18,10 +19,10 @@ from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
 INSTRUMENTS = Schema(
     "instruments",
     ("instrument_id", "kind", "underlying", "settlement", "quote_currency", "contract_size", "expiry", "strike", "option_type", "exercise"),
-    ("premium", "lot_size", *COLUMNS),
+    ("premium", "lot_size", "legs", "future_expiry", "payout_currency", *COLUMNS),
     frozenset({"instrument_id", "underlying"}),
 )
-KINDS = {k: k for k in ("spot", "future", "perpetual", "option")}
+KINDS = {k: k for k in ("spot", "future", "perpetual", "option", "combo")}
 SETTLEMENTS = {"linear": "linear", "inverse": "inverse"}
 OPTION_TYPES = {"call": "call", "put": "put", "c": "call", "p": "put"}
 EXERCISES = {"european": "european", "american": "american"}
@@ -38,17 +39,21 @@ class Terms:
     lot_size: dict[str, float]
     refused: dict[str, str]
     """instrument id -> reason, for ids whose rows were rejected"""
+    combos: dict[str, combos.Legs] = field(default_factory=dict)
+    """combo id -> its legs, every one a usable instrument"""
 
 
 def read_terms(path: Path, sheet: Sheet) -> Terms:
     """Read and check every instrument; rows that cannot be used are rejects of `sheet`."""
-    found: dict[str, tuple[Instrument, float, int]] = {}
+    found: dict[str, tuple[Instrument | combos.Combo, float, int]] = {}
+    packages: dict[str, tuple[Chunk, int]] = {}
     refused: dict[str, str] = {}
     clashes: list[tuple[str, Chunk, int]] = []
     repeated = 0
     for chunk in read_chunks(path, INSTRUMENTS, sheet):
         codes, ids = identifiers(chunk, "instrument_id")
         expiries = instants(chunk, "expiry", blank=True)
+        futures = instants(chunk, "future_expiry", blank=True)
         size = numbers(chunk, "contract_size", blank=True)
         strike = numbers(chunk, "strike", blank=True)
         lot = numbers(chunk, "lot_size", blank=True)
@@ -58,13 +63,17 @@ def read_terms(path: Path, sheet: Sheet) -> Terms:
             if not chunk.rejected[row]:
                 row_text = {c: values[row] for c, values in text.items()}
                 try:
-                    made = make_instrument(name, row_text, expiries[row], size[row], strike[row])
+                    made = combos.make_combo(name, row_text) if combos.is_combo(row_text) else make_instrument(name, row_text, expiries[row], size[row], strike[row])
+                    if not isinstance(made, combos.Combo):
+                        made = with_delivery(made, row_text, futures[row])
                     check_lot(lot[row], row_text)
                 except ColumnFault as fault:
                     chunk.reject(row, fault.column, fault.number, fault.message)
                 else:
                     old = found.get(name)
                     if old is None:
+                        if isinstance(made, combos.Combo):
+                            packages[name] = chunk, row
                         found[name] = (made, float(lot[row]), int(chunk.lines[row]))
                     elif old[0] == made and (old[1] == lot[row] or (np.isnan(old[1]) and np.isnan(lot[row]))):
                         repeated += 1
@@ -83,7 +92,15 @@ def read_terms(path: Path, sheet: Sheet) -> Terms:
     if repeated:
         sheet.warnings.append(f"UPM-IN-028 {sheet.file}: {repeated} instrument rows repeat an earlier row word for word; counted once.")
     lots = {name: lot for name, (_, lot, _) in found.items() if not np.isnan(lot)}
-    return Terms({name: made for name, (made, _, _) in found.items()}, lots, refused)
+    instruments = {name: made for name, (made, _, _) in found.items() if not isinstance(made, combos.Combo)}
+    held = {name: made.legs for name, (made, _, _) in found.items() if isinstance(made, combos.Combo)}
+    for name, why in [(n, combos.leg_fault(legs, instruments, held)) for n, legs in held.items()]:
+        if why is not None:
+            chunk, row = packages[name]
+            chunk.reject(row, "legs", why.number, why.message)
+            refused[name] = f"its row in {sheet.file} (line {chunk.lines[row]}) was rejected"
+            del held[name]
+    return Terms(instruments, lots, refused, held)
 
 
 def _chosen(text: dict[str, str], column: str, allowed: dict[str, str], what: str, default: str = "") -> str:
@@ -112,6 +129,8 @@ def check_lot(lot: float, text: dict[str, str]) -> None:
 def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, size: float, strike: float) -> Instrument:
     """One instrument from its row, or ColumnFault."""
     kind = _chosen(text, "kind", KINDS, "kind")
+    if text.get("legs", "").strip():
+        raise ColumnFault("legs", 42, f"a {kind} has no legs, but {shown(text['legs'])} is given. Leave it blank or change the kind to combo.")
     underlying = _code(text, "underlying", lambda cell: check_id(cell.strip(" \t")))
     quote = _code(text, "quote_currency", currency)
     if np.isnan(size):
@@ -156,6 +175,24 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
         raise ColumnFault("exercise", 41, "American exercise of an inverse option is not priced. Remove the instrument and its positions.")
     plain = Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type, exercise, premium)  # type: ignore[arg-type]
     return make_exotic(product, plain, text) if product else plain
+
+
+def with_delivery(instrument: Instrument, text: dict[str, str], future_expiry: datetime | None) -> Instrument:
+    """The instrument with the future it is exercised into, or ColumnFault: what it is paid in must be its own currency."""
+    payout = text.get("payout_currency", "").strip(" \t").upper()
+    own = instrument.underlying if not isinstance(instrument, Spot) and instrument.settlement == "inverse" else instrument.quote_currency
+    if payout not in ("", own.upper()):
+        raise ColumnFault("payout_currency", 41, f"a contract on {instrument.underlying} in {own} that pays {shown(payout)} at a fixed rate (quanto) is not priced: its forward is "
+                          "F exp(-correlation x volatility of F x volatility of the rate x T), of which nothing is known here. Remove the instrument and its positions.")
+    if future_expiry is None:
+        return instrument
+    if type(instrument) is not Option:
+        raise ColumnFault("future_expiry", 42, f"only an option of the plain kind has terms of a future to be exercised into, but {shown(text['future_expiry'])} is given. Leave it blank.")
+    if instrument.settlement == "inverse":
+        raise ColumnFault("future_expiry", 41, "an inverse option on a future that ends later is not priced. Remove the instrument and its positions.")
+    if not instrument.expiry <= future_expiry or future_expiry.year >= LATEST_YEAR:
+        raise ColumnFault("future_expiry", 49, f"{shown(text['future_expiry'])} is not the expiry of a future that the option can be exercised into: it must not come before the option's own.")
+    return replace(instrument, future_expiry=future_expiry)
 
 
 def expired(instrument: Instrument, valuation_time: datetime | None) -> bool:
