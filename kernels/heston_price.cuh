@@ -174,8 +174,8 @@ UPM_INLINE bool settled(double whole, double before, double size) { return absol
 #define UPM_FIRST_STEP 0.3
 #define UPM_FARTHEST 60.0
 #define UPM_CONTOURS 4
-// The sum of absolute values over that of the saddle alone, in its widths: some 3 on a good contour, beyond this the contour is a bad one.
-#define UPM_MOST_EXCESS 100.0
+// The sum of absolute values over that of the saddle alone, in its widths: some 3 on a good contour, 100 where terms fall slowly, astronomic on a bad one.
+#define UPM_MOST_EXCESS 1e4
 
 // All sums on one contour, with the last step; false where they do not settle.
 UPM_OUT_OF_LINE bool contour_sums(const Heston& h, const Contour& c, double k, i32 halvings, Sums* t, double* last_step) {
@@ -207,12 +207,17 @@ UPM_OUT_OF_LINE double heston_integral(const Heston& h, const ModelOption& o, Mo
     strip = 0;
     c = saddle(h, o.k, strip);
   }
+  if (c.peak < -730.0 && strip != 0) {  // nothing that a double holds
+    const ModelValue none = {0.0, 0.0, 0.0, 0.0, 0.0};
+    *out = none;
+    return MODEL_FOUND;
+  }
   Sums t;
   double step;
   // For large s, M(s) e^(s k) ~ e^(s (k - rho r) - sqrt(1 - rho^2) r |Im s|), r = (v0 + kappa theta T) / xi: turned to where the first factor falls.
   const double tail = h.xi > 0.0 ? o.k - h.rho * (h.v0 + h.kappa * h.theta * o.years) / h.xi : o.k, falling = tail < 0.0 ? 1.0 : -1.0;
   const double tilt[UPM_CONTOURS] = {0.0, 0.3 * falling, -0.15 * falling, 0.0};
-  const i32 halvings[UPM_CONTOURS] = {5, 7, 7, 9};
+  const i32 halvings[UPM_CONTOURS] = {5, 9, 9, 9};
   bool found = false;
   for (i32 i = 0; i < UPM_CONTOURS && !found; ++i) {
     c.across = tilt[i];

@@ -47,6 +47,8 @@ class MarketSection(Strict):
     path: str = Field(default="sample:crypto", description="folder with spots, forwards, implied_vols, rates, history; or sample:NAME")
     next_path: str = Field(default="", description="a later market folder, for the comparison with the loss that came; blank: none")
     max_age_minutes: float = Field(default=0.0, description="refuse older market data (exit 6); 0: no limit")
+    surface: Literal["svi", "ssvi"] = Field(default="svi", description="volatility surfaces: svi, five parameters an expiry; ssvi, one smile for all expiries, free of arbitrage by construction")
+    ssvi_curve: Literal["power_law", "heston"] = Field(default="power_law", description="how the smile of an ssvi surface flattens with total variance")
 
 
 class ModelSection(Strict):
@@ -261,6 +263,10 @@ def load_config(path: str | Path | None = None, overrides: dict[str, Any] | None
     return _resolved(config, base, origin) if base is not None else config
 
 
+_FAMILY: dict[tuple[str, str], Literal["svi", "ssvi_power_law", "ssvi_heston"]] = {
+    ("svi", "power_law"): "svi", ("svi", "heston"): "svi", ("ssvi", "power_law"): "ssvi_power_law", ("ssvi", "heston"): "ssvi_heston"}
+
+
 def scenario_spec(config: RunConfig) -> ScenarioSpec:
     """What to simulate, as the engine takes it."""
     from upm_gpu.scenario.spec import ScenarioSpec
@@ -277,7 +283,7 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         volatility_decay_long=m.volatility_decay_long, basis=m.basis, basis_volatility=m.basis_volatility, basis_half_life_days=m.basis_half_life_days,
         funding=m.funding, funding_rate=m.funding_rate, funding_volatility=m.funding_volatility, funding_half_life_days=m.funding_half_life_days,
         rates=m.rates, rate_volatility=m.rate_volatility, slope_volatility=m.slope_volatility,
-        surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage, level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
+        surface=_FAMILY[config.market.surface, config.market.ssvi_curve], surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage, level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
     )
 
 

@@ -133,7 +133,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
         raise InputError("UPM-IN-039", "nothing to margin: the book holds no position. Check positions and rejects.")
-    market = replace(market, linear_marks=linear_marks(book.instruments))
+    market = replace(market, linear_marks=linear_marks(book.instruments), surface_family=spec.surface)
     simulated = simulated_assets(methodology, book)
     instruments = priced_instruments(book, market, simulated)
     core = core_request(methodology)

@@ -43,7 +43,7 @@ class NextMarket:
 def load_next(plan: Plan, folder: Path) -> NextMarket:
     """Read a later market and everything the book needs in it; raises what is missing, so that no run ends on it."""
     try:
-        later = replace(load_market(folder, plan.market.reporting_currency), linear_marks=plan.market.linear_marks)
+        later = replace(load_market(folder, plan.market.reporting_currency), linear_marks=plan.market.linear_marks, surface_family=plan.market.surface_family)
         elapsed = days_between(plan.market.valuation_time, later.valuation_time)
         if elapsed <= 0.0:
             raise MarketDataError("UPM-MD-131", f"its valuation time {later.valuation_time.isoformat()} is not after {plan.market.valuation_time.isoformat()}. "

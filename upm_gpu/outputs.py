@@ -18,6 +18,7 @@ from upm_gpu.correlation_used import correlation_provenance, correlation_table
 from upm_gpu.engine import Outcome, Plan
 from upm_gpu.margin.result import CALL, LIQUIDATION
 from upm_gpu.margin.units import build_rows, sum_by
+from upm_gpu.market.arbitrage import arbitrage_tables
 from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
@@ -198,7 +199,7 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
         "warnings": [*plan.warnings, *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
         "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan),
-        "correlation_regimes": correlation_table(plan.regimes, plan.scenarios, plan.fit)})
+        "correlation_regimes": correlation_table(plan.regimes, plan.scenarios, plan.fit), **arbitrage_tables(plan.market, list(plan.surfaces.values()))})
 
 
 def _factors(plan: Plan) -> list[dict[str, Any]]:

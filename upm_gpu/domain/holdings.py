@@ -21,6 +21,7 @@ from upm_gpu.domain.cells import (
     require,
     shown,
 )
+from upm_gpu.domain.combos import combos_text, split_combos
 from upm_gpu.domain.instrument import Future, Instrument, Perpetual, expiry_of
 from upm_gpu.domain.netting import group_starts, sum_groups
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, nearest, read_chunks
@@ -34,6 +35,9 @@ POSITIONS = Schema(
 COLLATERAL = Schema("collateral", ("account_id", "asset", "quantity"), ids=frozenset({"account_id", "asset"}), may_be_empty=True)
 NAMES_COMPARED = 50
 """distinct unknown instruments for which the nearest known name is looked up: the search reads every instrument id"""
+
+COMBOS_NAMED = 5
+"""combos named in the remark that they were split"""
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,17 @@ def _known(chunk: Chunk, codes: NDArray[np.int32], ids: list[str], index: dict[s
 
 
 def _instrument_fault(name: str, terms: Terms, valuation_time: datetime | None, suggest: bool) -> CellFault | None:
+    for leg, _ in terms.combos.get(name, ()):
+        fault = _instrument_fault(leg, terms, valuation_time, False)
+        if fault is not None:
+            return CellFault(fault.number, f"combo {shown(name)}: {fault.message}")
+    if name in terms.combos:
+        return None
     instrument = terms.instruments.get(name)
     if instrument is None:
         if name in terms.refused:
             return CellFault(27, f"instrument {shown(name)} cannot be used: {terms.refused[name]}.")
-        near = nearest(name, list(terms.instruments)) if suggest else ""
+        near = nearest(name, [*terms.instruments, *terms.combos]) if suggest else ""
         hint = f" Did you mean {near}?" if near else " Add it to instruments or correct the id."
         return CellFault(27, f"instrument {shown(name)} is not in the instruments file.{hint}")
     expiry = expiry_of(instrument)
@@ -90,8 +100,9 @@ def _instrument_fault(name: str, terms: Terms, valuation_time: datetime | None, 
 def read_lots(path: Path, sheet: Sheet, terms: Terms, valuation_time: datetime | None) -> Lots:
     """Every usable position row, streamed; the rest are rejects of `sheet`."""
     order = sorted(terms.instruments)
-    index = {name: i for i, name in enumerate(order)}
-    lot_size = np.array([terms.lot_size.get(name, np.nan) for name in order])
+    combos = sorted(terms.combos)
+    index = {name: i for i, name in enumerate([*order, *combos])}
+    lot_size = np.array([terms.lot_size.get(name, np.nan) for name in index])
     any_lots = bool(np.any(~np.isnan(lot_size)))
     accounts: dict[str, int] = {}
     netting: dict[str, int] = {"": 0}
@@ -113,6 +124,9 @@ def read_lots(path: Path, sheet: Sheet, terms: Terms, valuation_time: datetime |
         netting_set, netting_ids = identifiers(chunk, "netting_set", blank=True)
         entry = numbers(chunk, "entry_price", blank=True)
         require(chunk, "entry_price", entry, entry > 0.0, 24, lambda cell: f"{cell} is not an entry price. It must be above 0, or blank for none.")
+        if combos:
+            require(chunk, "entry_price", entry, np.isnan(entry) | (instrument < len(order)), 47,
+                    lambda cell: f"{cell} is the price of a combo, which says nothing of its legs'. Leave it blank, or enter the legs as positions of their own.")
         trade = identifiers(chunk, "trade_id", blank=True)
         keep = ~chunk.rejected
         traded = np.array([bool(t) for t in trade[1]], bool)[trade[0]] & keep
@@ -127,7 +141,12 @@ def read_lots(path: Path, sheet: Sheet, terms: Terms, valuation_time: datetime |
     lots = Lots(tuple(accounts), tuple(netting), *(c.finish() for c in columns))
     if hashes.used:
         lots = _drop_repeated_trades(path, sheet, lots, hashes.finish(), hash_lines.finish())
-    return lots
+    held = np.bincount(lots.instrument[lots.instrument >= len(order)] - len(order), minlength=len(combos))
+    if held.any():
+        some = [f"{combos[c]} = {combos_text(terms.combos[combos[c]])}" for c in np.flatnonzero(held)[:COMBOS_NAMED]]
+        more = int((held > 0).sum()) - len(some)
+        sheet.warnings.append(f"UPM-IN-048 {sheet.file}: {int(held.sum())} rows hold combos and count as their legs: {', '.join(some)}{f' and {more} more' if more > 0 else ''}.")
+    return split_combos(lots, order, [terms.combos[name] for name in combos])
 
 
 class Growing:

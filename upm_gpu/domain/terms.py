@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
+from upm_gpu.domain import combos
 from upm_gpu.domain.cells import CellFault, check_id, choice, currency, identifiers, instants, numbers, shown
+from upm_gpu.domain.faults import ColumnFault
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
 
 INSTRUMENTS = Schema(
     "instruments",
     ("instrument_id", "kind", "underlying", "settlement", "quote_currency", "contract_size", "expiry", "strike", "option_type", "exercise"),
-    ("premium", "lot_size"),
+    ("premium", "lot_size", "legs"),
     frozenset({"instrument_id", "underlying"}),
 )
-KINDS = {k: k for k in ("spot", "future", "perpetual", "option")}
+KINDS = {k: k for k in ("spot", "future", "perpetual", "option", "combo")}
 SETTLEMENTS = {"linear": "linear", "inverse": "inverse"}
 OPTION_TYPES = {"call": "call", "put": "put", "c": "call", "p": "put"}
 EXERCISES = {"european": "european", "american": "american"}
@@ -36,11 +38,14 @@ class Terms:
     lot_size: dict[str, float]
     refused: dict[str, str]
     """instrument id -> reason, for ids whose rows were rejected"""
+    combos: dict[str, combos.Legs] = field(default_factory=dict)
+    """combo id -> its legs, every one a usable instrument"""
 
 
 def read_terms(path: Path, sheet: Sheet) -> Terms:
     """Read and check every instrument; rows that cannot be used are rejects of `sheet`."""
-    found: dict[str, tuple[Instrument, float, int]] = {}
+    found: dict[str, tuple[Instrument | combos.Combo, float, int]] = {}
+    packages: dict[str, tuple[Chunk, int]] = {}
     refused: dict[str, str] = {}
     clashes: list[tuple[str, Chunk, int]] = []
     repeated = 0
@@ -56,13 +61,15 @@ def read_terms(path: Path, sheet: Sheet) -> Terms:
             if not chunk.rejected[row]:
                 row_text = {c: values[row] for c, values in text.items()}
                 try:
-                    made = make_instrument(name, row_text, expiries[row], size[row], strike[row])
+                    made = combos.make_combo(name, row_text) if combos.is_combo(row_text) else make_instrument(name, row_text, expiries[row], size[row], strike[row])
                     check_lot(lot[row], row_text)
                 except ColumnFault as fault:
                     chunk.reject(row, fault.column, fault.number, fault.message)
                 else:
                     old = found.get(name)
                     if old is None:
+                        if isinstance(made, combos.Combo):
+                            packages[name] = chunk, row
                         found[name] = (made, float(lot[row]), int(chunk.lines[row]))
                     elif old[0] == made and (old[1] == lot[row] or (np.isnan(old[1]) and np.isnan(lot[row]))):
                         repeated += 1
@@ -81,15 +88,15 @@ def read_terms(path: Path, sheet: Sheet) -> Terms:
     if repeated:
         sheet.warnings.append(f"UPM-IN-028 {sheet.file}: {repeated} instrument rows repeat an earlier row word for word; counted once.")
     lots = {name: lot for name, (_, lot, _) in found.items() if not np.isnan(lot)}
-    return Terms({name: made for name, (made, _, _) in found.items()}, lots, refused)
-
-
-class ColumnFault(CellFault):
-    """A cell that cannot be used, with its column."""
-
-    def __init__(self, column: str, number: int, message: str) -> None:
-        super().__init__(number, message)
-        self.column = column
+    instruments = {name: made for name, (made, _, _) in found.items() if not isinstance(made, combos.Combo)}
+    held = {name: made.legs for name, (made, _, _) in found.items() if isinstance(made, combos.Combo)}
+    for name, why in [(n, combos.leg_fault(legs, instruments, held)) for n, legs in held.items()]:
+        if why is not None:
+            chunk, row = packages[name]
+            chunk.reject(row, "legs", why.number, why.message)
+            refused[name] = f"its row in {sheet.file} (line {chunk.lines[row]}) was rejected"
+            del held[name]
+    return Terms(instruments, lots, refused, held)
 
 
 def _chosen(text: dict[str, str], column: str, allowed: dict[str, str], what: str, default: str = "") -> str:
@@ -118,6 +125,8 @@ def check_lot(lot: float, text: dict[str, str]) -> None:
 def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, size: float, strike: float) -> Instrument:
     """One instrument from its row, or ColumnFault."""
     kind = _chosen(text, "kind", KINDS, "kind")
+    if text.get("legs", "").strip():
+        raise ColumnFault("legs", 42, f"a {kind} has no legs, but {shown(text['legs'])} is given. Leave it blank or change the kind to combo.")
     underlying = _code(text, "underlying", lambda cell: check_id(cell.strip(" \t")))
     quote = _code(text, "quote_currency", currency)
     if np.isnan(size):

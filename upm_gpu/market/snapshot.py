@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+SurfaceFamily = Literal["svi", "ssvi_power_law", "ssvi_heston"]
+"""svi: five parameters an expiry; ssvi: one smile for all expiries under one of two curves, `market/ssvi.py`"""
 
 SECONDS_PER_DAY = 86_400.0
 DAYS_PER_YEAR = 365.0
@@ -67,3 +71,5 @@ class MarketSnapshot:
     """asset -> currency its spot is quoted in, as are its closes in the history; not named: the reporting currency"""
     linear_marks: dict[str, str] = field(default_factory=dict)
     """underlying -> currency its option marks are quoted and discounted in, "" where they are not discounted; not named: coins, undiscounted"""
+    surface_family: SurfaceFamily = "svi"
+    """what volatility surfaces are fitted as"""

@@ -2,7 +2,7 @@
 
 A slice is w(k) = a + b (rho (k - m) + sqrt((k - m)^2 + s^2)), total implied variance sigma^2 T at log-forward-moneyness
 k = ln(K / F), k clipped to [-3, 3] (J. Gatheral, "A parsimonious arbitrage-free implied volatility parameterization", 2004).
-Slices of one underlying are fitted together: least squares on the volatilities with a robust loss, plus a penalty
+Slices of one underlying are fitted together (or tied to one another, `ssvi.py`): least squares on the volatilities with a robust loss, plus a penalty
 wherever a slice lies below the one before it; what is left is lifted away, so that w never falls in T at any k.
 
 Verified by `tests/known_answers/test_surface.py` (recovers a known surface, interpolation by hand) and
@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.errors import MarketDataError
-from upm_gpu.market.snapshot import MarketSnapshot, years_between
+from upm_gpu.market.snapshot import MarketSnapshot, SurfaceFamily, years_between
 
 MAX_LOG_MONEYNESS = 3.0
 MIN_TOTAL_VARIANCE = 1e-12
@@ -72,6 +73,8 @@ class Surface:
     valuation_time: datetime
     slices: tuple[SviSlice, ...]
     fits: tuple[SliceDiagnostics, ...]
+    broken: tuple[dict[str, Any], ...] = ()
+    """conditions of no arbitrage that the fit itself names as broken (SSVI), as rows of `arbitrage.surface_violations`"""
 
     @property
     def diagnostics(self) -> dict[str, float | int]:
@@ -139,7 +142,7 @@ def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_]
             f"implied_vols: underlying {underlying} has no usable quote (alive, with a forward, volatility between "
             f"{MIN_VOLATILITY:g} and {MAX_VOLATILITY:g}) among {len(rows)}{aside}. Give quotes or forwards for its expiries.",
         )
-    return fit_slices(underlying, market.valuation_time, expiries, years, moneyness, volatility, weight)
+    return fit_slices(underlying, market.valuation_time, expiries, years, moneyness, volatility, weight, market.surface_family)
 
 
 def fit_surfaces(market: MarketSnapshot, underlyings: Iterable[str]) -> dict[str, Surface]:
@@ -161,11 +164,19 @@ def fit_slices(
     log_moneyness: Sequence[NDArray[np.float64]],
     implied_volatilities: Sequence[NDArray[np.float64]],
     weights: Sequence[NDArray[np.float64]],
+    family: SurfaceFamily = "svi",
 ) -> Surface:
     """Fit all slices together; sequences run over expiries (ascending), arrays over the quotes of each."""
+    from upm_gpu.market.ssvi import conditions, fit_ssvi
     from upm_gpu.market.svi_fit import fit_jointly
 
-    parameters = fit_jointly(np.asarray(years), log_moneyness, implied_volatilities, weights)
+    broken: tuple[dict[str, Any], ...] = ()
+    if family == "svi":
+        parameters = fit_jointly(np.asarray(years), log_moneyness, implied_volatilities, weights)
+    else:
+        ssvi = fit_ssvi(np.asarray(years), log_moneyness, implied_volatilities, weights, "heston" if family == "ssvi_heston" else "power_law")
+        parameters = ssvi.slices()
+        broken = tuple({"underlying": underlying, "expiry": expiries[row.pop("expiry")].isoformat(), "violation": row.pop("condition"), "worst": row.pop("value")} for row in conditions(ssvi))
     slices: list[SviSlice] = []
     diagnostics: list[SliceDiagnostics] = []
     for i, (expiry, t) in enumerate(zip(expiries, years, strict=True)):
@@ -191,10 +202,10 @@ def fit_slices(
                 max_error=svi.fit_error,
                 violation=max(violation, 0.0),
                 lift=lift,
-                butterfly=float(np.min(_butterfly(svi, np.linspace(*_span(log_moneyness[i]), 201)))),
+                butterfly=float(np.min(density_sign(svi, np.linspace(*_span(log_moneyness[i]), 201)))),
             )
         )
-    return Surface(underlying, valuation_time, tuple(slices), tuple(diagnostics))
+    return Surface(underlying, valuation_time, tuple(slices), tuple(diagnostics), broken)
 
 
 def slice_at(surface: Surface, expiry: datetime) -> SviSlice:
@@ -285,7 +296,7 @@ def _raw(svi: SviSlice, k: NDArray) -> NDArray:
     return svi.a + svi.b * (svi.rho * d + np.sqrt(d * d + svi.s * svi.s))
 
 
-def _butterfly(svi: SviSlice, k: NDArray) -> NDArray:
+def density_sign(svi: SviSlice, k: NDArray) -> NDArray:
     """g(k), positive where the risk-neutral density is (J. Gatheral, A. Jacquier, "Arbitrage-free SVI volatility surfaces", 2014)."""
     d = k - svi.m
     root = np.sqrt(d * d + svi.s * svi.s)

@@ -40,7 +40,7 @@ def fit_jointly(
     weights: Sequence[NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """(E, 5) raw SVI parameters a, b, rho, m, s of every expiry, ascending."""
-    centre = np.array([_at_the_money(k, v) for k, v in zip(log_moneyness, volatilities, strict=True)])
+    centre = np.array([at_the_money(k, v) for k, v in zip(log_moneyness, volatilities, strict=True)])
     unit = centre * np.sqrt(years)
     starts = []
     for i in range(len(years)):
@@ -109,7 +109,7 @@ def fit_curve(
     years: float, k: NDArray[np.float64], volatility: NDArray[np.float64], weight: NDArray[np.float64], start: NDArray
 ) -> tuple[float, float, float, float, float]:
     """One slice through a smooth curve, from raw parameters near it."""
-    unit = float(_at_the_money(k, volatility) * np.sqrt(years))
+    unit = float(at_the_money(k, volatility) * np.sqrt(years))
     a, b, rho, m, s = start
     theta = np.array(
         [
@@ -125,7 +125,8 @@ def fit_curve(
     return float(a), float(b), float(rho), float(m), float(s)
 
 
-def _at_the_money(k: NDArray, volatility: NDArray) -> float:
+def at_the_money(k: NDArray, volatility: NDArray) -> float:
+    """Volatility at the forward, linear in log-moneyness between quotes."""
     order = np.argsort(k, kind="stable")
     return float(np.interp(0.0, k[order], volatility[order]))
 

@@ -85,6 +85,8 @@ class ScenarioSpec:
     """weekdays without a session, ISO dates"""
     volatility_dynamics: str = "sticky_moneyness"
     volatility_shift: str = "relative"
+    surface: Literal["svi", "ssvi_power_law", "ssvi_heston"] = "svi"
+    """family of the volatility surfaces"""
     surface_factors: tuple[str, ...] = ("level",)
     arbitrage: str = "report"
     level_half_life: float = 0.0
