@@ -83,14 +83,14 @@ class ModelSection(Strict):
     level_half_life: float = Field(default=0.0, description="days in which half of a move of the level is gone; 0: none reverts (house choice)")
     skew_half_life: float = Field(default=0.0, description="the same of the skew")
     slope_half_life: float = Field(default=0.0, description="the same of the slope")
-    basis: bool = Field(default=False, description="perpetuals move by the index and a basis log_basis[ASSET]: from the history's ASSET.PERP, the parameter file, or basis_volatility (gbm)")
+    basis: bool = Field(default=False, description="perpetuals move by the index and a basis log_basis[ASSET]: from the history's ASSET.PERP, the parameter file, or basis_volatility (gbm, garch)")
     basis_volatility: float = Field(default=0.0, description="of a day, for assets without ASSET.PERP; 0: none")
     basis_half_life_days: float = Field(default=3.0, description="of the basis (house choice: 2020-2024 daily perpetual over spot, BTC 4.4, ETH 2.8); 0: a random walk")
     funding: Literal["zero", "path"] = Field(default="zero", description="path: perpetuals pay funding each base step at funding_rate[ASSET] on the index of the step")
     funding_rate: float = Field(default=0.0, description="today's, a day (0.0003 is 1 bp in 8 hours), for assets without ASSET.FUNDING in the history")
     funding_volatility: float = Field(default=0.0, description="of a day, for assets without ASSET.FUNDING; 0: today's rate in every scenario")
     funding_half_life_days: float = Field(default=3.0, description="of the funding rate (house choice: 2020-2023 daily sums, BTC 3.5, ETH 2.9); 0: a random walk")
-    rates: Literal["fixed", "moving"] = Field(default="fixed", description="moving: discount factors follow rate_level and rate_slope of the currency (gbm)")
+    rates: Literal["fixed", "moving"] = Field(default="fixed", description="moving: discount factors follow rate_level and rate_slope of the currency")
     rate_volatility: float = Field(default=0.0, description="of a day, parallel, for currencies without CURRENCY.RATE in the history; 0: none")
     slope_volatility: float = Field(default=0.0, description="of a day, one-year over 30-day rate, for currencies without CURRENCY.SLOPE; 0: none")
     correlation_regimes: list[CorrelationRegime] = Field(default=[], description="[[model.correlation_regimes]] tables: states of the market with other correlations")
@@ -198,6 +198,8 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.volatility_decay_short", 56, 0.0 <= m.volatility_decay_short <= 2.0, f"{m.volatility_decay_short:g}; give 0 to 2."),
         ("model.volatility_decay_long", 56, 0.0 <= m.volatility_decay_long <= 2.0, f"{m.volatility_decay_long:g}; give 0 to 2."),
         ("model.surface_factors", 56, "level" in m.surface_factors and len(set(m.surface_factors)) == len(m.surface_factors), 'level is always among them, each once. Write ["level"], or ["level", "skew", "slope"].'),
+        ("model.surface_factors", 63, m.surface_factors == ["level"] or m.name not in ("heston", "bates"),
+         f"model {m.name} moves volatilities by its variance and makes no skew or slope factor. Use [\"level\"], or a model fitted to the history."),
         *((f"model.{key}", 56, 0.0 <= days <= 36_500.0, f"{days:g} days; give 0 (no reversion) to 36500.") for key, days in halves),
         *((f"model.{key}", 63, days == 0.0 or m.name in ("gbm", "garch", "filtered_historical"), f"model {m.name} takes no half-life from the configuration. Use 0, or model gbm, garch or filtered_historical.") for key, days in halves),
         ("model.volatility_shift", 63, m.volatility_shift == "relative" or (m.surface_factors == ["level"] and m.volatility_dynamics != "sticky_delta" and m.arbitrage != "project"),
@@ -207,8 +209,6 @@ def _rules(c: RunConfig) -> list[Rule]:
             ("basis_volatility", m.basis_volatility), ("basis_half_life_days", m.basis_half_life_days), ("funding_volatility", m.funding_volatility),
             ("funding_half_life_days", m.funding_half_life_days), ("rate_volatility", m.rate_volatility), ("slope_volatility", m.slope_volatility))),
         ("model.funding_rate", 56, abs(m.funding_rate) < 0.1, f"{m.funding_rate:g} a day; give a fraction below 0.1 in size, such as 0.0003."),
-        *((f"model.{key}", 63, not on or m.name not in FROM_HISTORY, f"model {m.name} makes no such factors of the history. Use model gbm, a model with a parameter file that names them, or "
-           f"leave {key} off.") for key, on in (("basis", m.basis), ("rates", m.rates == "moving"), ("funding_volatility", m.funding_volatility > 0.0))),
         ("compute.chunk", 60, 0 <= c.compute.chunk <= MAX_SCENARIOS, f"a chunk of {c.compute.chunk}; give 0 (chosen) or more."),
         ("compute.threads", 56, 0 <= c.compute.threads <= 4096, f"{c.compute.threads} threads; give 0 (all) to 4096."),
         ("output.path", 56, bool(c.output.path.strip()), "the path is blank. Name the run folder."),

@@ -40,6 +40,7 @@ from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynam
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.states import funding_dates
 from upm_gpu.pricing.tables import Shelf, TableReport, with_tables
+from upm_gpu.risk.tail_state import deepened
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -171,9 +172,20 @@ def chunk_ranges(plan: Plan, chunk: int, backend: ModuleType, prepared: Prepared
     if chunk <= 0:
         size = getattr(backend, "call_scenarios", lambda *_: BLOCK)
         chunk = size(prepared, plan.scenarios)
+        if plan.depth > BLOCK:
+            chunk = min(chunk, max(BLOCK, DEEP_CHUNK // (len(plan.horizons) * plan.rows.count)))
     size = -(-chunk // BLOCK) * BLOCK
     end = plan.scenarios.count if end is None else end
     return [(first, min(first + size, end)) for first in range(start, end, size)]
+
+
+DEEP_CHUNK = 1 << 23
+"""(row, horizon) pairs x scenarios of a chunk that is kept whole, as under importance sampling: some 250 MB while it is computed"""
+
+
+def deepening(join: Callable[[TailState, TailState], TailState], depth: int) -> Callable[[TailState, TailState], TailState]:
+    """A merge to `depth` of states that are only as deep as they have scenarios."""
+    return lambda a, b: join(deepened(a, depth), b)
 
 
 Loop = Callable[..., TailState]
@@ -193,12 +205,12 @@ def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[
     """The merged tail of all ranges; `known` is that of ranges before them, for its threshold. `executor` is a `map` over ranges (processes, machines); None walks them in order,
     each knowing the threshold of those before it."""
     native = getattr(backend, "merge_tails", None)
-    join = partial(native, reuse=True) if native else merge  # the state merged so far is never looked at again
+    join = deepening(partial(native, reuse=True) if native else merge, plan.depth)  # the state merged so far is never looked at again
 
     def compute(first: int, last: int, carry: TailState | None) -> TailState:
         carry = known if carry is None else carry
         threshold = None if carry is None or carry.count < plan.depth else carry.pnl[:, :, -1]
-        return backend.row_tail(prepared, plan.scenarios, first, last, plan.depth, threshold)
+        return backend.row_tail(prepared, plan.scenarios, first, last, min(plan.depth, last - first), threshold)
 
     if executor is not None:
         return reduce(join, executor(lambda r: compute(r[0], r[1], None), ranges))
@@ -221,7 +233,7 @@ def weighted_tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: 
 def adaptive_tails(plan: Plan, backend: ModuleType, prepared: Prepared, chunk: int, loop: Loop,
                    executor: Callable | None = None) -> tuple[Plan, TailState, list[tuple[int, int]]]:
     """Batch after batch until every unit is precise enough or the cap is reached: the plan of the final size and its tail, cut to its depth."""
-    join = getattr(backend, "merge_tails", merge)
+    join = deepening(getattr(backend, "merge_tails", merge), plan.depth)
     gross = gross_notional(plan.units, plan.instruments, plan.market)
     state: TailState | None = None
     ranges: list[tuple[int, int]] = []

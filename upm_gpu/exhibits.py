@@ -263,6 +263,8 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
             continue
         rate1 = exchange_rate(later, instrument)
         price, is_proxy = settlements.get((underlying, expiry_of(instrument)), (spot1 / rate1, True)) if expired else (np.nan, False)
+        if expired and isinstance(instrument, Option) and instrument.future_expiry is not None:
+            price, is_proxy = quote_price(later, instrument), True
         proxy[n] = expired and is_proxy
         if isinstance(instrument, Option):
             if expired:

@@ -19,6 +19,7 @@ from upm_gpu.engine import Outcome, Plan
 from upm_gpu.margin.result import CALL, LIQUIDATION
 from upm_gpu.margin.units import build_rows, sum_by
 from upm_gpu.market.arbitrage import arbitrage_tables
+from upm_gpu.market.consistency import implied_carry
 from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
@@ -199,7 +200,7 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
         "warnings": [*plan.warnings, *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
         "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan),
-        "correlation_regimes": correlation_table(plan.regimes, plan.scenarios, plan.fit), **arbitrage_tables(plan.market, list(plan.surfaces.values()))})
+        "correlation_regimes": correlation_table(plan.regimes, plan.scenarios, plan.fit), **arbitrage_tables(plan.market, list(plan.surfaces.values())), "implied_carry": implied_carry(plan.market)})
 
 
 def _factors(plan: Plan) -> list[dict[str, Any]]:

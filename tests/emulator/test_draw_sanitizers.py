@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from parity import cases, test_derived, test_regimes, test_sampling
+from surfaces import moved
 
 from upm_gpu.backend import cuda
+from upm_gpu.pricing.compile import Dynamics
 from upm_gpu.pricing.compiled import empty
 from upm_gpu.scenario.derived import derive
 
@@ -40,6 +42,7 @@ DRAWN: dict[str, tuple[tuple[str, ...], Callable[[], list]]] = {
     "heston": (("heston", "jumps", "walk"), lambda: [cases.make_heston("bates", 4096), cases.make_heston("t_copula", 4096)]),
     "sampled_walk": (("sampled_walk", "walk"), lambda: [test_sampling.sampled(kind, "t_both") for kind in ("owen", "antithetic", "matched")]),
     "derived": (("derived", "resample"), derived_sets),
+    "surface": (("derived", "walk"), lambda: [moved(Dynamics(project=True, sticky_delta=True), 4096)]),
 }
 """the modules that the sets of a kind launch kernels of"""
 

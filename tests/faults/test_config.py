@@ -195,6 +195,7 @@ def test_67_schema_version_comes_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "line", "code"), [
     ("model", 'name = "hestn"', "UPM-CF-056"), ("model", "degrees_of_freedom = 2.0", "UPM-CF-056"), ("model", "copula_degrees_of_freedom = 1.5", "UPM-CF-056"),
     ("model", "ewma_lambda = 1.0", "UPM-CF-056"), ("model", "max_log_move_price = 0.0", "UPM-CF-056"), ("model", "ewma_lambda = nan", "UPM-CF-056"),
+    ("model", 'surface_factors = ["level", "skew"]\nname = "heston"\nparameters = "x.toml"', "UPM-CF-063"),
     ("scenarios", 'sampler = "halton"', "UPM-CF-056"), ("scenarios", "target_relative_error = 1.0", "UPM-CF-056"), ("scenarios", "target_relative_error = -0.1", "UPM-CF-056"),
     ("scenarios", 'variance_reduction = "antithetic"\nsampler = "sobol"', "UPM-CF-063"), ("scenarios", 'sobol_order = "none"', "UPM-CF-056"),
     ("output", "store_pnl = true", "UPM-CF-051"), ("market", "max_age_minutes = -1", "UPM-CF-056"),

@@ -102,6 +102,50 @@ def test_a_killed_importance_run_resumes_to_the_same_bytes(config: Path, tmp_pat
     assert b"variance_ratio" in (tmp_path / "clean" / "margin.csv").read_bytes()
 
 
+ALL_FACTORS = """basis = true
+basis_volatility = 3e-4
+funding = "path"
+funding_rate = 3e-4
+funding_volatility = 4e-4
+rates = "moving"
+rate_volatility = 6e-4
+surface_factors = ["level", "skew", "slope"]
+arbitrage = "project"
+skew_half_life = 8.0
+[[model.correlation_regimes]]
+name = "crisis"
+probability = 0.2
+share = 0.8
+toward = "one"
+"""
+"""derived states of every kind, moved surfaces, regimes"""
+FILTERED = 'name = "filtered_historical"\nfilter = "ewma"\nfunding = "path"\nfunding_rate = 3e-4\n'
+
+
+@pytest.mark.parametrize(("model", "kill"), [(ALL_FACTORS, 110), (FILTERED, 140)], ids=["all factors", "filtered history"])
+def test_a_killed_run_of_another_model_resumes_to_the_same_bytes(config: Path, tmp_path: Path, model: str, kill: int) -> None:
+    """Counts of events (projected surfaces) and regimes are sums over chunks as well, and stand in the manifest."""
+    book = tmp_path / "book"
+    shutil.copytree(config.parent / "book", book)
+    with (book / "positions.csv").open("a") as file:
+        file.write("A-0,BTC-PERPETUAL,20000\nA-6,BTC-PERPETUAL,-300000\n")
+    run = tmp_path / "run.toml"
+    run.write_text(config.read_text().replace(str(config.parent / "book"), str(book)).replace("[model]\nhorizons = [\"2d\"]\n", f'[model]\nhorizons = ["2d"]\n{model}'))
+    for name, at in (("clean", 0), ("run", kill)):
+        done = upm(["run", str(run), "--out", str(tmp_path / name), "--quiet"], kill=at)
+        assert done.returncode in ((-signal.SIGKILL,) if at else (0, 4)), done.stderr
+    kept = len(list((tmp_path / "run").glob("chunks/*")))
+    again = upm(["resume", str(tmp_path / "run"), "--quiet"])
+    assert again.returncode in (0, 4), again.stderr
+    assert kept
+    for name in (*PROMISED, "report/tails.parquet", "report/histograms.parquet"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "clean" / name).read_bytes(), name
+    told = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("run", "clean")]
+    for key in ("derived_events", "correlation_regimes"):
+        assert told[0].get(key) == told[1].get(key)
+    assert (model == FILTERED) or told[0]["derived_events"]
+
+
 def test_a_killed_run_with_value_tables_reads_them_again(config: Path, tmp_path: Path) -> None:
     """American options: killed in the middle of keeping the third of four tables, then among the chunks. The tables are part of what is sealed; a spoiled one is made again."""
     book, text = tmp_path / "book", config.read_text()

@@ -19,10 +19,11 @@ from model_draws import draw
 from upm_gpu.calibrate.covariance import calibrate_covariance, calibrate_model, price_series
 from upm_gpu.calibrate.series import Series
 from upm_gpu.calibrate.spreads import half_lives, innovations
+from upm_gpu.calibrate.stressed import correlation_regimes
 from upm_gpu.errors import CalibrationError
 from upm_gpu.market.levels import daily_funding
 from upm_gpu.market.snapshot import MarketSnapshot
-from upm_gpu.scenario.spec import ScenarioSpec
+from upm_gpu.scenario.spec import RegimeSpec, ScenarioSpec
 
 FILE = Path(__file__).parent / "reference" / "btc_perpetual_2023.csv"
 FACTORS = ("log_level[BTC]", "volatility_shift[BTC]", "log_basis[BTC]", "funding_rate[BTC]")
@@ -110,3 +111,66 @@ def test_rates_change_by_addition(market):
     assert half_lives(fit.factors, SPEC) is None
     with pytest.raises(CalibrationError, match=r"UPM-CA-103.*EUR\.RATE"):
         calibrate_covariance(market.history, ("rate_level[EUR]",), market.valuation_time)
+
+
+HISTORY = {"garch": 1.0, "filtered_historical": 1.0, "scaled_historical": 0.0, "historical": 0.0}
+
+
+@pytest.mark.parametrize("name", HISTORY)
+def test_models_of_the_history_take_them_from_it(market, name):
+    """Basis and funding on the dates of prices; a day spreads as the filter says, and four days as its reversion does. 50,000 draws of fat-tailed rows know a deviation to 1 %."""
+    spec = replace(SPEC, model=name, filter="ewma", rates="fixed", marginal="gaussian", horizons=(4.0,))
+    model, report = calibrate_model(market, spec)
+    assert model.state_names == FACTORS == report.factors
+    states = draw(model.scenarios(np.array([1.0, 4.0]), spec))
+    phi = 0.5 ** (1.0 / 3.0)
+    basis, funding = np.log(closes(market, "BTC.PERP") / closes(market, "BTC")), closes(market, "BTC.FUNDING")
+    for k, value in ((2, basis), (3, funding)):
+        day = model.daily_volatility[k] if HISTORY[name] else np.std(model.changes[:-3, k])  # windows of four days begin no later
+        assert states[0, k].std() == pytest.approx(day, rel=0.03)
+        if HISTORY[name]:
+            assert states[1, k].std() / states[0, k].std() == pytest.approx(np.sqrt((1.0 - phi**8) / (1.0 - phi**2)), rel=0.05)
+        elif name == "historical":  # windows revert by themselves: their deviation is that of the history's own four-day changes
+            assert states[1, k].std() == pytest.approx(np.std(value[4:] - value[:-4]), rel=0.02)
+        assert abs(states[1, k].mean()) < 5.0 * states[1, k].std() / np.sqrt(50_000)
+    if HISTORY[name]:
+        about = value - value.mean()
+        correlation = np.corrcoef(np.diff(np.log(closes(market, "BTC"))), about[1:] - phi * about[:-1])[0, 1]
+        assert np.corrcoef(states[0, 0], states[0, 3])[0, 1] == pytest.approx(correlation, abs=0.2)
+
+
+def test_a_configured_volatility_stands_alone_under_garch(market):
+    """Constant volatility, no correlation, no draw of another factor moved; a model that draws dates has no place for it."""
+    spec = replace(SPEC, model="garch", filter="ewma", marginal="student_t", degrees_of_freedom=0.0)
+    model, report = calibrate_model(market, spec)
+    assert model.state_names == report.factors == (*FACTORS, "rate_level[USD]") and report.residuals.shape[1] == 5
+    plain = calibrate_model(market, replace(spec, rates="fixed"))[0]
+    few = [draw(m.scenarios(np.array([1.0, 2.0]), replace(spec, count=20_000))) for m in (plain, model)]
+    np.testing.assert_array_equal(few[0], few[1][:, :4])
+    assert few[1][1, 4].std() == pytest.approx(6e-4 * np.sqrt(2.0), rel=0.05)
+    assert np.max(np.abs(np.corrcoef(few[1][1])[4, :4])) < 5.0 / np.sqrt(20_000)
+    for name in ("filtered_historical", "historical"):
+        with pytest.raises(CalibrationError, match=r"UPM-CA-189.*rate_level\[USD\]"):
+            calibrate_model(market, replace(spec, model=name))
+
+
+@pytest.mark.parametrize("name", ["gbm", "garch"])
+def test_a_stressed_period_leaves_it_alone(market, name):
+    """The factor without a series keeps its independence in a regime that others take from a period."""
+    regime = RegimeSpec("autumn", 0.1, 1.0, "stressed_period", "2023-10-01", "2023-11-30")
+    spec = replace(SPEC, model=name, filter="ewma", marginal="student_t", degrees_of_freedom=0.0, correlation_regimes=(regime,))
+    model, fit = calibrate_model(market, spec)
+    found = correlation_regimes(market, spec, model, fit)[0]
+    assert found.factors == (*FACTORS, "rate_level[USD]")
+    assert np.array_equal(found.target[4], [0.0, 0.0, 0.0, 0.0, 1.0]) and np.all(found.target[0, 1:4] != 0.0)
+
+
+def test_a_rate_of_business_days_is_drawn_where_it_lacks(market):
+    """Weekends lack the rate: filtered historical simulation takes other dates' moves, and says how many."""
+    days = pd.bdate_range("2023-08-01", "2023-12-30", tz="UTC")
+    rates = 0.04 + 0.001 * np.cumsum(np.random.default_rng(2).normal(size=len(days)))
+    frame = pd.DataFrame({"timestamp": days.astype("datetime64[ns, UTC]"), "asset": "USD.RATE", "close": rates})
+    known = replace(market, history=pd.concat([market.history, frame], ignore_index=True))
+    model, report = calibrate_model(known, replace(SPEC, model="filtered_historical", filter="ewma", rate_volatility=0.0))
+    assert model.state_names[-1] == "rate_level[USD]" and 5e-4 < model.daily_volatility[-1] < 2e-3
+    assert any(w.startswith("UPM-CA-131 rate_level[USD]") and "drawn" in w for w in report.warnings)

@@ -95,6 +95,14 @@ def test_filtered_historical_simulation_reproduces_the_coins(names):
     assert [a.sum() for a in found.outside()] == [0, 0], [r for r in found.table() if not r["inside"]]
 
 
+def test_so_does_the_ewma_filter_with_the_size_of_its_residuals():
+    """Planted: their variance (1.25) left out of tomorrow's puts the ordinary quantiles and the deviations outside."""
+    found = check(replace(FHS, filter="ewma", ewma_lambda=0.94))
+    assert [a.sum() for a in found.outside()] == [0, 0]
+    small = compare(found.days, found.draws / 1.12, found.factors, 300)
+    assert small.outside()[0].sum() >= 10
+
+
 def test_the_plain_walk_does_not():
     """t(4) marginals of one shape for all, one t copula, constant volatility: 99.9 % quantiles too far out, falls together too rare."""
     found = check(PLAIN)

@@ -221,9 +221,16 @@ def calibrate_model(
     left_out += unmoved
     factors = (*factor_names(underlyings), *more)
     if spec.model in FROM_HISTORY:
-        from upm_gpu.calibrate.from_history import model_from_history
+        from upm_gpu.calibrate.from_history import model_from_history, with_independent_factors
 
+        factors = (*factors, *from_history(market.history, underlyings, spec))
+        alone = configured(factors, underlyings, market, spec)
+        if alone and spec.model != "garch":
+            raise CalibrationError("UPM-CA-189", f"model {spec.model} draws dates, and the history has no series of {', '.join(alone)}, whose volatility the configuration gives. Add the series, "
+                                   "set that volatility to 0, or use model garch or gbm.")
         made, report = model_from_history(market.history, factors, market.valuation_time, spec, slide)
+        if alone:
+            made, report = with_independent_factors(made, alone, spec), with_independent(report, alone)
         made = reverting(made, spec)
         flags = (MEANS_FLAG,) if spec.measure == "historical" else ()
         report = replace(report, warnings=(*flags, *left_out, *report.warnings))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from upm_gpu.calibrate.covariance import CovarianceFit
 from upm_gpu.calibrate.garch_given import Given, given_recursions
-from upm_gpu.calibrate.panel import Filtered, Panel, fill, filter_panel, history_panel, standardised
+from upm_gpu.calibrate.panel import Filtered, Panel, fill, filter_panel, history_panel, in_unit_residuals
 from upm_gpu.calibrate.series import kendall
+from upm_gpu.calibrate.spreads import HOUSE_DEGREES, half_lives
 from upm_gpu.calibrate.tail_body import fit_body
 from upm_gpu.calibrate.tail_fit import copula_degrees_of_freedom, marginal_degrees_of_freedom
 from upm_gpu.errors import CalibrationError
@@ -23,6 +24,7 @@ from upm_gpu.model.gbm import is_price
 from upm_gpu.model.historical import HistoricalParameters
 from upm_gpu.model.innovations import Innovation, hansen
 from upm_gpu.model.psd import nearest_correlation
+from upm_gpu.model.recursion import Garch, Recursion
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +37,11 @@ def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_
     """historical, scaled_historical, filtered_historical or garch, and what its calibration has to say. Raises `CalibrationError`."""
     if spec.parameters and spec.model in ("historical", "scaled_historical"):
         raise CalibrationError("UPM-CA-141", f"model {spec.model} is made from the market's history, and model.parameters names {spec.parameters}. Leave model.parameters blank.")
-    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", spec.trading_clock(valuation_time))
+    windows = spec.model in ("historical", "scaled_historical")  # their changes revert as the history did
+    panel = history_panel(history, factors, valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", spec.trading_clock(valuation_time),
+                          None if windows else half_lives(factors, spec))
     cap = np.array([spec.max_log_move_price if is_price(f) else spec.max_log_move_volatility for f in factors])
-    if spec.model in ("historical", "scaled_historical"):
+    if windows:
         refuse_correlation(spec, spec.model)
         return _windows(panel, spec, cap)
     given: tuple[Given | None, ...] = ()
@@ -49,8 +53,9 @@ def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_
         refuse_correlation(spec, spec.model)
         residuals, panel = fill(filtered.residuals, panel)
         mean = np.array([np.nanmean(panel.changes[:, k]) for k in range(len(factors))])
+        filtered = in_unit_residuals(replace(filtered, residuals=residuals))
         dynamics = Dynamics(filtered.kind, filtered.model, filtered.next_variance, cap)
-        return (FilteredHistoricalParameters(tuple(factors), dynamics, standardised(residuals), measure=spec.measure, drift=mean, labels=panel.labels),
+        return (FilteredHistoricalParameters(tuple(factors), dynamics, filtered.residuals, measure=spec.measure, drift=mean, labels=panel.labels),
                 _report(panel, filtered.next_variance, valuation_time, spec))
     return _garch(panel, filtered, spec, cap, valuation_time, given)
 
@@ -68,7 +73,8 @@ def _windows(panel: Panel, spec: ScenarioSpec, cap: NDArray[np.float64]) -> tupl
 
 def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np.float64], valuation_time: datetime,
            given: Sequence[Given | None] = ()) -> tuple[GarchParameters, CovarianceFit]:
-    size, residuals, warnings = len(panel.factors), standardised(filtered.residuals), list(panel.warnings)
+    filtered = in_unit_residuals(filtered, [kind != "ewma" for kind in filtered.kind])
+    size, residuals, warnings = len(panel.factors), filtered.residuals, list(panel.warnings)
     laws = []
     for k, name in enumerate(panel.factors):
         e = residuals[np.isfinite(residuals[:, k]), k]
@@ -96,6 +102,31 @@ def _garch(panel: Panel, filtered: Filtered, spec: ScenarioSpec, cap: NDArray[np
                         repair_distance=repair.distance, observations=counts, first=panel.first, degrees_of_freedom=np.array([law.degrees_of_freedom for law in laws]),
                         copula_degrees_of_freedom=degrees[0] if degrees else float("nan"), proxies=panel.proxies, warnings=tuple(warnings), residuals=residuals, residual_times=panel.labels)
     return made, fit
+
+
+def with_independent_factors(made: GarchParameters, volatility: Mapping[str, float], spec: ScenarioSpec) -> GarchParameters:
+    """The model with factors of constant volatility that move on their own, after the others: their driving normals are theirs alone."""
+    if not volatility:
+        return made
+    size, more = len(made.state_names), len(volatility)
+    variance, d = np.array(list(volatility.values())) ** 2, made.dynamics
+    constant: list[Recursion] = ["garch"] * more
+    dynamics = Dynamics((*d.kind, *constant), (*d.model, *(Garch(float(v), 0.0, 0.0) for v in variance)), np.concatenate([d.variance, variance]),
+                        np.concatenate([d.max_log_move, np.full(more, spec.max_log_move_volatility)]))
+    law = Innovation() if spec.marginal == "gaussian" else Innovation("student_t", spec.degrees_of_freedom or HOUSE_DEGREES)
+    correlation, loading, group = made.correlation, made.loading, made.group
+    if correlation is not None:
+        correlation = np.eye(size + more)
+        correlation[:size, :size] = made.correlation
+    if loading is not None:
+        loading = np.concatenate([loading, np.zeros((more, loading.shape[1]))])
+    if group is not None:
+        first = [f.partition("[")[2] for f in made.state_names]
+        names = [f.partition("[")[2] for f in volatility]
+        group = np.concatenate([group, [group[first.index(n)] if n in first else 0 for n in names]]).astype(np.int32)
+    drift = None if made.drift is None else np.concatenate([made.drift, np.zeros(more)])
+    return replace(made, state_names=(*made.state_names, *volatility), dynamics=dynamics, innovation=(*made.innovation, *(law,) * more), correlation=correlation, loading=loading,
+                   group=group, drift=drift)
 
 
 def residual_correlation(residuals: NDArray[np.float64], factors: Sequence[str], dependence: str, least: int = 30) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -156,4 +156,6 @@ def _fitted(history: pd.DataFrame, panel: Panel, valuation_time: datetime, spec:
         models = list(made.dynamics.model) if hasattr(made, "dynamics") else None
     if models is None:
         return made, np.tile(made.daily_volatility, (len(panel.changes), 1))
-    return made, np.sqrt(np.stack([variances(panel.changes[:, k], m)[:-1] for k, m in enumerate(models)], axis=1))
+    paths = np.stack([variances(panel.changes[:, k], m) for k, m in enumerate(models)], axis=1)
+    # a filter's variances are in the units in which its residuals have variance 1, see `panel.in_unit_residuals`
+    return made, np.sqrt(paths[:-1] * (made.daily_volatility**2 / paths[-1] if hasattr(made, "dynamics") else 1.0))

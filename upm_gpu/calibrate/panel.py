@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.calibrate.garch_fit import fit
 from upm_gpu.calibrate.series import FEW_RETURNS, MAX_GAP_DAYS, MIN_RETURNS, factor_series
+from upm_gpu.calibrate.spreads import kind_of
 from upm_gpu.domain.clock import CALENDAR, Clock
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.gbm import is_price
@@ -47,9 +48,10 @@ class Panel:
 
 
 def history_panel(history: pd.DataFrame, factors: Sequence[str], valuation_time: datetime, ewma_lambda: float, slide: Mapping[str, float] | None = None,
-                  additive: bool = False, clock: Clock = CALENDAR) -> Panel:
-    """The table of a history (columns timestamp, asset, close) up to the valuation time. Raises `CalibrationError` UPM-CA-101 to 107."""
-    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive, clock)
+                  additive: bool = False, clock: Clock = CALENDAR, half_life_days: NDArray[np.float64] | None = None) -> Panel:
+    """The table of a history (columns timestamp, asset, close) up to the valuation time; `half_life_days` (K,): changes of what reverts are its innovations,
+    see `spreads.py`. Raises `CalibrationError` UPM-CA-101 to 107."""
+    series, proxies, warnings = factor_series(history, factors, valuation_time, ewma_lambda, slide or {}, additive, clock, half_life_days)
     prices = [s.time for f, s in zip(factors, series, strict=True) if is_price(f)] or [s.time for s in series]
     time = reduce(np.intersect1d, prices)
     if len(time) <= MIN_RETURNS:
@@ -113,6 +115,10 @@ def fill(values: NDArray[np.float64], panel: Panel) -> tuple[NDArray[np.float64]
         if not np.any(missing):
             continue
         own = f"log_level[{name.partition('[')[2]}"
+        if own not in panel.factors and kind_of(name) and np.count_nonzero(~missing) >= FEW_RETURNS:
+            out[missing, k] = _drawn(values[~missing, k], missing, k)  # a rate has no price of its own
+            warnings.append(f"UPM-CA-131 {name}: {np.mean(missing):.1%} of the dates lack it and take the value of another date, drawn")
+            continue
         if own not in panel.factors or own == name:
             raise CalibrationError("UPM-CA-131", f"{name} is missing on {np.count_nonzero(missing)} dates and has no price factor {own} to be taken from. Add the price, or leave the factor out.")
         price = values[:, panel.factors.index(own)]
@@ -121,13 +127,26 @@ def fill(values: NDArray[np.float64], panel: Panel) -> tuple[NDArray[np.float64]
         x, y = price[~missing], values[~missing, k]
         slope = float(np.sum((x - x.mean()) * (y - y.mean())) / np.sum((x - x.mean()) ** 2))
         rest = y - y.mean() - slope * (x - x.mean())
-        numbers = np.flatnonzero(missing).astype(np.uint32)
-        u = uniform_at(0, numbers, k, 0, stream_word(0, FILL))
-        out[missing, k] = y.mean() + slope * (price[missing] - x.mean()) + rest[np.minimum((u * len(rest)).astype(np.int64), len(rest) - 1)]
+        out[missing, k] = y.mean() + slope * (price[missing] - x.mean()) + _drawn(rest, missing, k)
         warnings.append(f"UPM-CA-131 {name}: {np.mean(missing):.1%} of the dates lack it and take a value from the regression on {own} and a drawn remainder")
     return out, replace(panel, warnings=tuple(warnings))
 
 
-def standardised(residuals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Columns of mean 0 and variance 1."""
-    return (residuals - np.nanmean(residuals, axis=0)) / np.nanstd(residuals, axis=0)
+def _drawn(values: NDArray[np.float64], missing: NDArray[np.bool_], factor: int) -> NDArray[np.float64]:
+    """One of the values (n,) for every missing date, by address."""
+    u = uniform_at(0, np.flatnonzero(missing).astype(np.uint32), factor, 0, stream_word(0, FILL))
+    result: NDArray[np.float64] = values[np.minimum((u * len(values)).astype(np.int64), len(values) - 1)]
+    return result
+
+
+def in_unit_residuals(filtered: Filtered, as_given: Sequence[bool] = ()) -> Filtered:
+    """The same filter with residuals of mean 0 and variance 1 by column: what their variance c was goes into the variance of the filter, so that
+    sigma e is the move it was and tomorrow's variance is c h and not h.
+
+    The EWMA of a series with fat tails that come in clusters has c above 1 (1.1 to 1.2 for coins at lambda 0.94): scaling the residuals alone would understate
+    tomorrow by that much. A maximum-likelihood GARCH has c near 1. Columns `as_given` keep their variances: a fitted level is taken as it stands.
+    """
+    spread = np.nanvar(filtered.residuals, axis=0)
+    scale = np.where(as_given, 1.0, spread) if len(as_given) else spread
+    models = tuple(replace(m, omega=m.omega * float(c)) for m, c in zip(filtered.model, scale, strict=True))
+    return replace(filtered, model=models, next_variance=filtered.next_variance * scale, residuals=(filtered.residuals - np.nanmean(filtered.residuals, axis=0)) / np.sqrt(spread))

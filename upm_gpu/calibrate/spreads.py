@@ -108,5 +108,6 @@ def with_independent(fit: CovarianceFit, volatility: dict[str, float]) -> Covari
     degrees = fit.degrees_of_freedom if len(fit.degrees_of_freedom) else np.full(size, np.nan)
     return replace(
         fit, factors=(*fit.factors, *volatility), daily_volatility=np.concatenate([fit.daily_volatility, list(volatility.values())]), correlation=beside(fit.correlation),
+        residuals=None if fit.residuals is None else np.column_stack([fit.residuals, np.full((len(fit.residuals), more), np.nan)]),
         stressed_correlation=None if fit.stressed_correlation is None else beside(fit.stressed_correlation), observations=observations, first=(*fit.first, *[""] * more) if fit.first else (), degrees_of_freedom=np.concatenate([degrees, np.full(more, HOUSE_DEGREES)]),
         daily_mean=np.concatenate([fit.daily_mean, np.zeros(more)]) if len(fit.daily_mean) else fit.daily_mean)

@@ -100,4 +100,4 @@ def reverting(model: Any, spec: ScenarioSpec) -> Any:
     from upm_gpu.calibrate.spreads import half_lives
 
     days = half_lives(model.state_names, spec)
-    return model if days is None else replace(model, half_life_days=days)
+    return model if days is None or not hasattr(model, "half_life_days") else replace(model, half_life_days=days)

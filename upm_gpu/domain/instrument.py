@@ -44,7 +44,7 @@ class Perpetual:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A European option on the forward of its expiry. Inverse: C coins a contract, paid in coins."""
+    """An option on the forward of its expiry, or on a future that ends later. Inverse: C coins a contract, paid in coins."""
 
     instrument_id: str
     underlying: str
@@ -56,6 +56,8 @@ class Option:
     option_type: Literal["call", "put"]
     exercise: Literal["european", "american"] = "european"
     premium: Literal["upfront", "futures"] = "upfront"
+    future_expiry: datetime | None = None
+    """of the dated future that it is exercised into; None where it is on the index or stock itself"""
 
 
 Instrument = Spot | Future | Perpetual | Option

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
 INSTRUMENTS = Schema(
     "instruments",
     ("instrument_id", "kind", "underlying", "settlement", "quote_currency", "contract_size", "expiry", "strike", "option_type", "exercise"),
-    ("premium", "lot_size", "legs"),
+    ("premium", "lot_size", "legs", "future_expiry", "payout_currency"),
     frozenset({"instrument_id", "underlying"}),
 )
 KINDS = {k: k for k in ("spot", "future", "perpetual", "option", "combo")}
@@ -52,6 +52,7 @@ def read_terms(path: Path, sheet: Sheet) -> Terms:
     for chunk in read_chunks(path, INSTRUMENTS, sheet):
         codes, ids = identifiers(chunk, "instrument_id")
         expiries = instants(chunk, "expiry", blank=True)
+        futures = instants(chunk, "future_expiry", blank=True)
         size = numbers(chunk, "contract_size", blank=True)
         strike = numbers(chunk, "strike", blank=True)
         lot = numbers(chunk, "lot_size", blank=True)
@@ -62,6 +63,8 @@ def read_terms(path: Path, sheet: Sheet) -> Terms:
                 row_text = {c: values[row] for c, values in text.items()}
                 try:
                     made = combos.make_combo(name, row_text) if combos.is_combo(row_text) else make_instrument(name, row_text, expiries[row], size[row], strike[row])
+                    if not isinstance(made, combos.Combo):
+                        made = with_delivery(made, row_text, futures[row])
                     check_lot(lot[row], row_text)
                 except ColumnFault as fault:
                     chunk.reject(row, fault.column, fault.number, fault.message)
@@ -164,6 +167,24 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
     if exercise == "american" and settlement == "inverse":
         raise ColumnFault("exercise", 41, "American exercise of an inverse option is not priced. Remove the instrument and its positions.")
     return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type, exercise, premium)  # type: ignore[arg-type]
+
+
+def with_delivery(instrument: Instrument, text: dict[str, str], future_expiry: datetime | None) -> Instrument:
+    """The instrument with the future it is exercised into, or ColumnFault: what it is paid in must be its own currency."""
+    payout = text.get("payout_currency", "").strip(" \t").upper()
+    own = instrument.underlying if not isinstance(instrument, Spot) and instrument.settlement == "inverse" else instrument.quote_currency
+    if payout not in ("", own.upper()):
+        raise ColumnFault("payout_currency", 41, f"a contract on {instrument.underlying} in {own} that pays {shown(payout)} at a fixed rate (quanto) is not priced: its forward is "
+                          "F exp(-correlation x volatility of F x volatility of the rate x T), of which nothing is known here. Remove the instrument and its positions.")
+    if future_expiry is None:
+        return instrument
+    if type(instrument) is not Option:
+        raise ColumnFault("future_expiry", 42, f"only an option of the plain kind has terms of a future to be exercised into, but {shown(text['future_expiry'])} is given. Leave it blank.")
+    if instrument.settlement == "inverse":
+        raise ColumnFault("future_expiry", 41, "an inverse option on a future that ends later is not priced. Remove the instrument and its positions.")
+    if not instrument.expiry <= future_expiry or future_expiry.year >= LATEST_YEAR:
+        raise ColumnFault("future_expiry", 49, f"{shown(text['future_expiry'])} is not the expiry of a future that the option can be exercised into: it must not come before the option's own.")
+    return replace(instrument, future_expiry=future_expiry)
 
 
 def expired(instrument: Instrument, valuation_time: datetime | None) -> bool:

@@ -34,12 +34,12 @@ def exchange_rate(market: MarketSnapshot, instrument: Future | Option | Perpetua
 
 
 def quote_price(market: MarketSnapshot, instrument: Future | Option | Perpetual) -> float:
-    """F_0 in the quote currency: of the perpetual, or of the expiry.
+    """F_0 in the quote currency: of the perpetual, or of the expiry; of an option on a future, that future's.
 
     As quoted. A perpetual without a quote stands at the spot; an expiry without one takes ln(F/S) linear in time between quoted
     expiries, the carry rate of the last one beyond it, and the spot where no expiry is quoted.
     """
-    expiry = expiry_of(instrument)
+    expiry = (instrument.future_expiry if isinstance(instrument, Option) else None) or expiry_of(instrument)
     quoted = market.forwards.get((instrument.underlying, expiry))
     if quoted is not None:
         return quoted

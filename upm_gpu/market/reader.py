@@ -9,7 +9,7 @@ Verified: tests/faults/test_market_files.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from upm_gpu.domain.cells import (
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks, reject_text
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import MarketDataError, StaleDataError
+from upm_gpu.market.consistency import carry_warnings, implied_carry
 from upm_gpu.market.snapshot import MarketSnapshot, Quotes
 from upm_gpu.shipped import resolve_sample
 
@@ -84,7 +85,8 @@ def load_market(path: str | Path, reporting_currency: str = "USD") -> MarketSnap
     warnings = [w for s in sheets for w in s.warnings]
     if not rates:
         warnings.append("UPM-MD-054 no rates are given: zero rates are used in every currency.")
-    return MarketSnapshot(valuation_time, reporting_currency, spots, forwards, quotes, rates, history, tuple(warnings), hashes, spot_currency)
+    snapshot = MarketSnapshot(valuation_time, reporting_currency, spots, forwards, quotes, rates, history, tuple(warnings), hashes, spot_currency)
+    return replace(snapshot, warnings=(*warnings, *carry_warnings(implied_carry(snapshot))))
 
 
 def check_age(snapshot: MarketSnapshot, now: datetime, max_age_minutes: float | None) -> None:

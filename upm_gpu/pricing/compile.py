@@ -25,6 +25,7 @@ from upm_gpu.pricing.states import (
     surface_states,
     volatility_states,
 )
+from upm_gpu.pricing.styles import Beyond, beyond_surface, beyond_warning, early_exercise
 from upm_gpu.pricing.surface_factors import surface_operations
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -129,6 +130,7 @@ class _Build:
     linear_states: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
     """(state, form) -> its instruments and their coefficients"""
     groups: dict[tuple, list[tuple[int, Future | Option]]] = field(default_factory=dict)
+    beyond: list[Beyond] = field(default_factory=list)
 
     def add(self, n: int, instrument: Instrument) -> None:
         """Give instrument `n` a linear key or a place in a pricing group."""
@@ -138,9 +140,9 @@ class _Build:
         exchange_rate(self.market, instrument)
         if isinstance(instrument, Option):
             terms: tuple = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
-            if instrument.exercise == "american":
-                if instrument.settlement == "inverse" or instrument.premium == "futures":
-                    raise InputError("UPM-PR-002", f"{instrument.instrument_id}: American exercise of an option that is inverse or whose premium is paid like a future's is not priced. Remove the instrument or its positions.")
+            if instrument.future_expiry is not None:
+                terms = (*terms, instrument.future_expiry)
+            if early_exercise(instrument):
                 terms = (*terms, instrument.exercise, instrument.option_type)
             self.groups.setdefault(terms, []).append((n, instrument))
             return
@@ -198,7 +200,7 @@ class _Build:
         used = sorted({i.underlying for i in instruments if isinstance(i, Option)})
         return compiled, CompileReport(
             quarantined=tuple(self.marks.listed(self.market)), model_minus_mark=self.marks.summary(),
-            surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces), warnings=tuple(self.states.warnings))
+            surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces), warnings=(*self.states.warnings, *([beyond_warning(self.beyond)] if self.beyond else [])))
 
     def group_terms(self, members: list[Future | Option], terms: np.ndarray) -> dict[str, float]:
         """Group reals that do not depend on the horizon; fills `terms` (TERM_REALS, members), all futures or all options."""
@@ -215,6 +217,8 @@ class _Build:
                 terms[i] = value
             return {"spot0": spot, "forward0": forward * rate, "expiry_years": days / 365.0, "expiry_days": days}
         first = options[0]
+        if first.future_expiry is not None:
+            spot = forward * rate  # exercised into the future: its price is what is paid at expiry, and it carries nothing
         days = days_between(self.market.valuation_time, first.expiry)
         if days <= 0.0:
             self.expiry_date(first)
@@ -232,6 +236,7 @@ class _Build:
         fitted = np.sqrt(svi_total_variance(k, smile.a, smile.b, smile.rho, smile.m, smile.s) / years)
         quoted = self.quoted(first, strike)
         volatility = np.where(np.isfinite(quoted), quoted, fitted)
+        self.beyond += beyond_surface(options, k, volatility, quoted)
         for i, row in enumerate((strike * rate, k, volatility, volatility - fitted, sign)):
             terms[i] = row
         return {"spot0": spot, "forward0": forward * rate, "expiry_years": years, "expiry_days": days, "volatility_loading": self.dynamics.loading(days),
@@ -288,7 +293,7 @@ class _Build:
                 values["remaining_years"] = max(end - horizon, 0.0) / 365.0
                 if settled:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
-            if isinstance(instrument, Option) and instrument.exercise == "american":
+            if isinstance(instrument, Option) and early_exercise(instrument):
                 if not settled:
                     names["table"] = len(requests)
                 requests.append(self.exercise_premium(g, instrument, values, not settled))

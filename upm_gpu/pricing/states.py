@@ -109,7 +109,7 @@ class States:
         level, slope = f"rate_level[{currency}]", f"rate_slope[{currency}]"
         if level not in self.place and slope not in self.place:
             raise InputError("UPM-PR-063", f"model.rates is moving and the model makes no rate_level[{currency}], which discounts options quoted in it. Add {currency}.RATE to the "
-                             "market's history, set model.rate_volatility, or set model.rates to fixed.")
+                             "market's history, name the state in the parameter file, set model.rate_volatility (models gbm and garch), or set model.rates to fixed.")
         left = np.maximum(days_between(self.market.valuation_time, expiry) - self.dates, 0.0)
         share = np.clip((left - SLOPE_FROM) / (SLOPE_TO - SLOPE_FROM), 0.0, 1.0)
         found = {level: -left / 365.0, slope: -left / 365.0 * share}
@@ -147,7 +147,7 @@ class States:
             return ""
         if name not in self.place:
             raise InputError("UPM-PR-061", f"{instrument.instrument_id}: model.basis is on and the model makes no {name}. Add {instrument.underlying}.PERP to the market's history, "
-                             "set model.basis_volatility, or set model.basis to false.")
+                             "name the state in the parameter file, set model.basis_volatility (models gbm and garch), or set model.basis to false.")
         return name
 
     def funding(self, instrument: Perpetual) -> Funding | None:

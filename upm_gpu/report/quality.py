@@ -7,6 +7,7 @@
 * ``quarantined``: list of quotes set aside, objects with equal keys (instrument_id, reason, mark, model, ...);
 * ``surface``: list of fits, one object an expiry (underlying, expiry, quotes, root_mean_square, ...);
 * ``surface_violations``: list of fitted slices with a negative density or lifted over the one before, and of broken conditions of an SSVI surface;
+* ``implied_carry``: list of forwards against spot and rates, with the carry a year that explains the rest and whether it is out of bounds;
 * ``quote_violations``: list of counts by expiry of verticals, butterflies and calendars that the quotes violate, at their volatilities and beyond the spread;
 * ``surface_arbitrage``: list of objects, one an underlying: shares of scenarios whose moved surface holds arbitrage, largest corrections where they were projected;
 * ``model_minus_mark``: object of figures, or of objects of figures (one an underlying);
@@ -42,6 +43,7 @@ def quality_tables(quality: dict, rejects: list[dict[str, str]] | None) -> list[
         ("quarantined", "Quarantined quotes", "No quote was set aside."),
         ("surface", "Surface fit", "The run kept no surface fit."),
         ("surface_violations", "Arbitrage in fitted surfaces", "None found: no negative density, no falling total variance."),
+        ("implied_carry", "Forwards against spots and rates", "No forward is quoted."),
         ("quote_violations", "Arbitrage in quotes", "None found in verticals, butterflies and calendars."),
         ("surface_arbitrage", "Arbitrage in moved surfaces", "Not looked for."),
         ("model_minus_mark", "Model minus mark", "The run kept no comparison of model values with marks."),

@@ -5,7 +5,7 @@ Chunks, threads, devices, processes and machines all meet in `merge`: exact and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,3 +56,12 @@ def merge(a: TailState, b: TailState) -> TailState:
         not_finite=a.not_finite + b.not_finite,
         count=a.count + b.count,
     )
+
+
+def deepened(state: TailState, depth: int) -> TailState:
+    """The state padded to a depth; the state itself where it is as deep."""
+    more = depth - state.pnl.shape[2]
+    if more <= 0:
+        return state
+    wide = ((0, 0), (0, 0), (0, more))
+    return replace(state, pnl=np.pad(state.pnl, wide, constant_values=np.inf), scenario=np.pad(state.scenario, wide, constant_values=NO_SCENARIO))

@@ -68,8 +68,8 @@ def deep_enough(tail: TailState, weights: NDArray[np.float64], level: float) -> 
     if depth == tail.count:
         return True
     total, squares = float(np.sum(weights)), float(np.sum(weights * weights))
-    for scenario in tail.scenario[:, :, :depth].reshape(-1, depth):
-        found = row_tail_of(weights[scenario], total, squares, level, tail.count)
+    for h, r in np.ndindex(tail.scenario.shape[:2]):
+        found = row_tail_of(weights[tail.scenario[h, r, :depth]], total, squares, level, tail.count)
         if found is None or found.seen[-1] <= found.reach:
             return False
     return True
@@ -97,12 +97,12 @@ def weighted_measures(tail: TailState, weights: NDArray[np.float64], level: floa
     depth = min(depth, tail.count)
     total, squares = float(np.sum(weights)), float(np.sum(weights * weights))
     out = np.full((8, horizons * rows), np.nan)
-    losses = (0.0 - tail.pnl[:, :, :depth]).reshape(-1, depth)
-    for i, (loss, scenario) in enumerate(zip(losses, tail.scenario[:, :, :depth].reshape(-1, depth), strict=True)):
-        found = row_tail_of(weights[scenario], total, squares, level, tail.count)
+    for i, (h, r) in enumerate(np.ndindex(horizons, rows)):
+        # row by row: a copy of all tails would be as large as they are
+        found = row_tail_of(weights[tail.scenario[h, r, :depth]], total, squares, level, tail.count)
         if found is None:
             raise too_shallow(depth, tail.count, level)
-        out[:, i] = _measures(loss, found, total, squares, level, tail.count, hill_share)
+        out[:, i] = _measures(0.0 - tail.pnl[h, r, :depth], found, total, squares, level, tail.count, hill_share)
     a = out.reshape(8, horizons, rows)
     return WeightedMeasures(a[0], a[1], a[2], a[3], a[4], a[5], a[6] > 0.0, a[7])
 

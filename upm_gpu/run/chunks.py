@@ -42,6 +42,8 @@ Progress = Callable[[int, int], None]
 
 FIRST_SPEED = 2e8
 """bytes a second assumed for the first write of a run; measured from then on"""
+MOST_WAITING = 1 << 28
+"""bytes that wait for a write at most, whatever it costs: they are copied on their way"""
 
 
 def tail_to_arrays(state: TailState, first: int = 0, last: int = int(NO_SCENARIO)) -> dict[str, NDArray]:
@@ -251,7 +253,7 @@ def run_chunks(run: RunFolder | None, ranges: Iterable[tuple[int, int]], compute
                 computed += last - first
                 group.add(first, last, part, end - begin)
                 kept = int(np.count_nonzero((carry.scenario >= group.first) & (carry.scenario < group.last))) if ledger and write_share else 0
-                if write_share is None or 12 * kept / speed <= write_share * group.seconds:
+                if write_share is None or 12 * kept / speed <= write_share * group.seconds or 12 * kept > MOST_WAITING:
                     flush()
                 if progress:
                     progress(reused + computed, total)

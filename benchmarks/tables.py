@@ -1,0 +1,125 @@
+"""Value tables: seconds to build them for a book of American options, and what the options cost a run once the tables stand.
+
+Run: python benchmarks/tables.py [--instruments N] [--scenarios S] [--out DIR]. One command, under 3 minutes on two cores.
+
+1. `nodes`: 32 x 16 nodes (forward / strike 0.7 to 1.4, volatility halved to doubled) for each of N instruments, priced directly: what one table an instrument would cost.
+2. `tables`: the tables this engine makes for the same N instruments, one an expiry and side, to 1e-5 of strike, today's corrections included.
+3. `run`: the engine (draws, prices, sums, tails) and the whole from plan to margins over the same book American and European, best of 2. Target: at most 2x.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.books import VALUATION, plan_of
+from benchmarks.shapes import EXPIRIES, Shape
+from upm_gpu.backend import cpu
+from upm_gpu.backend.select import choose
+from upm_gpu.domain.instrument import Option
+from upm_gpu.engine import Plan, compute_outcome, in_memory, make_plan
+from upm_gpu.pricing import tables
+from upm_gpu.pricing.compiled import TableRequest
+
+RATE = 0.04
+MONEYNESS, VOLATILITY, NODES = (0.7, 1.4), (0.5, 2.0), (32, 16)
+
+
+class Shelf(dict):
+    """Tables in memory."""
+
+    def take(self, key: str) -> Any:
+        return self.get(key)
+
+    def keep(self, key: str, table: Any, error: float) -> None:
+        self[key] = table, error
+
+
+def plans(instruments: int, scenarios: int) -> tuple[Plan, Plan]:
+    """The same listed book with American and with European exercise: 20 underlyings, linear options, 1,000 accounts of 30 positions."""
+    base = plan_of(Shape(1_000, instruments, 20, scenarios, 30), sticky_moneyness=True)
+    market = replace(base.market, rates={"USD": ((30.0, RATE),)})
+    found = []
+    for exercise in ("american", "european"):
+        listed = tuple(replace(i, settlement="linear", exercise=exercise) if isinstance(i, Option) else i for i in base.book.instruments)
+        found.append(make_plan(replace(base.book, instruments=listed), market, base.spec, base.methodology, base.model))
+    return found[0], found[1]
+
+
+def timed(work: Callable[[], Any], passes: int = 1) -> tuple[float, Any]:
+    """Seconds of the fastest pass, and its result."""
+    best, result = float("inf"), None
+    for _ in range(passes):
+        start = time.perf_counter()
+        result = work()
+        best = min(best, time.perf_counter() - start)
+    return best, result
+
+
+def node_prices(instruments: list[Option]) -> dict[str, Any]:
+    """A table of its own for every instrument, its nodes priced in one batch each; a volatility's forwards share their exercise boundary."""
+    y, m = (a.ravel() for a in np.meshgrid(np.linspace(*np.log(VOLATILITY), NODES[1]), np.linspace(*np.log(MONEYNESS), NODES[0]), indexing="ij"))
+
+    def build() -> int:
+        count = 0
+        for option in instruments:
+            years = (option.expiry - VALUATION) / timedelta(days=365)
+            discount, sign = float(np.exp(-RATE * years)), 1.0 if option.option_type == "call" else -1.0
+            inputs = (("rate", RATE), ("dividend_yield", RATE), ("sign", sign), ("time_to_expiry", years))
+            request = TableRequest(option.instrument_id, 0, "american", True, sign, 1.0, inputs, years, discount, inputs, years, discount)
+            count += len(tables.direct_values(request, m, 0.6 * np.exp(y), cpu))
+        return count
+
+    seconds, prices = timed(build)
+    return {"instruments": len(instruments), "nodes_each": list(NODES), "prices": prices, "seconds": seconds, "microseconds_a_price": 1e6 * seconds / prices}
+
+
+def measured(american: Plan, european: Plan) -> dict[str, Any]:
+    """Tables, then both runs."""
+    choice = choose("cpu")
+    shelf = Shelf()
+    seconds, (_, reports) = timed(lambda: tables.with_tables(american.compiled, (american.scenarios,), choice.module, choice.threads, shelf))
+    ranges, _ = timed(lambda: tables.state_ranges(american.scenarios, choice.module, choice.threads))
+    found: dict[str, Any] = {"tables": {"count": len(reports), "nodes": sum(r.nodes[0] * r.nodes[1] for r in reports), "largest_error_per_strike": max(r.error for r in reports),
+                                        "seconds": seconds, "seconds_of_ranges": ranges}}
+    for name, plan in (("american", american), ("european", european)):
+        whole, outcome = timed(lambda plan=plan: compute_outcome(plan, choice, 0, in_memory(), shelf=shelf), 2)
+        phases = {k: round(outcome.timings[k], 4) for k in ("tables", "engine", "table_check", "attribution", "margin") if k in outcome.timings}
+        found[name] = {"seconds": whole, **phases}
+    found["ratio_of_engines"] = found["american"]["engine"] / found["european"]["engine"]
+    found["ratio_of_runs"] = found["american"]["seconds"] / found["european"]["seconds"]
+    found["share_of_ranges"] = ranges / found["american"]["engine"]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instruments", type=int, default=5_000)
+    parser.add_argument("--scenarios", type=int, default=40_960)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    american, european = plans(options.instruments, options.scenarios)
+    listed = [i for i in american.book.instruments if isinstance(i, Option)]
+    result = {"nodes": node_prices(listed), **measured(american, european), "expiries_days": list(EXPIRIES), "scenarios": options.scenarios,
+              "accounts": len(american.book.accounts), "positions": len(american.book.positions.instrument), "cores": os.cpu_count(),
+              "load_average": os.getloadavg()[0], "processor": platform.processor() or platform.machine(), "precision": "mixed"}
+    commit = subprocess.run(["git", "rev-parse", "--short=8", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent).stdout.strip() or "unknown"
+    file = options.out / f"tables_{date.today()}_{commit}.json"
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    print(file)
+
+
+if __name__ == "__main__":
+    main()
