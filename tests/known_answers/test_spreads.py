@@ -19,10 +19,11 @@ from model_draws import draw
 from upm_gpu.calibrate.covariance import calibrate_covariance, calibrate_model, price_series
 from upm_gpu.calibrate.series import Series
 from upm_gpu.calibrate.spreads import half_lives, innovations
+from upm_gpu.calibrate.stressed import correlation_regimes
 from upm_gpu.errors import CalibrationError
 from upm_gpu.market.levels import daily_funding
 from upm_gpu.market.snapshot import MarketSnapshot
-from upm_gpu.scenario.spec import ScenarioSpec
+from upm_gpu.scenario.spec import RegimeSpec, ScenarioSpec
 
 FILE = Path(__file__).parent / "reference" / "btc_perpetual_2023.csv"
 FACTORS = ("log_level[BTC]", "volatility_shift[BTC]", "log_basis[BTC]", "funding_rate[BTC]")
@@ -151,6 +152,17 @@ def test_a_configured_volatility_stands_alone_under_garch(market):
     for name in ("filtered_historical", "historical"):
         with pytest.raises(CalibrationError, match=r"UPM-CA-189.*rate_level\[USD\]"):
             calibrate_model(market, replace(spec, model=name))
+
+
+@pytest.mark.parametrize("name", ["gbm", "garch"])
+def test_a_stressed_period_leaves_it_alone(market, name):
+    """The factor without a series keeps its independence in a regime that others take from a period."""
+    regime = RegimeSpec("autumn", 0.1, 1.0, "stressed_period", "2023-10-01", "2023-11-30")
+    spec = replace(SPEC, model=name, filter="ewma", marginal="student_t", degrees_of_freedom=0.0, correlation_regimes=(regime,))
+    model, fit = calibrate_model(market, spec)
+    found = correlation_regimes(market, spec, model, fit)[0]
+    assert found.factors == (*FACTORS, "rate_level[USD]")
+    assert np.array_equal(found.target[4], [0.0, 0.0, 0.0, 0.0, 1.0]) and np.all(found.target[0, 1:4] != 0.0)
 
 
 def test_a_rate_of_business_days_is_drawn_where_it_lacks(market):

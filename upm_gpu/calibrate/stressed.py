@@ -39,9 +39,13 @@ def correlation_regimes(market: MarketSnapshot, spec: ScenarioSpec, model: Any, 
 
 
 def _regime(asked: RegimeSpec, market: MarketSnapshot, spec: ScenarioSpec, model: Any, fit: CovarianceFit | None, surfaces: Mapping[str, Surface] | None) -> Regime:
+    from scipy.linalg import block_diag
+
     if asked.toward == "one":
         return Regime(asked.name, asked.probability, asked.share, "one")
     factors: tuple[str, ...] = tuple(getattr(model, "state_names", ()))
+    # factors without a series, whose volatility is configured, stand last and move on their own in every regime
+    alone = 0 if fit is None or not fit.observations.size else int(np.count_nonzero(np.diag(fit.observations) == 0))
     if not asked.start and not asked.end:
         given = getattr(model, "stressed_correlation", None)
         if given is None:
@@ -50,13 +54,15 @@ def _regime(asked: RegimeSpec, market: MarketSnapshot, spec: ScenarioSpec, model
         estimate, source = np.asarray(given, np.float64), "parameter file"
     else:
         start, end = period(asked, market)
+        moved = factors[: len(factors) - alone]
         if fit is not None and fit.residuals is not None:
             inside = np.array([start <= _instant(t) < end for t in fit.residual_times])
-            estimate, counts = residual_correlation(fit.residuals[inside], factors, spec.correlation, MIN_RETURNS)
+            estimate, counts = residual_correlation(fit.residuals[inside][:, : len(moved)], moved, spec.correlation, MIN_RETURNS)
             what = f"{int(counts.max())} residuals"
         else:
-            estimate, counts, proxies = _of_returns(market, factors, start, end, spec, surfaces)
+            estimate, counts, proxies = _of_returns(market, moved, start, end, spec, surfaces)
             what = f"{int(counts.max())} returns" + (f" (realised volatility for {', '.join(proxies)})" if proxies else "")
+        estimate = block_diag(estimate, np.eye(alone)) if alone else estimate
         source = f"{what}, {instant_text(start)} to {instant_text(end)}"
     repair = nearest_correlation(estimate, factors)
     return Regime(asked.name, asked.probability, asked.share, "stressed_period", repair.correlation, factors, repair.distance, source)
