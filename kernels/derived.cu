@@ -7,6 +7,7 @@
 
 using upm::i32;
 using upm::i64;
+using upm::u32;
 using upm::u64;
 
 #define DERIVED_THREADS 128
@@ -34,7 +35,7 @@ UPM_INLINE double* at(const DerivedPath& x, i64 date, i64 state) { return x.stat
 
 #define UPM_DERIVED_ARGUMENTS \
   i32 first, i32 drawn, i32 dates, i32 factors, i32 scenarios, i64 stride, const double *days, const i32 *first_input, const i32 *input, const i32 *first_real, \
-      const double *real, const i32 *first_output, double *states, u64 *events
+      const double *real, const i32 *first_output, double *states, u64 *events, u32 first_scenario, const u32 *listed, i32 is_listed
 #define UPM_DERIVED_PATH \
   const i32 s = (i32)(blockIdx.x * blockDim.x + threadIdx.x); \
   if (s >= scenarios) return; \
@@ -43,7 +44,9 @@ UPM_INLINE double* at(const DerivedPath& x, i64 date, i64 state) { return x.stat
   const i32 inputs = first_input[op + 1] - first_input[op]; \
   const double* reals = real + first_real[op]; \
   const i32 out = drawn + first_output[op]; \
-  const DerivedPath x = {states + s, factors, stride};
+  const DerivedPath x = {states + s, factors, stride}; \
+  const u32 scenario = is_listed ? listed[s] : first_scenario + (u32)s; \
+  (void)scenario;
 
 // Grid (scenario tiles, operations).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_linear_combination(UPM_DERIVED_ARGUMENTS) {
@@ -106,5 +109,22 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_inverse_contract(UPM_DER
     if (accrues) accrued = past + upm::inverse_funding(reals[0] + input_at(x, d, in[3]), r[0], reals[1], *at(x, d, in[1]));
     if (r[1] != 0.0) past = accrued;
     *at(x, d, out) = upm::inverse_contract(*at(x, d, in[0]), *at(x, d, in[1]), input_at(x, d, in[2]), accrued);
+  }
+}
+
+// Input: the log-level. Reals: see RunningExtreme. Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_running_extreme(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)inputs, (void)days, (void)events;
+  const double side = reals[upm::EXTREME_SIDE];
+  double run = 0.0, start = 0.0;
+  for (i32 d = 0; d < dates; ++d) {
+    const double* r = reals + upm::EXTREME_DATES + 2 * d;
+    const double u = upm::first_uniform(upm::philox4x32(scenario, (u32)reals[upm::EXTREME_FACTOR], (u32)r[1], (u32)reals[upm::EXTREME_STREAM],
+                                                        (u32)reals[upm::EXTREME_SEED_LOW], (u32)reals[upm::EXTREME_SEED_HIGH]));
+    const double end = side * *at(x, d, in[0]);
+    run = upm::at_least(upm::bridge_high(start, end, r[0], u), run);
+    start = end;
+    *at(x, d, out) = side * run;
   }
 }

@@ -3,6 +3,7 @@
 #define UPM_DERIVED_CUH
 
 #include "elementary.cuh"
+#include "philox.cuh"
 #include "platform.cuh"
 #include "surface_shift.cuh"
 
@@ -21,6 +22,15 @@ UPM_INLINE double linear_contract(double money, double scale, double level, doub
 
 // P&L over C S_0 / F_0 of a contract that pays C (1/F_0 - 1/F) - funding in coins: `value` is the coin's log-change in the reporting currency, `level` in the contract's.
 UPM_INLINE double inverse_contract(double value, double level, double basis, double accrued) { return exp(value) * (1.0 - accrued) - exp(value - level - basis); }
+
+// Highest point of a Brownian bridge of `variance` between two levels, from a uniform: P(max >= b) = exp(-2 (b - start) (b - end) / variance).
+UPM_INLINE double bridge_high(double start, double end, double variance, double u) {
+  const double move = end - start;
+  return 0.5 * (start + end + sqrt(move * move - 2.0 * variance * log(u)));
+}
+
+// Reals of running_extreme: seed (two words), stream word, factor word, side, then for each date the variance of the interval that ends there and its step word.
+enum RunningExtreme { EXTREME_SEED_LOW, EXTREME_SEED_HIGH, EXTREME_STREAM, EXTREME_FACTOR, EXTREME_SIDE, EXTREME_DATES };
 
 }  // namespace upm
 

@@ -8,6 +8,7 @@
 
 #include "black.cuh"
 #include "elementary.cuh"
+#include "normal.cuh"
 #include "platform.cuh"
 #include "value_table.cuh"
 
@@ -27,13 +28,14 @@ enum Family {
 // One row of Program.group_integers, in the order of GROUP_INTEGERS.
 struct GroupIntegers {
   i32 family, first, count, date, settle_date, level_state, forward_state, volatility_state;
-  i32 inverse, sticky_moneyness, additive_volatility, scale_state, skew_state, stretch_state, table;
+  i32 inverse, sticky_moneyness, additive_volatility, scale_state, skew_state, stretch_state, table, path_state;
 };
 
 // One row of Program.group_reals, in the order of GROUP_REALS.
 struct GroupReals {
   double spot0, forward0, expiry_years, remaining_years, discount0, discount, volatility_loading;
   double svi_a, svi_b, svi_rho, svi_m, svi_s, svi_tilt;
+  double barrier, barrier_side, miss_black, miss_cash, miss_index, hit_black, hit_cash, hit_index, region_cash, region_index;
 };
 
 // One column of Compiled.terms, in the order of TERM_REALS.
@@ -42,9 +44,9 @@ struct Terms {
 };
 
 // What a group reads in one scenario: level, forward, volatility and scale states at `date`, the forward state again at `settle_date`; change of skew and logarithm
-// of the stretch of the smile. `scale`, `skew` and `stretch` are 0 where a group has none.
+// of the stretch of the smile; running extreme of the log-level at the settlement or `date`. `scale`, `skew`, `stretch` and `path` are 0 where a group has none.
 struct GroupStates {
-  double level, forward, volatility, level_at_settlement, scale, skew, stretch;
+  double level, forward, volatility, level_at_settlement, scale, skew, stretch, path;
 };
 
 // Where the volatility of an option comes from: its own quote, the same moved by a skew, or the surface at its moneyness.
@@ -133,6 +135,30 @@ UPM_INLINE InverseFuture inverse_future_share(const GroupIntegers&, const GroupR
 }
 
 UPM_INLINE double inverse_future_value(const InverseFuture& s, const Terms& t) { return (1.0 / t.strike - s.coins) * s.index; }
+
+// 1 where the running extreme has reached the barrier (side +1 above, -1 below, 0 none).
+UPM_INLINE double barrier_hit(const GroupReals& g, double path) { return g.barrier_side != 0.0 && g.barrier_side * (path - g.barrier) >= 0.0 ? 1.0 : 0.0; }
+
+// An option with further terms, alive: before its barrier is hit miss_black of Black's value, a payment above or below the strike (digitals) and what the table
+// adds; once it is hit hit_black of Black's value, hit_cash and hit_index forwards. Without a barrier it is never hit.
+UPM_INLINE double exotic_value(const GroupReals& g, const European& s, const Terms& t, double volatility, double root_years, double hit, double addition) {
+  const double black = european_value_at(volatility, s, t, root_years, g.discount);
+  if (hit != 0.0) return g.hit_black * black + (g.hit_cash + g.hit_index * s.forward) * s.unit;
+  double value = g.miss_black * black + addition;
+  if (g.region_cash != 0.0 || g.region_index != 0.0) {
+    const double stdev = volatility * root_years, d = (s.log_change - t.log_moneyness) / stdev;
+    value += g.discount * (g.region_cash * normal_cdf(t.sign * (d - 0.5 * stdev)) + g.region_index * s.forward * normal_cdf(t.sign * (d + 0.5 * stdev))) * s.unit;
+  }
+  return value;
+}
+
+// The same expired inside the horizon, at the index then.
+UPM_INLINE double settled_exotic_value(const GroupReals& g, const SettledOption& s, const Terms& t, double hit) {
+  const double payoff = at_least(t.sign * (s.index - t.strike), 0.0);
+  if (hit != 0.0) return (g.hit_black * payoff + g.hit_cash + g.hit_index * s.index) * s.unit;
+  const double inside = t.sign * (s.index - t.strike) > 0.0 ? g.region_cash + g.region_index * s.index : 0.0;
+  return (g.miss_black * payoff + g.miss_cash + g.miss_index * s.index + inside) * s.unit;
+}
 
 }  // namespace upm
 

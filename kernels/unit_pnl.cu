@@ -46,6 +46,7 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
   x.skew = g.skew_state < 0 ? 0.0 : at[(i64)g.skew_state * stride];
   x.stretch = g.stretch_state < 0 ? 0.0 : at[(i64)g.stretch_state * stride];
   x.level_at_settlement = g.settle_date < 0 ? x.level : states[((i64)g.settle_date * factors + (g.forward_state < 0 ? 0 : g.forward_state)) * stride + s];
+  x.path = g.path_state < 0 ? 0.0 : states[((i64)(g.settle_date < 0 ? g.date : g.settle_date) * factors + g.path_state) * stride + s];
   Stored* out = unit + s;
 #define STORE(value) \
   for (i64 column = slice[1]; column < slice[2]; ++column) { \
@@ -76,6 +77,26 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
   } else if (g.family == upm::FAMILY_SETTLED_OPTION) {
     const upm::SettledOption shared = upm::settled_option_share(g, r, x);
     STORE(upm::settled_option_value(shared, t))
+  } else if (g.family == upm::FAMILY_EXOTIC) {
+    const upm::European shared = upm::european_share(g, r, x);
+    const double root_years = upm::sqrt(r.remaining_years), hit = upm::barrier_hit(r, x.path);
+    const upm::Smile smile = upm::smile_of(g);
+    for (i64 column = slice[1]; column < slice[2]; ++column) {
+      const upm::Terms t = terms_at(terms, options, column - linear);
+      const double volatility = upm::european_volatility(r, shared, t, smile);
+      double addition = 0.0;
+      if (g.table >= 0) {
+        const double* a = table_axes + 4 * g.table;
+        const i64* n = table_nodes + 3 * g.table;
+        const upm::ValueTable table = {{a[0], a[1]}, {a[2], a[3]}, {n[0], n[1]}, table_values + n[2]};
+        addition = upm::european_addition(table, volatility, shared.log_change, shared.unit, t);
+      }
+      out[column * stride] = (Stored)(upm::exotic_value(r, shared, t, volatility, root_years, hit, addition) - value0[column - linear]);
+    }
+  } else if (g.family == upm::FAMILY_SETTLED_EXOTIC) {
+    const upm::SettledOption shared = upm::settled_option_share(g, r, x);
+    const double hit = upm::barrier_hit(r, x.path);
+    STORE(upm::settled_exotic_value(r, shared, t, hit))
   } else {
     const upm::InverseFuture shared = upm::inverse_future_share(g, r, x);
     STORE(upm::inverse_future_value(shared, t))
@@ -111,7 +132,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) value_today(const i32* integers, c
   if (option >= options) return;
   const upm::GroupIntegers g = ((const upm::GroupIntegers*)integers)[group[option]];
   const upm::GroupReals r = ((const upm::GroupReals*)reals)[group[option]];
-  const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
+  const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
   const upm::European shared = upm::european_share(g, r, zero);
   const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, upm::smile_of(g)) + terms_at(terms, options, option).correction;
   value0[option] = g.family == upm::FAMILY_INVERSE_FUTURE ? 0.0 : value;

@@ -38,6 +38,7 @@ from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.model.regimes import RegimeInForce
 from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynamics_of, option_expiries, path_dates
 from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.pricing.exotics import bridges_of
 from upm_gpu.pricing.states import funding_dates
 from upm_gpu.pricing.tables import Shelf, TableReport, with_tables
 from upm_gpu.risk.tail_state import deepened
@@ -155,7 +156,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     scenarios, in_force = under_regimes(model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market))), regimes,
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
-    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics)
+    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments))
     scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from upm_gpu import exhibits
-from upm_gpu.domain.instrument import Option, Spot
+from upm_gpu.domain.instrument import Exotic, Option, Spot
 from upm_gpu.engine import Outcome, Plan
-from upm_gpu.errors import MarketDataError, UpmError
+from upm_gpu.errors import InputError, MarketDataError, UpmError
 from upm_gpu.margin.result import model_values
 from upm_gpu.margin.units import sum_by
 from upm_gpu.market.levels import exchange_rate, spot_price
@@ -48,6 +48,9 @@ def load_next(plan: Plan, folder: Path) -> NextMarket:
         if elapsed <= 0.0:
             raise MarketDataError("UPM-MD-131", f"its valuation time {later.valuation_time.isoformat()} is not after {plan.market.valuation_time.isoformat()}. "
                                   "Give a later snapshot, or leave market.next_path blank.")
+        exotic = next((i for i in plan.instruments if isinstance(i, Exotic)), None)
+        if exotic is not None:
+            raise InputError("UPM-PR-087", f"{exotic.instrument_id} is a {exotic.product}: what its path did until the next market is not known. Leave market.next_path blank, or the instrument out.")
         for instrument in plan.instruments:
             spot_price(later, instrument.underlying, instrument.instrument_id)
             if not isinstance(instrument, Spot):

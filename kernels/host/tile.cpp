@@ -112,12 +112,12 @@ struct Columns {
   const UnitTask* task;
   const GroupIntegers* integers;
   const GroupReals* reals;
-  const double *level, *forward, *volatility, *settlement, *scale, *skew, *stretch;
+  const double *level, *forward, *volatility, *settlement, *scale, *skew, *stretch, *path;
   int64_t begin, end;
 };
 
 inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, int s) {
-  return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s], c.scale[s], c.skew[s], c.stretch[s]};
+  return GroupStates{c.level[s], c.forward[s], c.volatility[s], c.settlement[s], c.scale[s], c.skew[s], c.stretch[s], c.path[s]};
 }
 
 template <Smile SMILE>
@@ -182,6 +182,38 @@ UPM_CHEAP_FAMILY(settled_option)  // vectorised
 UPM_CHEAP_FAMILY(inverse_future)  // vectorised
 #undef UPM_CHEAP_FAMILY
 
+void price_exotic(const Columns& c) {
+  alignas(64) double value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  const Smile smile = smile_of(g);
+  const double root_years = upm::sqrt(r.remaining_years);
+  const ValueTable* table = g.table < 0 ? nullptr : (const ValueTable*)c.task->program->table + g.table;
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) {
+      const European x = european_share(g, r, states_at(c, s));
+      const double volatility = european_volatility(r, x, t, smile);
+      const double addition = table ? european_addition(*table, volatility, x.log_change, x.unit, t) : 0.0;
+      value[s] = exotic_value(r, x, t, volatility, root_years, barrier_hit(r, c.path[s]), addition);
+    }
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
+void price_settled_exotic(const Columns& c) {
+  alignas(64) double value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) value[s] = settled_exotic_value(r, settled_option_share(g, r, states_at(c, s)), t, barrier_hit(r, c.path[s]));
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
 void unit(const UnitTask* task) {
 #define UPM_FAMILY(name, prefix) price_##prefix,
   static void (*const price[])(const Columns&) = {
@@ -212,8 +244,10 @@ void unit(const UnitTask* task) {
     const double* forward = at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T;
     const double* settlement = g->settle_date < 0 ? level : forward + (int64_t)(g->settle_date - g->date) * task->state_count * T;
     const auto moved = [=](int32_t state) { return state < 0 ? NOTHING : at + (int64_t)state * T; };
+    const int64_t later = g->settle_date < 0 ? 0 : (int64_t)(g->settle_date - g->date) * task->state_count * T;
+    const double* path = g->path_state < 0 ? NOTHING : at + (int64_t)g->path_state * T + later;
     price[g->family](Columns{task, g, reals_of(p, i), level, forward, at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T,
-                             settlement, moved(g->scale_state), moved(g->skew_state), moved(g->stretch_state), begin, end});
+                             settlement, moved(g->scale_state), moved(g->skew_state), moved(g->stretch_state), path, begin, end});
   }
 }
 

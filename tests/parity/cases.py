@@ -46,10 +46,13 @@ GROUPS = (
     (Family.SETTLED_OPTION, 1, 1.5, 1, 1, 0),
     (Family.SETTLED_OPTION, 2, 1.5, 0, 0, 0),
     (Family.INVERSE_FUTURE, 0, 1.5, 1, 0, 0),
+    (Family.EXOTIC, 1, 30.0, 0, 1, 0),  # reads the table
+    (Family.EXOTIC, 2, 9.0, 0, 0, 0),
+    (Family.SETTLED_EXOTIC, 2, 1.5, 0, 0, 0),
 )
 
 
-TABLED = 2
+TABLED, EXOTIC_TABLED = 2, 7
 """group that reads a value table"""
 REQUEST = TableRequest("I", TABLED, "american", True, 1.0, 1.0, (), 0.5, 1.0, (), 0.5, 1.0)
 TABLE = ValueTable((-2.0, -2.5), (8.0, 4.0), 1e-2 * np.sin(np.add.outer(0.7 * np.arange(33.0), 0.4 * np.arange(15.0))))
@@ -84,20 +87,25 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
     integers, reals = [], []
     for g, (family, u, days, inverse, sticky, additive) in enumerate(GROUPS):
         settled = days < DATES[horizon]
-        now = Family.EUROPEAN if family == Family.SETTLED_OPTION and not settled else family
+        now = family if settled else {Family.SETTLED_OPTION: Family.EUROPEAN, Family.SETTLED_EXOTIC: Family.EXOTIC}.get(family, family)
         future = family == Family.INVERSE_FUTURE
         settle = SETTLES if settled else horizon if future else -1
         forward = spots[u] if future and settled else forwards[g]
         years = days / YEAR
         values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
                   "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive,
-                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g == TABLED else -1}
+                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g in (TABLED, EXOTIC_TABLED) else -1, "path_state": 2 * ((u + 1) % UNDERLYINGS)}
         integers.append([int(values[k]) for k in GROUP_INTEGERS])
         left = max(days - DATES[horizon], 0.0) / YEAR
         values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),
                   "discount": 1.0 if inverse else np.exp(-0.03 * left), "volatility_loading": (30.0 / max(days, 1.0)) ** 0.2,
                   "svi_a": 0.1 * years, "svi_b": 0.2 * years, "svi_rho": -0.3, "svi_m": 0.02, "svi_s": 0.15,
                   "svi_tilt": 2.0 * np.sqrt(0.13 * years)}
+        values |= dict.fromkeys(("barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index"), 0.0)
+        if family in (Family.EXOTIC, Family.SETTLED_EXOTIC):
+            side = 1.0 if g % 2 else -1.0
+            values |= {"barrier": 0.02 * side, "barrier_side": side, "miss_black": 0.7, "miss_cash": 0.1 * spots[u], "miss_index": 0.2, "hit_black": 0.3, "hit_cash": 0.4 * spots[u],
+                       "hit_index": 0.5, "region_cash": 0.0 if g == EXOTIC_TABLED else 0.6 * spots[u], "region_index": 0.0 if g == EXOTIC_TABLED else 0.8}
         reals.append([float(values[k]) for k in GROUP_REALS])
     dates = [horizon if at is None else min(at, horizon) for _, at in keys]
     return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals), np.array([0] * (len(keys) - 1) + [1], np.int32),

@@ -12,6 +12,7 @@ from upm_gpu.backend.contract import merge
 from upm_gpu.backend.cuda.derived import independent_runs
 from upm_gpu.model.registry import reference_states
 from upm_gpu.scenario.derived import (
+    Bridges,
     Derived,
     Funding,
     base_of,
@@ -19,6 +20,7 @@ from upm_gpu.scenario.derived import (
     inverse_contract,
     linear_combination,
     linear_contract,
+    running_extreme,
     shortened,
 )
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
@@ -139,6 +141,25 @@ def contracts() -> list:
             linear_contract("paid", DATES, STATE_NAMES[0], funding=plain),
             inverse_contract("coins", DATES, STATE_NAMES[0], STATE_NAMES[2], STATE_NAMES[1], 1.02, funding),
             inverse_contract("coin", DATES, STATE_NAMES[0], STATE_NAMES[0], funding=plain)]
+
+
+@pytest.mark.parametrize("kind", ["t_both", "explicit"])
+def test_running_extremes_follow_their_twins(backend: Any, kind: str) -> None:
+    """Every factor of a term is of the order of its own standard deviation; the logarithm of the uniform differs by an ulp."""
+    bridges = Bridges(7, 3, np.tile([0.01, 0.02, 0.0, 0.01, 0.01, 0.01], (len(DATES), 1)))
+    drawn = base(kind, 900)
+    derived = derive(drawn, [running_extreme("high", DATES, STATE_NAMES[0], 0, 1.0, bridges), running_extreme("low", DATES, STATE_NAMES[0], 0, -1.0, bridges),
+                             running_extreme("straight", DATES, STATE_NAMES[2], 2, 1.0, bridges)])
+    compiled = make_compiled()
+    rows = make_rows(compiled)
+    with backend.prepare(compiled, rows, "double") as prepared:
+        states = backend.states(prepared, derived, 30, 250)
+    expected = reference.states(reference.prepare(compiled, rows, "double"), derived, 30, 250)
+    size = len(STATE_NAMES)
+    np.testing.assert_allclose(states[:, size:], expected[:, size:], rtol=0, atol=0 if backend is reference else 64 * EPS)
+    high, low, straight = np.moveaxis(states[:, size:], 1, 0)
+    assert np.all(high >= np.maximum(states[:, 0], 0.0)) and np.all(low <= np.minimum(states[:, 0], 0.0)) and np.all(np.diff(high, axis=0) >= 0.0)
+    np.testing.assert_allclose(straight, np.maximum(np.maximum.accumulate(states[:, 2], axis=0), 0.0), atol=EPS)
 
 
 @pytest.mark.parametrize("kind", ["t_both", "explicit"])

@@ -60,6 +60,26 @@ class Option:
     """of the dated future that it is exercised into; None where it is on the index or stock itself"""
 
 
+@dataclass(frozen=True, slots=True)
+class Exotic(Option):
+    """A linear option with further terms, by the names of `upm price`; amounts in the quote currency. A touch has its barrier as strike, which is where its volatility is read."""
+
+    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian"] = "digital"
+    barrier: float = 0.0
+    barrier_type: str = ""
+    """up_out, up_in, down_out, down_in; of a touch up, down. Looked at all the time"""
+    rebate: float = 0.0
+    payout_type: str = ""
+    payout: float = 0.0
+    """cash, or units of the asset"""
+    payout_time: str = ""
+    asian_average: str = ""
+    fixings: tuple[datetime, ...] = ()
+    """of an average, to come"""
+    fixings_so_far: int = 0
+    average_so_far: float = 0.0
+
+
 Instrument = Spot | Future | Perpetual | Option
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from upm_gpu.domain import combos
 from upm_gpu.domain.cells import CellFault, check_id, choice, currency, identifiers, instants, numbers, shown
+from upm_gpu.domain.exotic_terms import COLUMNS, TOUCHES, check_unused, make_exotic, product_of, touch_strike
 from upm_gpu.domain.faults import ColumnFault
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
@@ -18,7 +19,7 @@ from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
 INSTRUMENTS = Schema(
     "instruments",
     ("instrument_id", "kind", "underlying", "settlement", "quote_currency", "contract_size", "expiry", "strike", "option_type", "exercise"),
-    ("premium", "lot_size", "legs", "future_expiry", "payout_currency"),
+    ("premium", "lot_size", "legs", "future_expiry", "payout_currency", *COLUMNS),
     frozenset({"instrument_id", "underlying"}),
 )
 KINDS = {k: k for k in ("spot", "future", "perpetual", "option", "combo")}
@@ -148,6 +149,8 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
     if kind != "option" and (not np.isnan(strike) or text["option_type"].strip()):
         column = "option_type" if np.isnan(strike) else "strike"
         raise ColumnFault(column, 42, f"a {kind} has no {column.replace('_', ' ')}, but {shown(text[column])} is given. Leave it blank or change the kind.")
+    product = product_of(text) if kind == "option" else ""
+    check_unused(kind, product, text)
     settlement = _chosen(text, "settlement", SETTLEMENTS, "settlement", "linear" if kind == "spot" else "")
     if kind == "spot":
         if settlement != "linear":
@@ -157,16 +160,21 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
         return Perpetual(name, underlying, settlement, quote, float(size))  # type: ignore[arg-type]
     if kind == "future":
         return Future(name, underlying, settlement, quote, float(size), expiry)  # type: ignore[arg-type]
+    if product in TOUCHES:
+        if not np.isnan(strike) or text["option_type"].strip():
+            raise ColumnFault("strike", 42, f"a {product} has no strike and no option type: its terms are a barrier and a payout. Leave both blank.")
+        strike = touch_strike(text)
     if np.isnan(strike):
         raise ColumnFault("strike", 32, "the strike is empty. An option needs one.")
     if not 0.0 < strike <= 1e12:
         raise ColumnFault("strike", 32, f"{shown(text['strike'])} is not a strike. It must be above 0 and at most 1e12.")
-    option_type = _chosen(text, "option_type", OPTION_TYPES, "option type")
+    option_type = "call" if product in TOUCHES else _chosen(text, "option_type", OPTION_TYPES, "option type")
     exercise = _chosen(text, "exercise", EXERCISES, "exercise style", "european")
     premium = _chosen(text, "premium", PREMIUMS, "premium style", "upfront")
     if exercise == "american" and settlement == "inverse":
         raise ColumnFault("exercise", 41, "American exercise of an inverse option is not priced. Remove the instrument and its positions.")
-    return Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type, exercise, premium)  # type: ignore[arg-type]
+    plain = Option(name, underlying, settlement, quote, float(size), expiry, float(strike), option_type, exercise, premium)  # type: ignore[arg-type]
+    return make_exotic(product, plain, text) if product else plain
 
 
 def with_delivery(instrument: Instrument, text: dict[str, str], future_expiry: datetime | None) -> Instrument:

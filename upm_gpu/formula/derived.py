@@ -1,7 +1,7 @@
 """Operations on drawn states: twins of `kernels/derived.cuh`, by the names of `kernels/derived.def`.
 
 An operation is a function (inputs, reals, dates) -> (outputs (m, D, S), events, one number or (m,)): inputs are arrays (D, S), None where it does without one, reals a flat array
-laid out as the function says, dates (D,) days since the valuation time. Verified against the kernels in tests/parity/test_derived.py.
+laid out as the function says, dates (D,) days since the valuation time, and scenarios (S,) their ids for one of DRAWS. Verified against the kernels in tests/parity/test_derived.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.formula.surface_shift import surface_shift
+from upm_gpu.rng.normal import uniform_at
 
 Inputs: TypeAlias = Sequence[Any]
 Made: TypeAlias = "tuple[NDArray[np.float64], int | NDArray[np.int64]]"
@@ -53,6 +54,24 @@ def inverse_contract(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[
     return (np.exp(v) * (1.0 - accrued) - np.exp(v - y - _or_zero(b)))[None], 0
 
 
+def running_extreme(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[np.float64], scenarios: NDArray[np.uint32]) -> Made:
+    """Highest (side +1) or lowest (-1) point of a log-level since the valuation time, where it is 0.
+
+    Between two dates the path is a Brownian bridge from x to y of variance v: its highest point is (x + y + sqrt((y - x)^2 - 2 v ln U)) / 2, U uniform, so that a barrier b is
+    crossed with probability exp(-2 (b - x) (b - y) / v). One draw a factor and interval serves every barrier. Reals: low and high word of the seed, stream word,
+    factor word, side, then (D, 2): v, step word.
+    """
+    low, high, stream, factor, side = reals[:5]
+    table = reals[5:].reshape(len(dates), 2)
+    y = side * inputs[0]
+    out, run, start = np.zeros_like(y), np.zeros(y.shape[1]), np.zeros(y.shape[1])
+    for d, (variance, step) in enumerate(table):
+        u = uniform_at(int(high) << 32 | int(low), scenarios, int(factor), int(step), int(stream))
+        run = np.maximum(run, 0.5 * (start + y[d] + np.sqrt((y[d] - start) ** 2 - 2.0 * variance * np.log(u))))
+        start, out[d] = y[d], side * run
+    return out[None], 0
+
+
 def _accrued(reals: NDArray[np.float64], table: NDArray[np.float64], f: Any, level: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D, S) funding so far at each date."""
     out, past = np.zeros_like(level), np.zeros(level.shape[1])
@@ -69,6 +88,8 @@ def _or_zero(x: Any) -> Any:
     return 0.0 if x is None else x
 
 
-OPERATIONS: dict[int, Callable[[Inputs, NDArray[np.float64], NDArray[np.float64]], Made]] = {1: linear_combination, 2: linear_contract, 3: inverse_contract,
-                                                                                               4: surface_shift}
+OPERATIONS: dict[int, Callable[..., Made]] = {1: linear_combination, 2: linear_contract, 3: inverse_contract,
+                                                                                               4: surface_shift, 5: running_extreme}
 """by the number in `kernels/derived.def`"""
+DRAWS = (5,)
+"""operations that draw, and are told which scenarios"""

@@ -93,3 +93,37 @@ def inverse_future(level: Any, level_at_settlement: Any, price0: Any, group: dic
     """
     settlement = group["forward0"] * xp.exp(level_at_settlement)
     return (1.0 / price0 - 1.0 / settlement) * (group["spot0"] * xp.exp(level))
+
+
+def barrier_hit(path: Any, group: dict[str, Any], xp: Any = np) -> Any:
+    """True where the running extreme of the log-level has reached the barrier; never without one."""
+    return (group["barrier_side"] != 0.0) & (group["barrier_side"] * (path - group["barrier"]) >= 0.0)
+
+
+def exotic(forward_move: Any, volatility_state: Any, path: Any, strike: Any, log_moneyness: Any, volatility: Any, residual: Any, sign: Any, group: dict[str, Any], *,
+           scale: Any = None, skew: Any = 0.0, stretch: Any = 0.0, table: Any = None, xp: Any = np) -> Any:
+    """An option with further terms, alive at the horizon; see `Program` in `pricing/compiled.py`. `path` is the running extreme of the log-level. Others as in `european`."""
+    from upm_gpu.formula.normal import normal_cdf
+
+    forward = group["forward0"] * xp.exp(forward_move)
+    m = forward_move - log_moneyness
+    sigma = european_volatility(forward_move, volatility_state, log_moneyness, volatility, residual, group, skew=skew, stretch=stretch, xp=xp)
+    stdev = sigma * np.sqrt(group["remaining_years"])
+    black = group["discount"] * black_undiscounted(forward, strike, m, stdev, sign)
+    missed = group["miss_black"] * black
+    if table is not None:
+        missed = missed + strike * table_values(table.low, table.inverse_step, table.values, m, xp.log(sigma))
+    if group["region_cash"] or group["region_index"]:
+        d = m / stdev
+        missed = missed + group["discount"] * (group["region_cash"] * normal_cdf(sign * (d - 0.5 * stdev)) + group["region_index"] * forward * normal_cdf(sign * (d + 0.5 * stdev)))
+    value = xp.where(barrier_hit(path, group), group["hit_black"] * black + group["hit_cash"] + group["hit_index"] * forward, missed)
+    return value if scale is None else value * xp.exp(scale)
+
+
+def settled_exotic(level_at_expiry: Any, path: Any, strike: Any, sign: Any, group: dict[str, Any], scale: Any = None, xp: Any = np) -> Any:
+    """An option with further terms that expired inside the horizon, paid at the index of the expiry; `path` is the running extreme until then."""
+    index = group["spot0"] * xp.exp(level_at_expiry)
+    payoff = xp.maximum(sign * (index - strike), 0.0)
+    missed = group["miss_black"] * payoff + group["miss_cash"] + group["miss_index"] * index + xp.where(sign * (index - strike) > 0.0, group["region_cash"] + group["region_index"] * index, 0.0)
+    value = xp.where(barrier_hit(path, group), group["hit_black"] * payoff + group["hit_cash"] + group["hit_index"] * index, missed)
+    return value if scale is None else value * xp.exp(scale)

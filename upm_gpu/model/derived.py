@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.formula.derived import OPERATIONS
+from upm_gpu.formula.derived import DRAWS, OPERATIONS
 from upm_gpu.scenario.derived import NO_STATE, Derived
 
 
@@ -22,7 +22,7 @@ def derived_states(derived: Derived, first: int, last: int) -> tuple[NDArray[np.
     for o, number in enumerate(derived.operation):
         inputs = [None if k == NO_STATE else states[:, k] for k in derived.input[derived.first_input[o] : derived.first_input[o + 1]]]
         reals = derived.real[derived.first_real[o] : derived.first_real[o + 1]]
-        outputs, events = OPERATIONS[int(number)](inputs, reals, derived.dates)
+        outputs, events = OPERATIONS[int(number)](inputs, reals, derived.dates, *((np.arange(first, last, dtype=np.uint32),) if number in DRAWS else ()))
         begin, end = drawn + int(derived.first_output[o]), drawn + int(derived.first_output[o + 1])
         states[:, begin:end] = np.moveaxis(outputs, 0, 1)
         if isinstance(events, np.ndarray):

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
+from upm_gpu.domain.instrument import Exotic, Future, Instrument, Option, Perpetual, Spot
 from upm_gpu.errors import InputError, MarketDataError
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, TableRequest
+from upm_gpu.pricing.exotics import check_exotic, exotic_group
 from upm_gpu.pricing.states import (
     EXPONENTIAL,
     States,
@@ -27,6 +28,7 @@ from upm_gpu.pricing.states import (
 )
 from upm_gpu.pricing.styles import Beyond, beyond_surface, beyond_warning, early_exercise
 from upm_gpu.pricing.surface_factors import surface_operations
+from upm_gpu.scenario.derived import Bridges
 from upm_gpu.scenario.spec import ScenarioSpec
 
 NO_DATE = -1
@@ -95,7 +97,7 @@ def option_expiries(instruments: Iterable[Instrument], market: MarketSnapshot) -
 
 
 def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str],
-                 dates: np.ndarray, horizons: Sequence[float], dynamics: Dynamics) -> tuple[Compiled, CompileReport]:
+                 dates: np.ndarray, horizons: Sequence[float], dynamics: Dynamics, bridges: Bridges | None = None) -> tuple[Compiled, CompileReport]:
     """Arrays of every instrument for every horizon. `state_names` are those the model draws; the arrays name those made from them too, with the operations.
 
     `instruments` ascend by id and exclude cash in the reporting currency. Raises InputError for a state the model does
@@ -110,7 +112,7 @@ def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surf
     date_index = {float(d): i for i, d in enumerate(dates)}
     states = States(market, dynamics, np.asarray(dates, float), state_names)
     states.add(*surface_operations(state_names, surfaces, dynamics))
-    build = _Build(market, surfaces, states, date_index, tuple(horizons), dynamics, check_marks(market))
+    build = _Build(market, surfaces, states, date_index, tuple(horizons), dynamics, check_marks(market), bridges)
     for n, instrument in enumerate(instruments):
         build.add(n, instrument)
     return build.finish(tuple(instruments), np.asarray(dates, float))
@@ -127,6 +129,7 @@ class _Build:
     horizons: tuple[float, ...]
     dynamics: Dynamics
     marks: MarkCheck
+    bridges: Bridges | None
     linear_states: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
     """(state, form) -> its instruments and their coefficients"""
     groups: dict[tuple, list[tuple[int, Future | Option]]] = field(default_factory=dict)
@@ -144,6 +147,10 @@ class _Build:
                 terms = (*terms, instrument.future_expiry)
             if early_exercise(instrument):
                 terms = (*terms, instrument.exercise, instrument.option_type)
+            if isinstance(instrument, Exotic):
+                spot = spot_price(self.market, instrument.underlying, instrument.instrument_id) / exchange_rate(self.market, instrument)
+                check_exotic(instrument, spot, self.market.valuation_time, max(self.horizons))
+                terms = (*terms, instrument.instrument_id)
             self.groups.setdefault(terms, []).append((n, instrument))
             return
         settles = self.expiry_date(instrument)
@@ -297,6 +304,14 @@ class _Build:
                 if not settled:
                     names["table"] = len(requests)
                 requests.append(self.exercise_premium(g, instrument, values, not settled))
+            if isinstance(instrument, Exotic):
+                names["family"] = Family.SETTLED_EXOTIC if settled else Family.EXOTIC
+                found = exotic_group(g, instrument, values, exchange_rate(self.market, instrument), settled, horizon, self.market.valuation_time, self.states, self.bridges)
+                values |= found.reals
+                names["path_state"] = self.states.index(found.path_state)
+                if found.request.alive:
+                    names["table"] = len(requests)
+                requests.append(found.request)
             integers[g] = [names.get(k, -1) for k in GROUP_INTEGERS]
             reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
         state, form = np.array(linear, np.int32).reshape(-1, 2).T.copy()

@@ -28,12 +28,17 @@ class Family(IntEnum):
     """expired inside the horizon: payoff at the index then, coins valued at the level of the horizon"""
     INVERSE_FUTURE = 2
     """a dated inverse future that expires inside the longest horizon: (1/F_0 - 1/F) S_h"""
+    EXOTIC = 3
+    """an option with further terms, alive at the horizon"""
+    SETTLED_EXOTIC = 4
+    """the same expired inside the horizon"""
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
-                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table")
+                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table", "path_state")
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
-               "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt")
+               "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt",
+               "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign", "correction")
 
 
@@ -50,14 +55,18 @@ class TableRequest:
     """False where the option has expired by the horizon: only today's value is asked for"""
     sign: float
     spot_over_forward: float
-    inputs: tuple[tuple[str, float], ...]
+    inputs: tuple[tuple[str, float | tuple[float, ...]], ...]
     """fixed inputs of the operation at the horizon"""
     years: float
     discount: float
     """of Black's value at the horizon"""
-    inputs_today: tuple[tuple[str, float], ...]
+    inputs_today: tuple[tuple[str, float | tuple[float, ...]], ...]
     years_today: float
     discount_today: float
+    base: float = 1.0
+    """what of Black's value the group has beside the table; today all of it"""
+    inside: tuple[float, float] = (-np.inf, np.inf)
+    """range of ln(F / K) in which the product lives: the other side of its barrier is never read"""
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,9 @@ class Program:
       inverse: payoff exp(level - level_e); linear: payoff exp(state[scale_state]) where there is one.
     Inverse future: (1/strike - 1/(forward0 exp(level_e))) (spot0 exp(level)); while alive forward0 is today's forward and settle_date the
       horizon's own date, once settled forward0 is today's index and settle_date the expiry's. value0 = 0.
+    Exotic: before the barrier is hit miss_black Black76 + strike table(ln F/K, ln sigma), and for digitals discount (region_cash N(sign d2) + region_index F N(sign d1));
+      once the state `path_state` has reached `barrier` (log-level; side +1 above, -1 below, 0 none) hit_black Black76 + hit_cash + hit_index F; all times exp(state[scale_state]).
+    Settled exotic, I the index at `settle_date`: miss_black payoff + miss_cash + miss_index I + (region_cash + region_index I where sign (I - strike) > 0), or with hit_*.
     The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European arithmetic at zero states with `expiry_years` and `discount0`.
     """
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from upm_gpu.errors import CapacityError, InputError
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import VOLATILITY_CAP, VOLATILITY_FLOOR, european_volatility
+from upm_gpu.formula.operations import operation_named
 from upm_gpu.formula.value_table import table_values
 from upm_gpu.pricing.compiled import (
     GROUP_INTEGERS,
@@ -37,6 +38,7 @@ from upm_gpu.pricing.compiled import (
     ValueTable,
     empty,
 )
+from upm_gpu.pricing.exotics import inside_range
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 TOLERANCE = 1e-5
@@ -44,6 +46,8 @@ TOLERANCE = 1e-5
 FIRST_STEPS = (1.0 / 32.0, 1.0 / 8.0)
 """of m and of ln sigma"""
 HALVINGS = 4
+HALVINGS_AT_A_BARRIER = 6
+"""near a barrier a value turns within a standard deviation of what is left of its life"""
 MOST_NODES = 1_000_000
 SAMPLED_CELLS = 400
 SHARE_OF_RANGE = 33
@@ -132,17 +136,24 @@ def state_ranges(scenarios: ScenarioSet, backend: ModuleType, threads: int) -> R
 
 def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sigma: NDArray[np.float64], backend: ModuleType) -> NDArray[np.float64]:
     """What the request's product is worth above Black's value, per unit of strike, at points (n,) of (ln(F / K), sigma)."""
-    columns: dict[str, NDArray[np.float64]] = {name: np.full(log_moneyness.shape, value) for name, value in request.inputs}
+    if np.isfinite(request.inside).any():
+        log_moneyness = inside_range(request, log_moneyness)
     forward = np.exp(log_moneyness)
-    columns |= {"spot": forward * request.spot_over_forward, "strike": np.ones_like(forward), "volatility": sigma, "price_only": np.ones_like(forward)}
-    found = backend.values(request.operation, columns)
+    found = backend.values(request.operation, operation_inputs(request.operation, request.inputs, forward * request.spot_over_forward, sigma, price_only=True))
     bad = np.flatnonzero((found["status"] != 0.0) | ~np.isfinite(found["price"]))
     if bad.size:
         i = int(bad[0])
         raise InputError("UPM-PR-081", f"{request.name}: no {request.operation} price at forward / strike {forward[i]:.6g} and volatility {sigma[i]:.6g} (status {found['status'][i]:g}). "
                          "Check the rates and the volatilities of its expiry, or leave the instrument out.")
     european = request.discount * black_undiscounted(forward, 1.0, log_moneyness, sigma * np.sqrt(request.years), request.sign)
-    return found["price"] - european
+    return found["price"] - request.base * european
+
+
+def operation_inputs(operation: str, inputs: Sequence[tuple[str, float | tuple[float, ...]]], spot: NDArray[np.float64], sigma: NDArray[np.float64], price_only: bool) -> dict[str, NDArray[np.float64]]:
+    """Columns of an operation at unit strike for points (n,) of spot / K and volatility."""
+    columns = {name: np.tile(np.asarray(value)[:, None], spot.shape) if isinstance(value, tuple) else np.full(spot.shape, value) for name, value in inputs}
+    columns |= {"spot": spot, "strike": np.ones_like(spot), "volatility": sigma}
+    return columns | ({"price_only": np.ones_like(spot)} if price_only and "price_only" in operation_named(operation).inputs else {})
 
 
 def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ranges) -> Box:
@@ -175,7 +186,7 @@ def group_of(program: Program, g: int) -> dict[str, float]:
 def table_key(request: TableRequest, box: Box) -> str:
     """SHA-256 of all that a table is a function of: what is priced, the corners of its box and how it is refined."""
     asked = {k: v for k, v in asdict(request).items() if k not in ("name", "group") and not k.endswith("_today")}
-    how = [TOLERANCE, FIRST_STEPS, HALVINGS, MOST_NODES, SAMPLED_CELLS]
+    how = [TOLERANCE, FIRST_STEPS, HALVINGS, HALVINGS_AT_A_BARRIER, MOST_NODES, SAMPLED_CELLS]
     return hashlib.sha256(json.dumps([asked, box, how], sort_keys=True).encode("ascii")).hexdigest()
 
 
@@ -193,10 +204,11 @@ def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | N
 
 def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: ModuleType) -> tuple[ValueTable, float]:
     steps = list(FIRST_STEPS)
-    for halving in range(HALVINGS + 1):
+    halvings = HALVINGS if np.isinf(request.inside).all() else HALVINGS_AT_A_BARRIER
+    for halving in range(halvings + 1):
         table = _fill(request, box, (steps[0], steps[1]), backend)
         errors = _errors(table, request, backend)
-        if max(errors) <= TOLERANCE or halving == HALVINGS:
+        if max(errors) <= TOLERANCE or halving == halvings:
             break
         for axis in (0, 1):
             if errors[axis] > 0.5 * TOLERANCE:
@@ -206,7 +218,12 @@ def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: M
 
 def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tuple[float, float], backend: ModuleType) -> ValueTable:
     low, axes = [], []
-    for (least, most), step in zip(box, steps, strict=True):
+    for (least, most), step, (begin, end) in zip(box, steps, (request.inside, (-np.inf, np.inf)), strict=True):
+        if np.isfinite(begin) or np.isfinite(end):  # the last node is the barrier, so that no cubic reaches over it
+            count = max(int(np.ceil((end - least if np.isfinite(end) else most - begin) / step)) + 1, 3)
+            low.append(float(end - count * step if np.isfinite(end) else begin))
+            axes.append(low[-1] + step * np.arange(count + 1))
+            continue
         first, last = int(np.floor(least / step)) - 1, int(np.ceil(most / step)) + 1  # a node beyond either end, so that no cubic is one-sided
         low.append(first * step)
         axes.append(step * np.arange(first, max(last, first + 3) + 1))
@@ -220,9 +237,10 @@ def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tupl
 def _errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tuple[float, float]:
     """Largest error half-way between nodes along m and along ln sigma, over cells spread evenly over the table."""
     shape = table.values.shape
-    cells = (shape[0] - 3) * (shape[1] - 3)
+    skip = 1 if np.isinf(request.inside).all() else 0  # the cell at a barrier is read too
+    cells = (shape[0] - 1 - 2 * skip) * (shape[1] - 3)
     at = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLED_CELLS)).astype(np.int64))
-    i, j = 1 + at // (shape[1] - 3), 1 + at % (shape[1] - 3)
+    i, j = skip + at // (shape[1] - 3), 1 + at % (shape[1] - 3)
     worst = []
     for along in (0.5, 0.0), (0.0, 0.5):
         m = table.low[0] + (i + along[0]) / table.inverse_step[0]
@@ -237,6 +255,6 @@ def _correct_today(compiled: Compiled, program: Program, request: TableRequest, 
     group = group_of(program, request.group)
     span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
     row: Mapping[str, NDArray[np.float64]] = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
-    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today)
+    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today, base=1.0)
     sigma = np.clip(row["volatility"], VOLATILITY_FLOOR, VOLATILITY_CAP)
     terms[TERM_REALS.index("correction"), span] = row["strike"] * direct_values(today, -row["log_moneyness"], sigma, backend)

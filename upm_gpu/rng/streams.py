@@ -45,6 +45,10 @@ BOOTSTRAP = 72
 """first rows of the blocks of a block bootstrap: counter (repeat, 0, number of the block, word)"""
 REGIME = 24
 """the uniform that picks the correlation regime of a scenario: counter (scenario, 0, 0, word)"""
+PATH_HIGH = 80
+"""how high the path of a factor rises between two path dates: counter (scenario, factor, seconds since valuation of the later date, word)"""
+PATH_LOW = 81
+"""how low it falls"""
 
 COMMON = 1 << 31
 """factor word of the first common factor of a factor model, in the streams of the normals"""

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.rng.streams import PATH_HIGH, PATH_LOW, key_words, stream_word
+
 if TYPE_CHECKING:
     from upm_gpu.scenario.sets import ScenarioSet
 
-OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3, "surface_shift": 4}
+OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3, "surface_shift": 4, "running_extreme": 5}
 """name -> number in `kernels/derived.def`"""
 SNAP = 1e-9
 """a date this close to a whole number of steps is on it"""
@@ -184,3 +186,22 @@ def inverse_contract(output: str, dates: NDArray[np.float64], value: str, level:
     """An inverse future or perpetual: P&L over C S_0 / F_0."""
     return Operation("inverse_contract", (output,), (value, level, basis, funding.state if funding else ""),
                      np.concatenate([[funding.today if funding else 0.0, price_over_index], accrual_table(dates, funding).ravel()]))
+
+
+@dataclass(frozen=True)
+class Bridges:
+    """What the path of a state between its dates is drawn from."""
+
+    seed: int
+    stream: int
+    """of the specification"""
+    variance: NDArray[np.float64]
+    """(D, K) of each drawn state over the interval that ends at a date; zeros: the path is a straight line"""
+
+
+def running_extreme(output: str, dates: NDArray[np.float64], level: str, place: int, side: float, bridges: Bridges) -> Operation:
+    """The highest (side +1) or lowest (-1) point so far of a log-level that is state `place` of the model: between dates that of a Brownian bridge."""
+    words = key_words(bridges.seed)
+    head = [words[0], words[1], stream_word(bridges.stream, PATH_HIGH if side > 0.0 else PATH_LOW), place, side]
+    table = np.column_stack([bridges.variance[:, place], np.round(np.asarray(dates, np.float64) * 86400.0)])
+    return Operation("running_extreme", (output,), (level,), np.concatenate([np.array(head, np.float64), table.ravel()]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from upm_gpu.backend.cuda.interface import Device, blocks_for
 from upm_gpu.backend.cuda.memory import Wave
@@ -52,12 +53,15 @@ def independent_runs(derived: Derived) -> tuple[tuple[str, int, int], ...]:
     return tuple(runs)
 
 
-def derive_wave(device: Device, source: DeviceDerived, derived: Derived, wave: Wave, count: int) -> None:
-    """Queue the states of a wave from `wave.base`."""
+def derive_wave(device: Device, source: DeviceDerived, derived: Derived, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
+    """Queue the states of a wave from `wave.base`: scenarios from `first`, or those listed."""
+    if listed is not None:
+        device.upload(np.resize(listed.astype(np.uint32), wave.stride), wave.listed)
+    which = (np.uint32(first), wave.listed, np.int32(listed is not None))
     drawn, factors, dates = len(derived.base.state_names), len(derived.state_names), len(derived.dates)
     block, tiles = (DERIVED_THREADS, 1, 1), blocks_for(count, DERIVED_THREADS)
     size = (np.int32(factors), np.int32(count), np.int64(wave.stride))
     device.launch("derived", "place_base", (tiles, drawn, dates), block, (np.int32(drawn), *size, wave.base, wave.states))
-    for kernel, first, operations in source.runs:
+    for kernel, start, operations in source.runs:
         device.launch("derived", kernel, (tiles, operations, 1), block,
-                      (np.int32(first), np.int32(drawn), np.int32(dates), *size, source.days, *source.tables, wave.states, source.events))
+                      (np.int32(start), np.int32(drawn), np.int32(dates), *size, source.days, *source.tables, wave.states, source.events, *which))

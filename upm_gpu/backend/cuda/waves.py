@@ -115,7 +115,7 @@ def _draw_sampled_walk(prepared: Prepared, sampled: SampledWalk, wave: Wave, fir
 def _draw_derived(prepared: Prepared, derived: Derived, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None) -> None:
     source = device_source(prepared, derived)
     draw(prepared, derived.base, replace(wave, states=wave.base), first, count, listed)
-    derive_wave(prepared.device, source, derived, wave, count)
+    derive_wave(prepared.device, source, derived, wave, first, count, listed)
 
 
 def _draw_legs(prepared: Prepared, walk: Walk, source: DeviceWalk, wave: Wave, first: int, count: int, listed: NDArray[np.uint32] | None,

@@ -1,0 +1,148 @@
+"""The columns of the instruments table that name an option's further terms: `product` and what each product needs, by the names of `upm price`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from upm_gpu.domain.cells import CellFault, choice, parse_instant, parse_number, shown
+from upm_gpu.domain.faults import ColumnFault
+from upm_gpu.domain.instrument import Exotic, Option
+
+COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout_type", "payout", "payout_time", "asian_average", "fixings", "average_so_far", "fixings_so_far")
+"""optional columns of the instruments table; a blank product is a plain option"""
+PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian")
+USES = {
+    "digital": ("payout_type", "payout"),
+    "barrier": ("barrier", "barrier_type", "rebate", "monitoring"),
+    "one_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
+    "no_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
+    "asian": ("asian_average", "monitoring", "fixings", "average_so_far", "fixings_so_far"),
+}
+"""columns that a product reads beside `product`"""
+TOUCHES = ("one_touch", "no_touch")
+MOST_FIXINGS = 4096
+
+
+def product_of(text: dict[str, str]) -> str:
+    """The product of a row; "" for a plain option."""
+    cell = text.get("product", "").strip()
+    if not cell or cell in ("european", "american"):
+        return ""
+    return _chosen(text, "product", PRODUCTS)
+
+
+def check_unused(kind: str, product: str, text: dict[str, str]) -> None:
+    """Refuse terms that the product does not have."""
+    for column in COLUMNS[1:] if kind == "option" else COLUMNS:
+        if text.get(column, "").strip() and column not in USES.get(product, ()):
+            what = product or ("plain option" if kind == "option" else kind)
+            raise ColumnFault(column, 42, f"a {what} has no {column.replace('_', ' ')}, but {shown(text[column])} is given. Leave it blank or change the product.")
+
+
+def make_exotic(product: str, plain: Option, text: dict[str, str]) -> Exotic:
+    """The option with its further terms, or ColumnFault."""
+    if plain.settlement == "inverse" or plain.premium == "futures" or plain.exercise == "american":
+        raise ColumnFault("product", 41, f"a {product} that is inverse, exercised early, or whose premium is paid like a future's is not priced. Remove the instrument and its positions.")
+    return Exotic(plain.instrument_id, plain.underlying, plain.settlement, plain.quote_currency, plain.contract_size, plain.expiry, plain.strike, plain.option_type,
+                  product=product, **_READ[product](product, text, plain.expiry))  # type: ignore[arg-type]
+
+
+def touch_strike(text: dict[str, str]) -> float:
+    """The barrier of a one-touch or no-touch, which has no strike."""
+    return _positive(text, "barrier")
+
+
+def _digital(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    return _payout(text)
+
+
+def _barrier(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    _continuous(text)
+    return {"barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up_out", "up_in", "down_out", "down_in")), "rebate": _positive(text, "rebate", 0.0)}
+
+
+def _touch(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    _continuous(text)
+    payout = _payout(text)
+    when = _chosen(text, "payout_time", ("hit", "expiry") if product == "one_touch" else ("expiry",), "" if product == "one_touch" else "expiry")
+    if when == "hit" and payout["payout_type"] == "asset":
+        raise ColumnFault("payout_time", 41, "an asset paid at the hit is not priced in a book. Give its value as cash (the barrier times the units).")
+    return {**payout, "barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up", "down")), "payout_time": when}
+
+
+def _asian(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    if text.get("monitoring", "").strip() not in ("", "discrete"):
+        raise ColumnFault("monitoring", 41, f"{shown(text['monitoring'])}: an average over all times is not priced in a book. List its fixings, such as one a minute.")
+    average = _chosen(text, "asian_average", ("geometric", "arithmetic"))
+    past = _number(text, "fixings_so_far", 0.0)
+    if past != int(past) or not 0.0 <= past <= 1e6:
+        raise ColumnFault("fixings_so_far", 32, f"{shown(text['fixings_so_far'])} is not a whole number of fixings.")
+    if past and not text.get("average_so_far", "").strip():
+        raise ColumnFault("average_so_far", 32, f"{past:g} fixings lie in the past and have no value. Give their average.")
+    if not past and text.get("average_so_far", "").strip():
+        raise ColumnFault("fixings_so_far", 32, "an average so far is given and the number of its fixings is not. Give it.")
+    fixings = _fixings(text, expiry)
+    if not fixings and not past:
+        raise ColumnFault("fixings", 32, "an average needs fixings. Give their times, separated by semicolons.")
+    return {"asian_average": average, "fixings": fixings, "fixings_so_far": int(past), "average_so_far": _positive(text, "average_so_far") if past else 0.0}
+
+
+_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian}
+
+
+def _payout(text: dict[str, str]) -> dict[str, Any]:
+    kind = _chosen(text, "payout_type", ("cash", "asset"))
+    return {"payout_type": kind, "payout": _positive(text, "payout", 1.0 if kind == "asset" else math.nan)}
+
+
+def _continuous(text: dict[str, str]) -> None:
+    if text.get("monitoring", "").strip() not in ("", "continuous"):
+        raise ColumnFault("monitoring", 41, f"{shown(text['monitoring'])}: a barrier that is looked at on fixings only is not priced in a book, only by upm price. Remove the instrument and its positions.")
+
+
+def _fixings(text: dict[str, str], expiry: datetime) -> tuple[datetime, ...]:
+    """Instants ascending, none after the expiry."""
+    found = []
+    for cell in filter(None, (part.strip() for part in text.get("fixings", "").split(";"))):
+        try:
+            found.append(parse_instant(cell))
+        except CellFault as fault:
+            raise ColumnFault("fixings", fault.number, fault.message) from None
+    if len(found) > MOST_FIXINGS or len(set(found)) < len(found) or (found and max(found) > expiry):
+        raise ColumnFault("fixings", 32, f"fixings are at most {MOST_FIXINGS} different times up to the expiry {expiry.isoformat()}.")
+    return tuple(sorted(found))
+
+
+def _chosen(text: dict[str, str], column: str, allowed: Sequence[str], default: str = "") -> str:
+    cell = text.get(column, "")
+    if default and not cell.strip():
+        return default
+    try:
+        return choice(cell, {name: name for name in allowed}, column.replace("_", " "))
+    except CellFault as fault:
+        raise ColumnFault(column, fault.number, fault.message) from None
+
+
+def _number(text: dict[str, str], column: str, default: float = math.nan) -> float:
+    cell = text.get(column, "").strip(" \t")
+    if not cell:
+        return default
+    try:
+        return parse_number(cell)
+    except CellFault as fault:
+        raise ColumnFault(column, fault.number, fault.message) from None
+
+
+def _positive(text: dict[str, str], column: str, default: float = math.nan) -> float:
+    """A number above 0 and at most 1e12, or the default where blank (none: refused); a default of 0 lets 0 be."""
+    value = _number(text, column, default)
+    if not (0.0 < value <= 1e12 or (value == 0.0 == default)):
+        name = column.replace("_", " ")
+        raise ColumnFault(column, 32, f"{shown(text.get(column, ''))} is not a {name}. It must be above 0 and at most 1e12.")
+    return value
+
+
+__all__ = ["COLUMNS", "TOUCHES", "check_unused", "make_exotic", "product_of", "touch_strike"]

@@ -1,0 +1,174 @@
+"""Options with further terms in a book: what a group reads in a scenario, and which operation of `upm price` makes its table.
+
+Every product is homogeneous in level, strike, barrier and payments, so per unit of strike it is a function of ln(F / K) and the option's own volatility, as an
+American option is (`pricing/tables.py`). A knock-out is Black's value and a table of what the barrier takes away; the others are tables of the value itself, which end at the
+barrier: beyond it the option is what it has become. Digitals are priced directly. A barrier is looked at all the time: the path between two dates is drawn from a Brownian
+bridge whose variance is that of the model over the interval (`running_extreme` of `scenario/derived.py`), one path an underlying, so that a knock-in and a knock-out are together the
+plain option in every scenario. The rate at the horizon is today's, and so is the ratio of forward and
+spot: no roll-down.
+
+Verified by `tests/end_to_end/test_exotic_book.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.domain.instrument import Exotic, Instrument
+from upm_gpu.errors import InputError
+from upm_gpu.formula.geometric_asian import average_times
+from upm_gpu.market.snapshot import days_between
+from upm_gpu.pricing.compiled import TableRequest
+from upm_gpu.pricing.states import States
+from upm_gpu.scenario.derived import Bridges, running_extreme
+from upm_gpu.scenario.sets import BLOCK, ScenarioSet
+from upm_gpu.scenario.spec import ScenarioSpec
+
+PILOT_BLOCKS = 4
+"""blocks of scenarios from which the variance of an interval is taken: its root within half a per cent"""
+YEAR = 365.0
+
+Inputs = tuple[tuple[str, float | tuple[float, ...]], ...]
+
+
+@dataclass(frozen=True)
+class ExoticGroup:
+    """What `compile` adds to a group of one exotic option at a horizon."""
+
+    reals: dict[str, float]
+    path_state: str
+    request: TableRequest
+
+
+def bridges_of(scenarios: ScenarioSet, spec: ScenarioSpec, instruments: Iterable[Instrument]) -> Bridges | None:
+    """The law of the path between two dates, from the first scenarios by the twins; None where no barrier is held.
+
+    A pure function of the set: every backend, chunk and resumed run gets the same numbers.
+    """
+    from upm_gpu.model.registry import reference_states
+
+    if not any(isinstance(i, Exotic) and i.barrier for i in instruments):
+        return None
+    drawn = reference_states(scenarios, 0, min(scenarios.count, PILOT_BLOCKS * BLOCK))[0]
+    return Bridges(spec.seed, spec.stream, np.var(np.diff(drawn, axis=0, prepend=0.0), axis=2))
+
+
+def check_exotic(option: Exotic, spot: float, valuation: datetime, longest: float) -> None:
+    """Refuse what cannot be priced. `spot` in the option's quote currency, `longest` horizon in days. Raises InputError."""
+    if option.barrier:
+        up = option.barrier_type.startswith("up")
+        if spot >= option.barrier if up else spot <= option.barrier:
+            raise InputError("UPM-PR-083", f"{option.instrument_id}: its barrier {option.barrier:g} ({option.barrier_type}) has been reached: {option.underlying} is at {spot:g}. "
+                             "Book what it has become (the plain option, its rebate or payout), or correct the barrier.")
+    for fixing in option.fixings:
+        if fixing <= valuation:
+            raise InputError("UPM-PR-084", f"{option.instrument_id}: the fixing at {fixing.isoformat()} is not after the valuation time {valuation.isoformat()} and has no value. "
+                             "Leave it out of fixings and count it in fixings_so_far and average_so_far.")
+        if days_between(valuation, fixing) <= longest:
+            raise InputError("UPM-PR-085", f"{option.instrument_id}: the fixing at {fixing.isoformat()} lies inside the longest horizon of {longest:g} days; averages are priced before their next "
+                             "fixing only. Remove the instrument and its positions, or use a nearer horizon.")
+
+
+def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: float, settled: bool, horizon: float, valuation: datetime, states: States,
+                 bridges: Bridges | None) -> ExoticGroup:
+    """Reals, path state and table request of an option that is a group of its own. `values` are the group's reals so far, `rate` the exchange rate of its currency."""
+    years = values["expiry_years"]
+    interest = -math.log(values["discount0"]) / years
+    carry = math.log(values["forward0"] / values["spot0"]) / years
+    over = values["spot0"] / values["forward0"]
+    sign = 1.0 if option.option_type == "call" else -1.0
+    left = 1.0 if settled else values["discount"]
+    reals = _payments(option, sign, rate, left)
+    state, inside = "", (-math.inf, math.inf)
+    if option.barrier:
+        side = 1.0 if option.barrier_type.startswith("up") else -1.0
+        reals |= {"barrier": math.log(option.barrier * rate / values["spot0"]), "barrier_side": side}
+        state = _path_state(option, side, states, bridges)
+        edge = math.log(option.barrier / option.strike) - math.log(over)
+        inside = (-math.inf, edge) if side > 0.0 else (edge, math.inf)
+    name, today = _inputs(option, sign, 0.0, valuation)
+    later = _inputs(option, sign, horizon, valuation)[1]
+    remaining = values["remaining_years"]
+    kept = carry * years / remaining if remaining > 0.0 else carry  # F / S stays what it is today: the operation's forward is the scenario's
+    alive = not settled and option.product != "digital"
+    request = TableRequest(option.instrument_id, group, name, alive, sign, over, (("rate", interest), ("dividend_yield", interest - kept), ("time_to_expiry", remaining), *later), remaining, values["discount"],
+                           (("rate", interest), ("dividend_yield", interest - carry), ("time_to_expiry", years), *today), years, values["discount0"], reals.get("miss_black", 0.0), inside)
+    return ExoticGroup(reals, state, request)
+
+
+def _payments(option: Exotic, sign: float, rate: float, left: float) -> dict[str, float]:
+    """Reals of `Program`: amounts in the reporting currency, `left` the discount factor of what is paid at expiry."""
+    cash, units = (option.payout * rate, 0.0) if option.payout_type == "cash" else (0.0, option.payout)
+    if option.product == "digital":
+        return {"region_cash": cash, "region_index": units}
+    if option.product == "barrier":
+        if option.barrier_type.endswith("out"):
+            return {"miss_black": 1.0, "hit_cash": option.rebate * rate}
+        return {"hit_black": 1.0, "miss_cash": option.rebate * rate}
+    if option.product == "one_touch":
+        paid = 1.0 if option.payout_time == "hit" else left
+        return {"hit_cash": cash * paid, "hit_index": units * paid}
+    if option.product == "no_touch":
+        return {"miss_cash": cash, "miss_index": units}
+    if not option.fixings:
+        return {"miss_cash": max(sign * (option.average_so_far - option.strike), 0.0) * rate}
+    return {}
+
+
+def _inputs(option: Exotic, sign: float, after: float, valuation: datetime) -> tuple[str, Inputs]:
+    """The operation and its inputs per unit of strike, `after` days."""
+    k = option.strike
+    if option.product == "asian":
+        return _average(option, sign, after, valuation)
+    asset, cash = (0.0, option.payout / k) if option.payout_type == "cash" else (option.payout, 0.0)
+    if option.product == "digital":
+        return "single_barrier", (("region", sign), ("asset", asset), ("cash", cash))
+    barrier: Inputs = (("barrier", option.barrier / k), ("up", 1.0 if option.barrier_type.startswith("up") else -1.0), ("hit", 0.0))
+    if option.product == "barrier":
+        knock_in, rebate = option.barrier_type.endswith("in"), option.rebate / k
+        return "single_barrier", (*barrier, ("region", sign), ("asset", sign), ("cash", -sign), ("knock_in", float(knock_in)), ("hit_payment", 0.0 if knock_in else rebate),
+                                  ("miss_payment", rebate if knock_in else 0.0))
+    touched = float(option.product == "one_touch")
+    if option.payout_time == "hit":
+        return "single_barrier", (*barrier, ("knock_in", touched), ("asset", 0.0), ("cash", 0.0), ("hit_asset", 0.0), ("hit_payment", cash))
+    return "single_barrier", (*barrier, ("knock_in", touched), ("asset", asset), ("cash", cash))
+
+
+def _average(option: Exotic, sign: float, after: float, valuation: datetime) -> tuple[str, Inputs]:
+    times = [max(days_between(valuation, t) - after, 0.0) / YEAR for t in option.fixings]
+    past, so_far = option.fixings_so_far, option.average_so_far / option.strike
+    if option.asian_average == "geometric" or not times:  # once all is fixed both averages are the same payment
+        given = average_times(times, past)
+        return "geometric_asian", (("sign", sign), *given.items(), ("log_past", (1.0 - given["share"]) * math.log(so_far) if past else 0.0))
+    return "arithmetic_asian", (("sign", sign), ("past", float(past)), ("average_so_far", so_far if past else 1.0), ("fixing_time", tuple(times)))
+
+
+def _path_state(option: Exotic, side: float, states: States, bridges: Bridges | None) -> str:
+    level = states.level_in(option.underlying, option.quote_currency)
+    if level not in states.drawn:
+        raise InputError("UPM-PR-086", f"{option.instrument_id}: its barrier is in {option.quote_currency} and {option.underlying} moves in another currency; the path between two dates is drawn for "
+                         "levels of the model only. Remove the instrument and its positions.")
+    if states.dynamics.rates and (option.rebate or option.payout_time == "hit"):
+        raise InputError("UPM-PR-086", f"{option.instrument_id}: a payment at the hit is not priced under model.rates moving. Set model.rates to fixed, or remove the instrument and its positions.")
+    place, dates = states.place[level], states.dates
+    bridges = bridges or Bridges(0, 0, np.zeros((len(dates), len(states.drawn))))
+    return states.made(f"running_{'maximum' if side > 0.0 else 'minimum'}[{option.underlying}]", lambda name: running_extreme(name, dates, level, place, side, bridges))
+
+
+def inside_range(request: TableRequest, log_moneyness: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ln(F / K) moved to the live side of the barrier, a hair off it."""
+    low, high = request.inside
+    return np.clip(log_moneyness, low + EDGE, high - EDGE)
+
+
+EDGE = 1e-9
+"""in ln(F / K): on the barrier itself an operation counts it as hit"""
+
+
+__all__: Sequence[str] = ["ExoticGroup", "bridges_of", "check_exotic", "exotic_group", "inside_range"]
