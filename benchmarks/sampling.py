@@ -1,6 +1,6 @@
 """Sobol points per second beside SciPy, and what a sampler buys: the variance of ES against work, on the sample book.
 
-Run: python benchmarks/sampling.py [--counts 16384,65536] [--seeds 8] [--threads 1] [--json FILE]. Processor seconds, best of 5.
+Run: python -m benchmarks.sampling [--wide] [--counts 16384,65536] [--seeds 8] [--threads 1] [--json FILE]. Processor seconds, best of 5.
 Points: normals of `dimensions` scrambled coordinates, ours from `states` (Owen, with the loadings of a walk of one step), SciPy from
 `qmc.Sobol(...).random` (linear matrix scrambling, its own 30 bits) and `ndtri`. Work: processor seconds of the tail pass alone (importance: with its pilot and weights; all accounts in one run, though two of them would have it refused). The variance ratio of a sampler is the
 mean over seeds of the squared stated error of plain sampling over the variance observed over the seeds (of its ES at 99 %), per account.
@@ -21,6 +21,8 @@ import numpy as np
 from scipy import special
 from scipy.stats import qmc
 
+from benchmarks.books import plan_of
+from benchmarks.shapes import Shape
 from upm_gpu.backend import cpu
 from upm_gpu.domain.reader import load_book
 from upm_gpu.engine import Plan, chunk_ranges, in_memory, make_plan, measure, tails, weighted_tails
@@ -98,14 +100,24 @@ def shortfalls(plan: Plan, model: Any, spec: ScenarioSpec, threads: int) -> tupl
     return core.expected_shortfall, core.expected_shortfall_standard_error, seconds
 
 
-def work(counts: list[int], seeds: int, threads: int) -> list[dict[str, Any]]:
+def sample_plan(count: int) -> Plan:
     market = load_market(resolve_sample("sample:crypto", "market"))
     book = load_book(resolve_sample("sample:crypto", "book"), market.valuation_time)
-    plan = make_plan(book, market, ScenarioSpec(count=counts[0]), load_methodology())
+    return make_plan(book, market, ScenarioSpec(count=count), load_methodology())
+
+
+def wide_plan(count: int) -> Plan:
+    """A made book over 500 factors: 250 underlyings with a price and a volatility each, eight common factors with two thirds of the variance, normal; 100 accounts of 100 random lines of 250 perpetuals
+    and 750 options."""
+    return plan_of(Shape(accounts=100, options=750, underlyings=250, scenarios=count, positions=100))
+
+
+def work(plan: Plan, samplers: tuple[str, ...], counts: list[int], seeds: int, threads: int) -> list[dict[str, Any]]:
     rows = []
     for count in counts:
         plain = None
-        for name, spec in SAMPLERS.items():
+        for name in samplers:
+            spec = replace(SAMPLERS[name], horizons=plan.spec.horizons)
             runs = [shortfalls(plan, plan.model, replace(spec, count=count, seed=1000 + s), threads) for s in range(seeds)]
             observed = np.var([r[0] for r in runs], axis=0, ddof=1)
             stated = np.mean([r[1] ** 2 for r in runs], axis=0)
@@ -124,9 +136,7 @@ def alone(count: int, seeds: int, threads: int) -> list[dict[str, Any]]:
 
     `ratio`: squared stated error of plain sampling (mean over seeds) over the variance of ES observed over the seeds of importance sampling.
     """
-    market = load_market(resolve_sample("sample:crypto", "market"))
-    book = load_book(resolve_sample("sample:crypto", "book"), market.valuation_time)
-    plan = make_plan(book, market, ScenarioSpec(count=count), load_methodology())
+    plan = sample_plan(count)
     column = {name: int(c) for name, c in zip(plan.compiled.instrument_ids, plan.compiled.instrument_column, strict=True)}
     held = [n for n in plan.compiled.instrument_ids if n.startswith("BTC-27MAR26-") and n.endswith("-C")]
     made = {"long one coin": {"collateral:BTC": 1.0}, "short one coin": {"collateral:BTC": -1.0}, "short calls and short spot": {"collateral:BTC": -1.0, held[len(held) // 2]: -5.0}}
@@ -156,16 +166,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dimensions", default="20,200")
+    parser.add_argument("--wide", action="store_true", help="only Sobol beside plain sampling on a made book over 500 factors")
     parser.add_argument("--json", default="")
     given = parser.parse_args()
+    counts = [int(c) for c in given.counts.split(",")]
     result: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "isa": cpu.isas()[0], "points_a_second": {}}
+    if given.wide:
+        result["work_500_factors"] = work(wide_plan(counts[0]), ("philox", "sobol"), counts, given.seeds, given.threads)
+        return write(result, given.json)
     for dimensions in (int(d) for d in given.dimensions.split(",")):
         result["points_a_second"][dimensions] = found = points(dimensions)
         print(f"{dimensions} dimensions, coordinates a second: " + ", ".join(f"{name} {rate / 1e6:.0f} M" for name, rate in found.items()), flush=True)
-    result["work"] = work([int(c) for c in given.counts.split(",")], given.seeds, given.threads)
+    result["work"] = work(sample_plan(counts[0]), tuple(SAMPLERS), counts, given.seeds, given.threads)
     result["one_account_a_run"] = alone(16_384, 2 * given.seeds, given.threads)
-    if given.json:
-        with open(given.json, "w", encoding="ascii") as file:
+    write(result, given.json)
+
+
+def write(result: dict[str, Any], path: str) -> None:
+    if path:
+        with open(path, "w", encoding="ascii") as file:
             json.dump(result, file, indent=1)
 
 

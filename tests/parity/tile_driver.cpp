@@ -76,6 +76,18 @@ long tables() {
       marginal_tables(m, odd, t, out);
       found += differing(out, expected, T);
     }
+    // as volatilities lie: within few cells, at either end of the table and beyond it, with a NaN
+    for (int64_t cells : {5, 8, 11, 16, 40})
+      for (double width : {0.01, 0.9, 1.6, 2.2})
+        for (double from : {-0.5, 0.0, 1.0, 4.0, 4.9}) {
+          const UpmTable few = {0.0, 8.0, cells, coefficients};
+          for (int s = 0; s < T; ++s) t[s] = from + width * first_uniform(philox4x32((uint32_t)s, trial, 3u, 2u, 2u, 2u));
+          if (trial % 3 == 0) t[trial % T] = __builtin_nan("");
+          for (int s = 0; s < T; ++s) expected[s] = smooth_table(t[s], few.low, few.inverse_width, (int)cells, coefficients);
+          smooth_tables(few, t, out);
+          for (int s = 0; s < T; ++s) found += bits_of(out[s]) != bits_of(expected[s]) && !(out[s] != out[s] && expected[s] != expected[s]);
+        }
+    for (int s = 0; s < T; ++s) t[s] = 3.0 * normal_quantile(first_uniform(philox4x32((uint32_t)s, trial, 2u, 2u, 2u, 2u)));
     for (int s = 0; s < T; ++s) expected[s] = walk_stretch(0.01 * t[s], m.low, m.inverse_width, 40, coefficients), out[s] = 0.01 * t[s];
     stretches(m, out, out);
     found += differing(out, expected, T);
