@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 import numpy as np
+from parity.cases import DATES, make_walk
 
-from tests.parity.cases import DATES, make_walk
 from upm_gpu.market.surface import Surface, SviSlice, fit_surfaces
 from upm_gpu.pricing.compile import Dynamics
 from upm_gpu.pricing.surface_factors import surface_operations

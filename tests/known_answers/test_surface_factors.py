@@ -8,8 +8,8 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from surfaces import NOW, made_surface
 
-from tests.surfaces import NOW, made_surface
 from upm_gpu.calibrate.covariance import calibrate_covariance
 from upm_gpu.calibrate.series import LEVEL_SLOPE, Series
 from upm_gpu.calibrate.spreads import half_lives

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from surfaces import NAMES, moved
 
-from tests.surfaces import NAMES, moved
 from upm_gpu.backend import cpu, reference
 from upm_gpu.backend.contract import merge
 from upm_gpu.pricing.compile import Dynamics

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from surfaces import factor_walk, made_surface, sample_surfaces
 
-from tests.surfaces import factor_walk, made_surface, sample_surfaces
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import svi_total_variance
 from upm_gpu.formula.surface_shift import HEAD, ascending, surface_shift

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from model_draws import draw, score
 
-from tests.model_draws import draw, score
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.gbm import GbmParameters, walk
 from upm_gpu.model.jumps import JumpParameters
