@@ -32,7 +32,9 @@ def garch_sets() -> list:
 
 def derived_sets() -> list:
     drawn = test_derived.base("resample", 4096)
-    return [derive(drawn, test_derived.operations(drawn.state_names)), derive(drawn, test_derived.contracts())]
+    walk, width = cases.make_walk("t_both", 4096), np.full((len(cases.DATES), len(cases.STATE_NAMES)), 0.01)
+    extreme = test_derived.running_extreme("high", cases.DATES, cases.STATE_NAMES[0], 0, 1.0, test_derived.Bridges(7, 3, width))
+    return [derive(drawn, test_derived.operations(drawn.state_names)), derive(drawn, test_derived.contracts()), derive(walk, [extreme])]
 
 
 DRAWN: dict[str, tuple[tuple[str, ...], Callable[[], list]]] = {
@@ -41,7 +43,7 @@ DRAWN: dict[str, tuple[tuple[str, ...], Callable[[], list]]] = {
     "walk": (("walk", "jumps"), lambda: [cases.make_walk("reverting", 4096), cases.make_walk("jumps", 4096), test_regimes.mixture("t_both", 4096)]),
     "heston": (("heston", "jumps", "walk"), lambda: [cases.make_heston("bates", 4096), cases.make_heston("t_copula", 4096)]),
     "sampled_walk": (("sampled_walk", "walk"), lambda: [test_sampling.sampled(kind, "t_both") for kind in ("owen", "antithetic", "matched")]),
-    "derived": (("derived", "resample"), derived_sets),
+    "derived": (("derived", "resample", "walk"), derived_sets),
     "surface": (("derived", "walk"), lambda: [moved(Dynamics(project=True, sticky_delta=True), 4096)]),
 }
 """the modules that the sets of a kind launch kernels of"""
