@@ -61,7 +61,7 @@ coin,european,black_scholes,put,,50000,40000,0.0821917808219178,,,0.8,,inverse
     ("x,american,black_scholes,put,40,,40,1,0.1,,0.2,,inverse", "UPM-PR-066"),
     ("x,american,heston,put,40,,40,1,0.1,,0.2,,", "UPM-PR-011"),
     ("x,swaption,black_scholes,put,40,,40,1,0.1,,0.2,,", "UPM-PR-010"),
-    ("x,european,heston,put,40,,40,1,0.1,,0.2,,", "UPM-PR-011"),
+    ("x,european,heston,put,40,,40,1,0.1,,0.2,,", "UPM-PR-016"),
     ("x,european,,C,40,,40,1,0.1,,0.2,,", "UPM-PR-013"),
     ("x,european,,put,40,,40,1,0.1,,0.2,,quanto", "UPM-PR-014"),
     ('x,european,,put,40,,"1,000",1,0.1,,0.2,,', "UPM-PR-015"),
