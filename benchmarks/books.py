@@ -10,10 +10,10 @@ import pandas as pd
 from benchmarks.shapes import EXPIRIES, Shape
 from upm_gpu.domain.book import Account, Book, Collateral, Positions
 from upm_gpu.domain.instrument import Option, Perpetual
-from upm_gpu.engine import Plan, make_plan
 from upm_gpu.margin.methodology import core_request, load_methodology
 from upm_gpu.market.snapshot import MarketSnapshot, Quotes
 from upm_gpu.model.gbm import GbmParameters
+from upm_gpu.plan import Plan, make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
 
 VALUATION = datetime(2026, 2, 5, 8, 0, tzinfo=UTC)

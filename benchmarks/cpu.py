@@ -159,10 +159,12 @@ def sample(repeat: int, threads: int) -> list[dict[str, Any]]:
     from upm_gpu.backend.select import choose
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.domain.reader import load_book
-    from upm_gpu.engine import compute_outcome, in_memory, make_plan
+    from upm_gpu.engine import compute_outcome
     from upm_gpu.inputs import gather
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
+    from upm_gpu.passes import in_memory
+    from upm_gpu.plan import make_plan
 
     config = load_config(HERE.parent / "configs" / "quickstart.toml", {})
     files = gather(config)

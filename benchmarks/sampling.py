@@ -25,12 +25,13 @@ from benchmarks.books import plan_of
 from benchmarks.shapes import Shape
 from upm_gpu.backend import cpu
 from upm_gpu.domain.reader import load_book
-from upm_gpu.engine import Plan, chunk_ranges, in_memory, make_plan, measure, tails, weighted_tails
 from upm_gpu.exhibits import select_rows
 from upm_gpu.guided import guided
 from upm_gpu.margin.methodology import load_methodology
 from upm_gpu.market.reader import load_market
 from upm_gpu.model.gbm import GbmParameters
+from upm_gpu.passes import chunk_ranges, in_memory, measure, tails, weighted_tails
+from upm_gpu.plan import Plan, make_plan
 from upm_gpu.pricing.compiled import Rows, empty
 from upm_gpu.risk.dependence import weights_of
 from upm_gpu.scenario.spec import ScenarioSpec

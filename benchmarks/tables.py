@@ -29,7 +29,9 @@ from benchmarks.shapes import EXPIRIES, Shape
 from upm_gpu.backend import cpu
 from upm_gpu.backend.select import choose
 from upm_gpu.domain.instrument import Option
-from upm_gpu.engine import Plan, compute_outcome, in_memory, make_plan
+from upm_gpu.engine import compute_outcome
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import Plan, make_plan
 from upm_gpu.pricing import tables
 from upm_gpu.pricing.compiled import TableRequest
 

@@ -43,7 +43,8 @@ def pipeline(name: str, kind: str, threads: int, shape: Shape, sticky: bool) -> 
     if name == "engine":
         from benchmarks.books import plan_of
         from upm_gpu.backend.select import choose
-        from upm_gpu.engine import compute_outcome, in_memory
+        from upm_gpu.engine import compute_outcome
+        from upm_gpu.passes import in_memory
 
         plan, choice = plan_of(shape, sticky_moneyness=sticky), choose("cpu", kind, threads)
 

@@ -67,9 +67,9 @@ def account_pnl(book: Any, market: Any, account_id: str, spec: Any = None, metho
     an unknown account.
     """
     from upm_gpu.backend.select import choose
-    from upm_gpu.engine import make_plan
     from upm_gpu.exhibits import HISTOGRAM_RANGE, select_rows
     from upm_gpu.margin.methodology import load_methodology
+    from upm_gpu.plan import make_plan
     from upm_gpu.pricing.tables import with_tables
     from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -85,10 +85,10 @@ def _plan(path: Path, manifest: dict[str, Any]) -> Any:
     """The plan of the run from `inputs/`, each file compared with its hash in the manifest."""
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.domain.reader import load_book
-    from upm_gpu.engine import make_plan, with_count
     from upm_gpu.inputs import kept_inputs
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
+    from upm_gpu.plan import make_plan, with_count
     from upm_gpu.run.durable import sha256_of
     from upm_gpu.run.folder import INPUTS
 

@@ -91,10 +91,10 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
     """Read and compile; `now` refuses data older than the configuration allows, None (a resumed run) does not ask again."""
     from upm_gpu.config import scenario_spec
     from upm_gpu.domain.reader import load_book
-    from upm_gpu.engine import make_plan
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import check_age, load_market
     from upm_gpu.next_market import load_next
+    from upm_gpu.plan import make_plan
 
     snapshot = load_market(files.market)
     if now is not None:

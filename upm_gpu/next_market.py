@@ -10,7 +10,7 @@ import pandas as pd
 
 from upm_gpu import exhibits
 from upm_gpu.domain.instrument import Exotic, Option, Spot
-from upm_gpu.engine import Outcome, Plan
+from upm_gpu.engine import Outcome
 from upm_gpu.errors import InputError, MarketDataError, UpmError
 from upm_gpu.margin.result import model_values
 from upm_gpu.margin.units import sum_by
@@ -19,6 +19,7 @@ from upm_gpu.market.reader import load_market
 from upm_gpu.market.settlements import load_settlements
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.market.surface import fit_surfaces
+from upm_gpu.plan import Plan
 from upm_gpu.pricing.compiled import Compiled
 from upm_gpu.risk.dependence import dependence_of
 from upm_gpu.risk.tail import finish

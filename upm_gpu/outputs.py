@@ -15,12 +15,13 @@ import pandas as pd
 
 from upm_gpu import exhibits
 from upm_gpu.correlation_used import correlation_provenance, correlation_table
-from upm_gpu.engine import Outcome, Plan
+from upm_gpu.engine import Outcome
 from upm_gpu.margin.result import CALL, LIQUIDATION
 from upm_gpu.margin.units import build_rows, sum_by
 from upm_gpu.market.arbitrage import arbitrage_tables
 from upm_gpu.market.consistency import implied_carry
 from upm_gpu.next_market import NextMarket, realised
+from upm_gpu.plan import Plan
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256

@@ -18,7 +18,7 @@ from upm_gpu.market.surface import MAX_LOG_MONEYNESS, Surface
 from upm_gpu.market.surface_bounds import shape
 
 if TYPE_CHECKING:
-    from upm_gpu.engine import Plan
+    from upm_gpu.plan import Plan
 
 SCENARIOS, CORRECTED = 1024, 262_144
 """scenarios searched for arbitrage, and for the largest correction"""

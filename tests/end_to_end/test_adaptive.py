@@ -9,9 +9,11 @@ import pytest
 from small_book import GAUSSIAN, methodology, read, write
 
 from upm_gpu.backend.select import choose
-from upm_gpu.engine import Outcome, compute_outcome, in_memory, make_plan
+from upm_gpu.engine import Outcome, compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.margin.adaptive import batch_ends, precise_enough
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.risk.dependence import FORMULAS
 from upm_gpu.risk.tail import finish
 from upm_gpu.scenario.sets import BLOCK

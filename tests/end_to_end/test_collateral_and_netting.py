@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from small_book import GAUSSIAN, MARKET, methodology, read, write
 
-from upm_gpu.engine import make_plan, margin_run
+from upm_gpu.engine import margin_run
 from upm_gpu.margin.units import Lines, Units, build_rows
+from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import empty
 from upm_gpu.scenario.spec import ScenarioSpec
 

@@ -8,10 +8,12 @@ from small_book import GAUSSIAN, INSTRUMENTS, VALUATION, methodology, write
 
 from upm_gpu.backend import cpu
 from upm_gpu.domain.reader import load_book
-from upm_gpu.engine import compute_outcome, in_memory, make_plan, margin_run
+from upm_gpu.engine import compute_outcome, margin_run
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.market.reader import load_market
 from upm_gpu.model.registry import reference_states
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
 
 FUTURE = 70_700.0

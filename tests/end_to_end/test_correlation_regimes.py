@@ -15,7 +15,9 @@ from test_adaptive import POSITIONS, same
 
 from upm_gpu.backend.select import choose
 from upm_gpu.config import load_config
-from upm_gpu.engine import compute_outcome, in_memory, make_plan
+from upm_gpu.engine import compute_outcome
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.scenario.sets import BLOCK
 from upm_gpu.scenario.spec import RegimeSpec, ScenarioSpec
 

@@ -9,7 +9,9 @@ from emulator.backend import EmulatedCuda
 from small_book import STUDENT, methodology, read, write
 
 from upm_gpu.backend.select import Choice, choose
-from upm_gpu.engine import compute_outcome, in_memory, make_plan
+from upm_gpu.engine import compute_outcome
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
 
 HEAD = "account_id,instrument_id,quantity,entry_price\n"

@@ -9,8 +9,10 @@ from scipy.special import ndtr
 from small_book import methodology, read, write
 
 from upm_gpu.backend.select import choose
-from upm_gpu.engine import compute_outcome, in_memory, make_plan
+from upm_gpu.engine import compute_outcome
 from upm_gpu.model.gbm import GbmParameters
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.scenario.derived import Derived, base_of
 from upm_gpu.scenario.spec import ScenarioSpec
 

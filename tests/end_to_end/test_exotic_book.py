@@ -16,11 +16,13 @@ from small_book import GAUSSIAN, STUDENT, VALUATION, methodology, write
 from upm_gpu.backend import cpu, reference
 from upm_gpu.backend.select import Choice, choose
 from upm_gpu.domain.reader import load_book
-from upm_gpu.engine import compute_outcome, in_memory, make_plan
+from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import european_volatility
 from upm_gpu.market.reader import load_market
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import TERM_REALS
 from upm_gpu.pricing.tables import TOLERANCE, group_of, with_tables
 from upm_gpu.scenario.spec import ScenarioSpec

@@ -25,9 +25,11 @@ from upm_gpu.backend import cpu
 from upm_gpu.backend.select import choose
 from upm_gpu.config import load_config, scenario_spec
 from upm_gpu.domain.reader import load_book
-from upm_gpu.engine import Outcome, compute_outcome, in_memory, make_plan
+from upm_gpu.engine import Outcome, compute_outcome
 from upm_gpu.margin.methodology import load_methodology
 from upm_gpu.market.reader import load_market
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.shipped import find_file, resolve_sample
 
 TABLE = Path(__file__).parent / "data" / "golden_sample_margins.csv"

@@ -13,12 +13,14 @@ from small_book import GAUSSIAN, STUDENT, methodology, read, write
 from upm_gpu.backend import cpu
 from upm_gpu.backend.select import choose
 from upm_gpu.config import load_config
-from upm_gpu.engine import Outcome, Plan, compute_outcome, in_memory, make_plan
+from upm_gpu.engine import Outcome, compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.model.gbm import GbmParameters
 from upm_gpu.model.importance import make_mixture, scenario_weights
 from upm_gpu.model.jumps import JumpParameters
 from upm_gpu.model.merton import MertonParameters
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import Plan, make_plan
 from upm_gpu.risk.closed_form import lognormal_tail, normal_tail, student_t_tail
 from upm_gpu.risk.tail import finish
 from upm_gpu.rng.normal import student_t_quantile

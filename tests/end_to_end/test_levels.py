@@ -9,8 +9,10 @@ from small_book import GAUSSIAN, methodology, read, write
 
 from upm_gpu import exhibits
 from upm_gpu.backend.select import choose
-from upm_gpu.engine import compute_outcome, in_memory, make_plan
+from upm_gpu.engine import compute_outcome
 from upm_gpu.market.levels import quote_price
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
 
 EUR, USD_RATE, EUR_RATE = 1.18, 0.05, 0.02

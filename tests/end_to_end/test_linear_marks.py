@@ -7,7 +7,7 @@ import pytest
 from scipy.special import ndtr
 from small_book import GAUSSIAN, INSTRUMENTS, methodology, read, write
 
-from upm_gpu.engine import make_plan
+from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
 
 YEARS = (22.0 - 1.0 / 24.0) / 365.0

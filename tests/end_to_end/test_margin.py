@@ -7,8 +7,10 @@ import pytest
 from small_book import GAUSSIAN, MARKET, STUDENT, methodology, read, write
 
 from upm_gpu.backend.select import choose
-from upm_gpu.engine import compute_outcome, in_memory, make_plan, margin_run
+from upm_gpu.engine import compute_outcome, margin_run
 from upm_gpu.errors import InputError
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.risk.closed_form import lognormal_tail
 from upm_gpu.scenario.spec import ScenarioSpec
 

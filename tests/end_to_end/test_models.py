@@ -12,8 +12,8 @@ from model_draws import draw
 from small_book import methodology, read
 
 from upm_gpu.config import load_config, scenario_spec
-from upm_gpu.engine import make_plan
 from upm_gpu.model.registry import read_model
+from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS
 
 EXAMPLES = Path(__file__).parents[2] / "configs" / "model"

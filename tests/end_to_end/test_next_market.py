@@ -8,9 +8,11 @@ from scipy.special import ndtr
 from small_book import GAUSSIAN, MARKET, methodology, read, write
 
 from upm_gpu.backend.select import choose
-from upm_gpu.engine import compute_outcome, in_memory, make_plan
+from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import MarketDataError
 from upm_gpu.next_market import load_next, realised
+from upm_gpu.passes import in_memory
+from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
 
 POSITIONS = "account_id,instrument_id,quantity\nC,BTC-C75D,2\nD,BTC-C70,-3\nE,ETH-C20L,10\nF,BTC-FUT,100\nP,BTC-LINEAR,1\n"

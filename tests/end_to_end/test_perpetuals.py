@@ -11,10 +11,12 @@ from model_draws import draw
 from small_book import GAUSSIAN, methodology, read, write
 
 from upm_gpu.backend.select import choose
-from upm_gpu.engine import adaptive_tails, chunk_ranges, compute_outcome, in_memory, make_plan, tails, with_count
+from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.job import simulate
 from upm_gpu.model.gbm import GbmParameters
+from upm_gpu.passes import adaptive_tails, chunk_ranges, in_memory, tails
+from upm_gpu.plan import make_plan, with_count
 from upm_gpu.scenario.derived import Derived, base_of
 from upm_gpu.scenario.spec import ScenarioSpec
 

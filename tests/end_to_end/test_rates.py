@@ -12,10 +12,10 @@ from small_book import GAUSSIAN, methodology, read, write
 
 from upm_gpu import exhibits
 from upm_gpu.backend.select import choose
-from upm_gpu.engine import make_plan
 from upm_gpu.errors import InputError
 from upm_gpu.formula.black import european_values
 from upm_gpu.model.gbm import GbmParameters
+from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
 
 LONG = "2026-08-27T08:00:00Z"

@@ -1,0 +1,129 @@
+"""What a run computes with, from book, market, specification and methodology: everything that can be refused is refused here, before the first draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from upm_gpu.domain.book import Book
+from upm_gpu.domain.instrument import Instrument, Option
+from upm_gpu.errors import InputError
+from upm_gpu.margin.charges import load as load_charge
+from upm_gpu.margin.requests import MeasureRequest
+from upm_gpu.margin.units import Units, build_rows, build_units, priced_instruments
+from upm_gpu.market.marks import linear_marks
+from upm_gpu.market.snapshot import MarketSnapshot
+from upm_gpu.model.regimes import RegimeInForce
+from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynamics_of, option_expiries, path_dates
+from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.pricing.exotics import bridges_of
+from upm_gpu.pricing.states import funding_dates
+from upm_gpu.scenario.derived import derive, shortened
+from upm_gpu.scenario.sets import ScenarioSet
+from upm_gpu.scenario.spec import ScenarioSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run computes with: a pure function of book, market, spec and methodology."""
+
+    book: Book
+    market: MarketSnapshot
+    spec: ScenarioSpec
+    methodology: Any
+    instruments: tuple[Instrument, ...]
+    surfaces: dict
+    dynamics: Dynamics
+    model: Any
+    """the model's parameters"""
+    fit: Any
+    """what calibration had to say, or None"""
+    compiled: Compiled
+    compile_report: CompileReport
+    scenarios: ScenarioSet
+    units: Units
+    rows: Rows
+    line_entry: np.ndarray
+    core: MeasureRequest
+    requests: tuple[MeasureRequest, ...]
+    depth: int
+    clock_days: tuple[float, ...]
+    """(H,) the horizons in days of the trading clock, as asked for"""
+    regimes: tuple[RegimeInForce, ...] = ()
+    """the correlations scenarios move by, where the model has any"""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the inputs, the methodology, the calibration and the compilation had to say."""
+        from upm_gpu.margin.methodology import collateral_warnings
+
+        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market.reporting_currency), *self.market.warnings, *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
+
+    @property
+    def horizons(self) -> tuple[float, ...]:
+        """(H,) days since the valuation time, ascending."""
+        return self.compiled.horizons
+
+    def horizon(self, days: float) -> int:
+        """Index of the horizon `days` of the trading clock away; ValueError where it is none of the plan's."""
+        return self.clock_days.index(days)
+
+
+def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, model: Any = None) -> Plan:
+    """Compile everything a run needs; raises InputError or MarketDataError before the first draw.
+
+    `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
+    """
+    from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.calibrate.stressed import correlation_regimes
+    from upm_gpu.guided import guided
+    from upm_gpu.margin.methodology import core_request, simulated_assets
+    from upm_gpu.market.surface import fit_surfaces
+    from upm_gpu.model.regimes import under_regimes
+    from upm_gpu.model.sampling import check_sampled
+    from upm_gpu.risk.tail import tail_depth
+
+    if not len(book.positions.instrument) and not len(book.collateral.asset):
+        raise InputError("UPM-IN-039", "nothing to margin: the book holds no position. Check positions and rejects.")
+    market = replace(market, linear_marks=linear_marks(book.instruments), surface_family=spec.surface)
+    simulated = simulated_assets(methodology, book)
+    instruments = priced_instruments(book, market, simulated)
+    core = core_request(methodology)
+    requests = [core]
+    for parameters in methodology.charges:
+        requests += load_charge(parameters.name).requests(core, parameters.model_dump())
+    clock = spec.trading_clock(market.valuation_time)
+    clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
+    dynamics = dynamics_of(spec)
+    surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
+    extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
+    dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
+    fit = None
+    if model is None:
+        model, fit = calibrate_model(market, spec, surfaces=surfaces)
+    regimes = correlation_regimes(market, spec, model, fit, surfaces)
+    scenarios, in_force = under_regimes(model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market))), regimes,
+                                        spec.inverse_assets, spec.stream)
+    check_sampled(scenarios, spec)
+    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments))
+    scenarios = derive(scenarios, compiled.operations)
+    units = build_units(book, instruments, simulated)
+    rows, entry = build_rows(units, compiled)
+    lowest = min(r.level for r in requests)
+    depth = tail_depth(spec.count, lowest)
+    if spec.sampler == "importance":
+        scenarios, depth = guided(scenarios, spec, compiled, rows, clock_days.index(core.horizon), core.level, lowest)
+    return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
+                core, tuple(dict.fromkeys(requests)), depth, clock_days, in_force)
+
+
+def with_count(plan: Plan, count: int) -> Plan:
+    """The plan of the first `count` scenarios."""
+    from upm_gpu.risk.tail import tail_depth
+
+    if count == plan.spec.count:
+        return plan
+    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shortened(plan.scenarios, count), depth=tail_depth(count, min(r.level for r in plan.requests)))
