@@ -195,11 +195,13 @@ def _check(estimator: str, ewma_lambda: float, shrinkage: str | None, dependence
 
 
 def still(factor: str, count: int) -> CalibrationError:
+    """The refusal of a series that never changes."""
     return CalibrationError("UPM-CA-104", f"history of {factor}: {count} returns without any change. A constant series says nothing about risk; "
                             "correct it or leave the factor out.")
 
 
 def enough(count: int, a: str, b: str, warnings: list[str]) -> None:
+    """Refuse too few returns by name, warn of few."""
     what = a if a == b else f"{a} and {b} together"
     if count < MIN_RETURNS:
         raise CalibrationError("UPM-CA-107", f"history of {what}: {count} returns without a gap over {MAX_GAP_DAYS:g} days, at least {MIN_RETURNS} are needed. "

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from upm_gpu.calibrate.covariance import calibrate_covariance, factor_names, price_series
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
-
-if TYPE_CHECKING:
-    pass
 
 
 def calibrate_file(
