@@ -9,6 +9,7 @@
 #include "black.cuh"
 #include "elementary.cuh"
 #include "normal.cuh"
+#include "pair.cuh"
 #include "platform.cuh"
 #include "value_table.cuh"
 
@@ -29,6 +30,7 @@ enum Family {
 struct GroupIntegers {
   i32 family, first, count, date, settle_date, level_state, forward_state, volatility_state;
   i32 inverse, sticky_moneyness, additive_volatility, scale_state, skew_state, stretch_state, table, path_state;
+  i32 second, payoff, half_nodes;
 };
 
 // One row of Program.group_reals, in the order of GROUP_REALS.
@@ -36,6 +38,7 @@ struct GroupReals {
   double spot0, forward0, expiry_years, remaining_years, discount0, discount, volatility_loading;
   double svi_a, svi_b, svi_rho, svi_m, svi_s, svi_tilt;
   double barrier, barrier_side, miss_black, miss_cash, miss_index, hit_black, hit_cash, hit_index, region_cash, region_index;
+  double leg_moneyness, leg_volatility, leg_residual, correlation, node_step;
 };
 
 // One column of Compiled.terms, in the order of TERM_REALS.
@@ -158,6 +161,24 @@ UPM_INLINE double settled_exotic_value(const GroupReals& g, const SettledOption&
   if (hit != 0.0) return (g.hit_black * payoff + g.hit_cash + g.hit_index * s.index) * s.unit;
   const double inside = t.sign * (s.index - t.strike) > 0.0 ? g.region_cash + g.region_index * s.index : 0.0;
   return (g.miss_black * payoff + g.miss_cash + g.miss_index * s.index + inside) * s.unit;
+}
+
+// The second asset of an option on two is a group without columns; its terms are among its reals.
+UPM_INLINE Terms leg_terms(const GroupReals& g) {
+  Terms r = {0.0, g.leg_moneyness, g.leg_volatility, g.leg_residual, 1.0, 0.0};
+  return r;
+}
+
+// Both assets of an option in one scenario. `root_years` as in european_value_at.
+UPM_INLINE Pair two_asset_pair(const GroupReals& g, const European& s, double volatility, const European& s2, double volatility_2, double root_years) {
+  const double root = at_least(root_years, UPM_LEAST_ROOT_YEARS);
+  Pair r = {s.forward, s2.forward, log(s.forward / s2.forward), volatility * root, volatility_2 * root, g.correlation, 1.0 - g.correlation * g.correlation};
+  return r;
+}
+
+// Undiscounted value of one column; ln(F1 / K) is read for the better or the worse of two only.
+UPM_INLINE double two_asset_value(const GroupIntegers& i, const GroupReals& g, const Pair& p, const Terms& t) {
+  return pair_value(p, t.strike, i.payoff == PAIR_SPREAD ? 0.0 : log(p.forward_1 / t.strike), t.sign, i.payoff, i.half_nodes, g.node_step);
 }
 
 }  // namespace upm

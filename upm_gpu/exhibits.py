@@ -14,13 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
+from upm_gpu.formula.pair import SPREAD
 from upm_gpu.margin.result import repeated
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
-from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, Rows
-from upm_gpu.pricing.tables import operation_inputs, with_tables
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
+from upm_gpu.pricing.tables import group_of, operation_inputs, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
@@ -180,12 +181,14 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
     """
     count = len(instruments)
     delta, gamma, vega, theta = (np.zeros(count) for _ in range(4))
+    second: dict[int, tuple[float, float, float]] = {}
     options = {n: i for n, i in enumerate(instruments) if isinstance(i, Option)}
     if options:
         at = list(options)
         columns = _greek_columns(compiled, at)
         result = backend.values("european", columns)
         _exercise(backend, compiled, at, columns, result)
+        second = _on_two(backend, compiled, at, columns, result)
         spot = np.array([market.spots[i.underlying] for i in options.values()])
         inverse = np.array([i.settlement == "inverse" for i in options.values()])
         forward = columns["forward"]
@@ -200,10 +203,17 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
             delta[n] = _slope(instrument, market)
     lines = units.lines
     i, q = lines.instrument, lines.quantity
-    return pd.DataFrame({
+    table = pd.DataFrame({
         "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
         "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
         "delta": q * delta[i], "gamma": q * gamma[i], "vega": q * vega[i], "theta": q * theta[i]})
+    if not second:
+        return table
+    held = np.flatnonzero(np.isin(i, list(second)))  # options on two assets have a line for each; theta is told once
+    slopes = np.array([second[int(n)] for n in i[held]])
+    other = table.iloc[held].assign(underlying=[instruments[int(n)].underlying_2 for n in i[held]], theta=0.0)  # type: ignore[union-attr]
+    other[["delta", "gamma", "vega"]] = q[held, None] * slopes
+    return pd.concat([table, other], ignore_index=True)
 
 
 def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], columns: dict[str, NDArray[np.float64]], result: dict[str, NDArray[np.float64]]) -> None:
@@ -217,6 +227,29 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
         found = backend.values(request.operation, operation_inputs(request.operation, request.inputs_today, columns["forward"][own] / strike * request.spot_over_forward, columns["volatility"][own], False))
         for name, power, of_strike in (("delta", 1, 0), ("gamma", 2, -1), ("vega", 0, 1), ("theta", 0, 1)):
             result[name][own] = found[name] * request.spot_over_forward**power * strike**of_strike
+
+
+def _on_two(backend: ModuleType, compiled: Compiled, options: Sequence[int], columns: dict[str, NDArray[np.float64]], result: dict[str, NDArray[np.float64]]) -> dict[int, tuple[float, float, float]]:
+    """Greeks of the options on two assets, in place of those of a plain option on the first; by instrument, currency delta, gamma and vega of the second as `greeks` has them."""
+    program = compiled.programs[0]
+    column, found = compiled.instrument_column[list(options)], {}
+    for g in np.flatnonzero(program.group_integers[:, GROUP_INTEGERS.index("second")] >= 0):
+        own, other = group_of(program, int(g)), group_of(program, int(program.group_integers[g, GROUP_INTEGERS.index("second")]))
+        place = int(np.flatnonzero(column == own["first"])[0])
+        given = {k: float(columns[k][place]) for k in ("time_to_expiry", "rate", "strike", "sign")}
+        levels = ((own["forward0"], float(columns["volatility"][place])), (other["forward0"], other["leg_volatility"]))
+        for turned in (False, True):
+            (level, volatility), (level_2, volatility_2) = levels[::-1] if turned else levels
+            swapped = {"strike": -given["strike"], "sign": -given["sign"]} if turned and own["payoff"] == SPREAD else {}  # S1 - S2 - K is -(S2 - S1 + K)
+            case = {**given, **swapped, "spot": level, "dividend_yield": given["rate"], "volatility": volatility, "spot_2": level_2, "dividend_yield_2": given["rate"],
+                    "volatility_2": volatility_2, "correlation": own["correlation"], "kind": own["payoff"]}
+            greek = {k: float(v[0]) for k, v in backend.values("two_asset", {k: np.array([v]) for k, v in case.items()}).items()}
+            if turned:
+                found[int(options[place])] = (greek["delta"] * level, greek["gamma"] * level**2 * 0.01, greek["vega"] * 0.01)
+                continue
+            for name in ("delta", "gamma", "vega", "theta"):
+                result[name][place] = greek[name]
+    return found
 
 
 def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int) -> Compiled:
@@ -237,7 +270,8 @@ def _greek_columns(compiled: Compiled, options: Sequence[int]) -> dict[str, NDAr
     """Inputs of `values`: Black-76 on the forward, linear, one case an option; the rate gives the compiled discount factor."""
     program = compiled.programs[0]
     column = compiled.instrument_column[list(options)]
-    group = np.searchsorted(program.group_integers[:, 1], column, side="right") - 1
+    held = np.flatnonzero(program.group_integers[:, GROUP_INTEGERS.index("count")])
+    group = held[np.searchsorted(program.group_integers[held, 1], column, side="right") - 1]
     reals = {k: program.group_reals[group, GROUP_REALS.index(k)] for k in GROUP_REALS}
     terms = {k: compiled.terms[TERM_REALS.index(k), column - compiled.linear] for k in TERM_REALS}
     return {"sign": terms["sign"], "forward": reals["forward0"], "strike": terms["strike"], "time_to_expiry": reals["expiry_years"],

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Instrument, Option
+from upm_gpu.domain.instrument import Instrument
 from upm_gpu.errors import InputError
 from upm_gpu.margin.charges import load as load_charge
 from upm_gpu.margin.requests import MeasureRequest
@@ -20,6 +20,7 @@ from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynam
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.exotics import bridges_of
 from upm_gpu.pricing.states import funding_dates
+from upm_gpu.pricing.two_assets import options_read, with_correlations
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -98,7 +99,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
     horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
     dynamics = dynamics_of(spec)
-    surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
+    surfaces = fit_surfaces(market, {i.underlying for i in options_read(instruments)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
     fit = None
@@ -108,7 +109,9 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     scenarios, in_force = under_regimes(model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market))), regimes,
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
+    instruments, assumed = with_correlations(instruments, in_force, scenarios)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments))
+    report = replace(report, warnings=(*report.warnings, *assumed))
     scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)

@@ -7,19 +7,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from upm_gpu.domain.cells import CellFault, choice, parse_instant, parse_number, shown
+from upm_gpu.domain.cells import CellFault, check_id, choice, parse_instant, parse_number, shown
 from upm_gpu.domain.faults import ColumnFault
-from upm_gpu.domain.instrument import Exotic, Option
+from upm_gpu.domain.instrument import TWO_ASSETS, Exotic, Option
 
-COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout_type", "payout", "payout_time", "asian_average", "fixings", "average_so_far", "fixings_so_far")
+COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout_type", "payout", "payout_time", "asian_average", "fixings", "average_so_far", "fixings_so_far",
+           "underlying_2", "correlation")
 """optional columns of the instruments table; a blank product is a plain option"""
-PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian")
+PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian", *TWO_ASSETS)
 USES = {
     "digital": ("payout_type", "payout"),
     "barrier": ("barrier", "barrier_type", "rebate", "monitoring"),
     "one_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
     "no_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
     "asian": ("asian_average", "monitoring", "fixings", "average_so_far", "fixings_so_far"),
+    **dict.fromkeys(TWO_ASSETS, ("underlying_2", "correlation")),
 }
 """columns that a product reads beside `product`"""
 TOUCHES = ("one_touch", "no_touch")
@@ -90,7 +92,20 @@ def _asian(product: str, text: dict[str, str], expiry: datetime) -> dict[str, An
     return {"asian_average": average, "fixings": fixings, "fixings_so_far": int(past), "average_so_far": _positive(text, "average_so_far") if past else 0.0}
 
 
-_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian}
+def _two_assets(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    try:
+        second = check_id(text.get("underlying_2", "").strip(" \t"))
+    except CellFault as fault:
+        raise ColumnFault("underlying_2", fault.number, fault.message) from None
+    if second == text["underlying"].strip(" \t"):
+        raise ColumnFault("underlying_2", 42, f"a {product} is on two assets, and both are {second}. Name another one.")
+    correlation = _number(text, "correlation")
+    if abs(correlation) > 1.0:
+        raise ColumnFault("correlation", 32, f"{shown(text['correlation'])} is not a correlation. It must lie between -1 and 1; leave it blank for the model's.")
+    return {"underlying_2": second, "correlation": None if math.isnan(correlation) else correlation}
+
+
+_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian, **dict.fromkeys(TWO_ASSETS, _two_assets)}
 
 
 def _payout(text: dict[str, str]) -> dict[str, Any]:

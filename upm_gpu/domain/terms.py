@@ -166,7 +166,7 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
         strike = touch_strike(text)
     if np.isnan(strike):
         raise ColumnFault("strike", 32, "the strike is empty. An option needs one.")
-    if not 0.0 < strike <= 1e12:
+    if not (strike > 0.0 or product == "spread") or not abs(strike) <= 1e12:
         raise ColumnFault("strike", 32, f"{shown(text['strike'])} is not a strike. It must be above 0 and at most 1e12.")
     option_type = "call" if product in TOUCHES else _chosen(text, "option_type", OPTION_TYPES, "option type")
     exercise = _chosen(text, "exercise", EXERCISES, "exercise style", "european")

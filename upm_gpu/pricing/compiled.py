@@ -32,13 +32,18 @@ class Family(IntEnum):
     """an option with further terms, alive at the horizon"""
     SETTLED_EXOTIC = 4
     """the same expired inside the horizon"""
+    TWO_ASSET = 5
+    """a spread option, or one on the better or the worse of two, alive at the horizon"""
+    SETTLED_TWO_ASSET = 6
+    """the same expired inside the horizon"""
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
-                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table", "path_state")
+                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table", "path_state", "second", "payoff", "half_nodes")
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
                "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt",
-               "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index")
+               "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index",
+               "leg_moneyness", "leg_volatility", "leg_residual", "correlation", "node_step")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign", "correction")
 
 
@@ -99,7 +104,9 @@ class Program:
     Exotic: before the barrier is hit miss_black Black76 + strike table(ln F/K, ln sigma), and for digitals discount (region_cash N(sign d2) + region_index F N(sign d1));
       once the state `path_state` has reached `barrier` (log-level; side +1 above, -1 below, 0 none) hit_black Black76 + hit_cash + hit_index F; all times exp(state[scale_state]).
     Settled exotic, I the index at `settle_date`: miss_black payoff + miss_cash + miss_index I + (region_cash + region_index I where sign (I - strike) > 0), or with hit_*.
-    The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European arithmetic at zero states with `expiry_years` and `discount0`.
+    Two assets: `second` is the group of the second one, of family EUROPEAN and without columns, its terms are leg_moneyness, leg_volatility and leg_residual; value =
+      discount exp(state[scale_state]) times `formula/pair.py` at both forwards and volatilities, by 2 half_nodes + 1 nodes; settled, the payoff at both indices.
+    The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European (or two-asset) arithmetic at zero states with `expiry_years` and `discount0`.
     """
 
     horizon: float
