@@ -124,7 +124,7 @@ def _errors(tail: TailState, threshold: NDArray[np.float64], xi: NDArray[np.floa
     shape, share = threshold.shape, n / tail.count
     a0, a1 = beta / (1.0 - xi), beta * (0.5 / (2.0 - xi))  # the moments of the fitted law
     slopes = [[d.ravel() for d in pair] for pair in _slopes(a0, a1, ratio)]
-    pnl, scenario = (a.reshape(-1, a.shape[-1]) for a in (tail.pnl, tail.scenario))
+    pnl, scenario = tail.pnl.reshape(-1, tail.pnl.shape[-1]), tail.scenario.reshape(-1, tail.scenario.shape[-1])
     u, index, scale = (a.ravel()[:, None] for a in (threshold, xi, beta))
     found = np.empty((2, len(u)))
     rows = max(1, PIECE // max(n, 1))
