@@ -89,7 +89,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
 
     `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
     """
-    from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.guided import guided
     from upm_gpu.margin.methodology import charges_in_force, core_request, simulated_assets
