@@ -106,7 +106,8 @@ def _look(compiled: Compiled, quantity: NDArray[np.float64], column: NDArray[np.
     order = np.lexsort((np.abs(error), pair_unit))
     largest = np.full(units, -1)
     largest[pair_unit[order]] = pair_column[order]  # the last of a unit stays
-    return _Look(len(pairs), np.bincount(pair_unit, error, units), np.bincount(pair_unit, np.abs(error), units), largest)
+    change, size = (np.bincount(pair_unit, x, units).astype(np.float64) for x in (error, np.abs(error)))
+    return _Look(len(pairs), change, size, largest)
 
 
 def _spread(scenarios: NDArray[np.uint32], ranks: int) -> NDArray[np.uint32]:
