@@ -14,17 +14,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
-from upm_gpu.formula.pair import SPREAD
 from upm_gpu.margin.result import repeated
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
-from upm_gpu.pricing.tables import group_of, operation_inputs, with_tables
+from upm_gpu.pricing.tables import operation_inputs, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
+from upm_gpu.two_asset_greeks import second_asset_lines, two_asset_greeks
 
 HISTOGRAM_BINS = 80
 HISTOGRAM_RANGE = 16_384
@@ -173,7 +173,18 @@ def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Seq
 
 def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Compiled, units: Units, accounts: Sequence[str],
            market: MarketSnapshot) -> pd.DataFrame:
-    """Greeks a line: account_id, underlying, instrument_id, quantity, delta, gamma, vega, theta, in the reporting currency.
+    """Greeks a line: account_id, underlying, instrument_id, quantity, delta, gamma, vega, theta, in the reporting currency (`unit_greeks` has their units)."""
+    lines, each = units.lines, unit_greeks(backend, instruments, compiled, market)
+    i, q = lines.instrument, lines.quantity
+    table = pd.DataFrame({
+        "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
+        "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
+        **{name: q * values[i] for name, values in each.items()}})
+    return second_asset_lines(table, backend, instruments, compiled, i, q)
+
+
+def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Compiled, market: MarketSnapshot) -> dict[str, NDArray[np.float64]]:
+    """delta, gamma, vega, theta (N,) of one unit of every instrument, in the reporting currency.
 
     delta: P&L for +100 % of the underlying at the present slope (currency delta), gamma: change of that delta for +1 %, vega: P&L for
     +1 volatility point, theta: P&L for one day. Inverse options: the coin value moves with the index too (premium-adjusted
@@ -181,14 +192,15 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
     """
     count = len(instruments)
     delta, gamma, vega, theta = (np.zeros(count) for _ in range(4))
-    second: dict[int, tuple[float, float, float]] = {}
     options = {n: i for n, i in enumerate(instruments) if isinstance(i, Option)}
     if options:
         at = list(options)
         columns = _greek_columns(compiled, at)
         result = backend.values("european", columns)
         _exercise(backend, compiled, at, columns, result)
-        second = _on_two(backend, compiled, at, columns, result)
+        for n, own in two_asset_greeks(backend, compiled).items():
+            for name in own:
+                result[name][at.index(n)] = own[name]
         spot = np.array([market.spots[i.underlying] for i in options.values()])
         inverse = np.array([i.settlement == "inverse" for i in options.values()])
         forward = columns["forward"]
@@ -201,19 +213,7 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
     for n, instrument in enumerate(instruments):
         if not isinstance(instrument, Option):
             delta[n] = _slope(instrument, market)
-    lines = units.lines
-    i, q = lines.instrument, lines.quantity
-    table = pd.DataFrame({
-        "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
-        "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
-        "delta": q * delta[i], "gamma": q * gamma[i], "vega": q * vega[i], "theta": q * theta[i]})
-    if not second:
-        return table
-    held = np.flatnonzero(np.isin(i, list(second)))  # options on two assets have a line for each; theta is told once
-    slopes = np.array([second[int(n)] for n in i[held]])
-    other = table.iloc[held].assign(underlying=[instruments[int(n)].underlying_2 for n in i[held]], theta=0.0)  # type: ignore[union-attr]
-    other[["delta", "gamma", "vega"]] = q[held, None] * slopes
-    return pd.concat([table, other], ignore_index=True)
+    return {"delta": delta, "gamma": gamma, "vega": vega, "theta": theta}
 
 
 def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], columns: dict[str, NDArray[np.float64]], result: dict[str, NDArray[np.float64]]) -> None:
@@ -227,29 +227,6 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
         found = backend.values(request.operation, operation_inputs(request.operation, request.inputs_today, columns["forward"][own] / strike * request.spot_over_forward, columns["volatility"][own], False))
         for name, power, of_strike in (("delta", 1, 0), ("gamma", 2, -1), ("vega", 0, 1), ("theta", 0, 1)):
             result[name][own] = found[name] * request.spot_over_forward**power * strike**of_strike
-
-
-def _on_two(backend: ModuleType, compiled: Compiled, options: Sequence[int], columns: dict[str, NDArray[np.float64]], result: dict[str, NDArray[np.float64]]) -> dict[int, tuple[float, float, float]]:
-    """Greeks of the options on two assets, in place of those of a plain option on the first; by instrument, currency delta, gamma and vega of the second as `greeks` has them."""
-    program = compiled.programs[0]
-    column, found = compiled.instrument_column[list(options)], {}
-    for g in np.flatnonzero(program.group_integers[:, GROUP_INTEGERS.index("second")] >= 0):
-        own, other = group_of(program, int(g)), group_of(program, int(program.group_integers[g, GROUP_INTEGERS.index("second")]))
-        place = int(np.flatnonzero(column == own["first"])[0])
-        given = {k: float(columns[k][place]) for k in ("time_to_expiry", "rate", "strike", "sign")}
-        levels = ((own["forward0"], float(columns["volatility"][place])), (other["forward0"], other["leg_volatility"]))
-        for turned in (False, True):
-            (level, volatility), (level_2, volatility_2) = levels[::-1] if turned else levels
-            swapped = {"strike": -given["strike"], "sign": -given["sign"]} if turned and own["payoff"] == SPREAD else {}  # S1 - S2 - K is -(S2 - S1 + K)
-            case = {**given, **swapped, "spot": level, "dividend_yield": given["rate"], "volatility": volatility, "spot_2": level_2, "dividend_yield_2": given["rate"],
-                    "volatility_2": volatility_2, "correlation": own["correlation"], "kind": own["payoff"]}
-            greek = {k: float(v[0]) for k, v in backend.values("two_asset", {k: np.array([v]) for k, v in case.items()}).items()}
-            if turned:
-                found[int(options[place])] = (greek["delta"] * level, greek["gamma"] * level**2 * 0.01, greek["vega"] * 0.01)
-                continue
-            for name in ("delta", "gamma", "vega", "theta"):
-                result[name][place] = greek[name]
-    return found
 
 
 def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int) -> Compiled:
@@ -313,4 +290,4 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
 
 
 __all__ = ["HOUSE", "compile_today", "explicit_moves", "greeks", "heat_maps", "histograms", "realised_pnl", "row_values",
-           "select_rows", "stress_table", "with_house"]
+           "select_rows", "stress_table", "unit_greeks", "with_house"]
