@@ -81,8 +81,8 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.guided import guided
     from upm_gpu.margin.methodology import core_request, simulated_assets
     from upm_gpu.market.surface import fit_surfaces
-    from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
+    from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
     from upm_gpu.risk.tail import tail_depth
 

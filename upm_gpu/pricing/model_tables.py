@@ -144,8 +144,8 @@ def _errors(table: ValueTable, request: ModelRequest, box: Box, backend: ModuleT
     i, j = spans[0][0] + at // wide, spans[1][0] + at % wide
     root, worst = float(np.sqrt(request.years)), []
     for along in (0.5, 0.0), (0.0, 0.5):
-        m = table.low[0] + (i + along[0]) / table.inverse_step[0]
-        y = table.low[1] + (j + along[1]) / table.inverse_step[1]
+        m = np.asarray(table.low[0] + (i + along[0]) / table.inverse_step[0], np.float64)
+        y = np.asarray(table.low[1] + (j + along[1]) / table.inverse_step[1], np.float64)
         read = table_values(table.low, table.inverse_step, table.values, m, y)
         sign = np.where(m <= 0.0, 1.0, -1.0)
         prices = [black_undiscounted(np.exp(m), 1.0, m, sigma * root, sign) for sigma in (read, model_volatility(request, m, y, backend))]
