@@ -19,7 +19,7 @@ from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Rows
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
 from upm_gpu.pricing.tables import operation_inputs, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
@@ -151,16 +151,18 @@ def grid_moves(compiled: Compiled, moved: Sequence[str]) -> Explicit:
 
 def stress_moves(compiled: Compiled, stresses: Sequence[dict]) -> Explicit:
     """Named deterministic moves of all underlyings (configs/scenario/*.toml), a scenario each."""
-    moves = []
-    for stress in stresses:
-        move = {}
-        for state in compiled.drawn_names:
-            kind, asset = state.rstrip("]").split("[")
-            size = stress["moves"].get(asset, stress["moves"].get("*", {}))
-            moved = MOVED_BY.get(kind)
-            move[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
-        moves.append(move)
-    return explicit_moves(compiled.drawn_names, moves)
+    return explicit_moves(compiled.drawn_names, [state_moves(compiled.drawn_names, stress["moves"]) for stress in stresses])
+
+
+def state_moves(states: Sequence[str], moves: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Change of every state under relative moves of price and volatility by asset, "*" every asset not named."""
+    found = {}
+    for state in states:
+        kind, _, of = state.rstrip("]").partition("[")
+        size = moves.get(of.partition(",")[0], moves.get("*", {}))  # of an asset or of one of its expiries
+        moved = MOVED_BY.get(kind)
+        found[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
+    return found
 
 
 def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], stresses: Sequence[dict], threads: int) -> pd.DataFrame:
@@ -221,6 +223,8 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
     program = compiled.programs[0]
     column = compiled.instrument_column[list(options)]
     for request in program.table_requests:
+        if isinstance(request, ModelRequest):  # today's value is Black's at the quote
+            continue
         first, count = program.group_integers[request.group, 1:3]
         own = np.flatnonzero((column >= first) & (column < first + count))
         strike = columns["strike"][own]  # at unit strike: all amounts of a request are in units of it
@@ -290,4 +294,4 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
 
 
 __all__ = ["HOUSE", "compile_today", "explicit_moves", "greeks", "heat_maps", "histograms", "realised_pnl", "row_values",
-           "select_rows", "stress_table", "unit_greeks", "with_house"]
+           "select_rows", "state_moves", "stress_table", "unit_greeks", "with_house"]

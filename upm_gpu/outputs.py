@@ -22,6 +22,7 @@ from upm_gpu.market.arbitrage import arbitrage_tables
 from upm_gpu.market.consistency import implied_carry
 from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, Family
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
@@ -234,7 +235,15 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
                "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
-               **({"value_tables": _tables(outcome)} if outcome.tables else {})})
+               **({"value_tables": _tables(outcome)} if outcome.tables else {}), **_charges(outcome)})
+
+
+def _charges(outcome: Outcome) -> dict[str, Any]:
+    """What every charge comes to over all units and why, and the passes they asked for; nothing for a methodology without charges."""
+    found = [{"charge": c.name, "reason": c.reason, "amount": float(c.amount.sum()), "units_charged": int(np.count_nonzero(c.amount)),
+              "left_to_a_larger_charge": None if c.not_counted is None else float(c.not_counted.sum()), "below_zero": float(c.floored.sum()),
+              "standard_error_at_most": None if c.standard_error is None else float(c.standard_error.sum())} for c in outcome.result.charges]
+    return {"charges": _plain(found), "further_passes": _plain(list(outcome.passes))} if found else {}
 
 
 def _importance(outcome: Outcome) -> dict[str, Any]:
@@ -254,7 +263,15 @@ def _importance(outcome: Outcome) -> dict[str, Any]:
 def _tables(outcome: Outcome) -> dict[str, Any]:
     """How many value tables there are, the worst error found while building them, and what they change in the tails."""
     return {"tables": len(outcome.tables), "nodes": int(sum(t.nodes[0] * t.nodes[1] for t in outcome.tables)), "largest_error_per_strike": max(t.error for t in outcome.tables),
-            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None}
+            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None,
+            **({"options_repriced_under_the_model": _under_model(outcome)} if outcome.plan.spec.repricing == "model" else {})}
+
+
+def _under_model(outcome: Outcome) -> int:
+    """Options of the book that are priced by the scenarios' own model at the margin horizon."""
+    program = outcome.plan.compiled.programs[outcome.plan.horizon(outcome.plan.core.horizon)]
+    integers = dict(zip(GROUP_INTEGERS, program.group_integers.T, strict=True))
+    return int(integers["count"][integers["family"] == Family.MODEL_VOLATILITY].sum())
 
 
 def _hash(value: Any) -> str:

@@ -32,9 +32,11 @@ class Family(IntEnum):
     """an option with further terms, alive at the horizon"""
     SETTLED_EXOTIC = 4
     """the same expired inside the horizon"""
-    TWO_ASSET = 5
+    MODEL_VOLATILITY = 5
+    """a European option alive at the horizon, at the volatility of the scenarios' own model"""
+    TWO_ASSET = 6
     """a spread option, or one on the better or the worse of two, alive at the horizon"""
-    SETTLED_TWO_ASSET = 6
+    SETTLED_TWO_ASSET = 7
     """the same expired inside the horizon"""
 
 
@@ -75,8 +77,27 @@ class TableRequest:
 
 
 @dataclass(frozen=True)
+class ModelRequest:
+    """The implied volatility of European options under the scenarios' own model, over (ln(F / K), y): y is the group's volatility state times its loading, and the input `moving` of
+    the operation max((e^(power y) - base) / slope, 0). Asked for by the compilation, made by `pricing/model_tables.py`."""
+
+    name: str
+    """of its first instrument, for messages"""
+    group: int
+    operation: str
+    inputs: tuple[tuple[str, float], ...]
+    """fixed inputs of the operation"""
+    moving: str
+    power: float
+    base: float
+    slope: float
+    years: float
+    years_today: float
+
+
+@dataclass(frozen=True)
 class ValueTable:
-    """Values per unit of strike over (ln(F / K), ln sigma): node (i, j) lies at low + (i, j) / inverse_step, at least four nodes a side."""
+    """Values per unit of strike over (ln(F / K), ln sigma), or the volatilities of a `ModelRequest`: node (i, j) lies at low + (i, j) / inverse_step, at least four nodes a side."""
 
     low: tuple[float, float]
     inverse_step: tuple[float, float]
@@ -104,6 +125,7 @@ class Program:
     Exotic: before the barrier is hit miss_black Black76 + strike table(ln F/K, ln sigma), and for digitals discount (region_cash N(sign d2) + region_index F N(sign d1));
       once the state `path_state` has reached `barrier` (log-level; side +1 above, -1 below, 0 none) hit_black Black76 + hit_cash + hit_index F; all times exp(state[scale_state]).
     Settled exotic, I the index at `settle_date`: miss_black payoff + miss_cash + miss_index I + (region_cash + region_index I where sign (I - strike) > 0), or with hit_*.
+    Model volatility: European at sigma = residual table(ln F/K, v volatility_loading), without limits; `residual` is the ratio of the quote to the model's volatility today.
     Two assets: `second` is the group of the second one, of family EUROPEAN and without columns, its terms are leg_moneyness, leg_volatility and leg_residual; value =
       discount exp(state[scale_state]) times `formula/pair.py` at both forwards and volatilities, by 2 half_nodes + 1 nodes; settled, the payoff at both indices.
     The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European (or two-asset) arithmetic at zero states with `expiry_years` and `discount0`.
@@ -121,7 +143,7 @@ class Program:
     """(G, len(GROUP_REALS))"""
     linear_form: NDArray[np.int32] | None = None
     """(linear,) 0: unit P&L exp(state) - 1; 1: the state itself, a return. None: all 0"""
-    table_requests: tuple[TableRequest, ...] = ()
+    table_requests: tuple[TableRequest | ModelRequest, ...] = ()
     """request t is answered by table t; a group names its own in `table`"""
     tables: tuple[ValueTable, ...] = ()
 
