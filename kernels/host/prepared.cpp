@@ -63,7 +63,7 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
     const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
     require(inside(i[0], 0, FAMILIES) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
-    require(inside(i[14], -1, p.tables));
+    require(inside(i[14], i[0] == FAMILY_MODEL_VOLATILITY ? 0 : -1, p.tables));
     for (int s : {5, 6, 7, 11, 12, 13, 15}) require(inside(i[s], -1, b.states));
   }
 }

@@ -181,7 +181,7 @@ def test_every_backend_gives_the_same_margins(tmp_path):
 def test_too_many_fixings_are_refused(tmp_path):
     row = f"X,option,BTC,linear,USD,1,{NEAR},70000,call,,asian,arithmetic,{minutes(NEAR, 513)},,\n"
     book, market = read_book(tmp_path, RATES, row, "account_id,instrument_id,quantity\nX,X,1\n")
-    with pytest.raises(InputError, match="UPM-PR-085 .*513 times"):
+    with pytest.raises(InputError, match=r"UPM-PR-085.*513 times"):
         make_plan(book, market, ScenarioSpec(count=4096, horizons=(2.0,)), methodology(), GAUSSIAN)
 
 

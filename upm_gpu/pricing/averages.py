@@ -129,4 +129,4 @@ def places(group: Mapping[str, Any], m: Range, path: Range, widest: float) -> Ra
     return min(m[0] - math.log(left[0]), most), min(m[1] - math.log(left[1]), most)
 
 
-__all__ = ["Average", "Fixed", "average_inputs", "average_at", "fixed_by", "fixings_label", "places", "running_sum"]
+__all__ = ["Average", "Fixed", "average_at", "average_inputs", "fixed_by", "fixings_label", "places", "running_sum"]

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from upm_gpu.domain.instrument import Exotic, Instrument
 from upm_gpu.errors import InputError
-from upm_gpu.market.snapshot import days_between
 from upm_gpu.pricing.averages import average_at, average_inputs, fixed_by, running_sum
 from upm_gpu.pricing.compiled import Family, TableRequest
 from upm_gpu.pricing.states import States
