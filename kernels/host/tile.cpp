@@ -248,6 +248,37 @@ void price_settled_exotic(const Columns& c) {
   }
 }
 
+void price_average(const Columns& c) {
+  alignas(64) double value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  const Smile smile = smile_of(g);
+  const ValueTable* table = g.table < 0 ? nullptr : (const ValueTable*)c.task->program->table + g.table;
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) {
+      const European x = european_share(g, r, states_at(c, s));
+      const double left = average_left(r, c.path[s]);
+      const double volatility = european_volatility(r, x, t, smile);
+      const double read = table ? table_read(*table, average_place(r, x, t, left), volatility) : 0.0;
+      value[s] = average_value(r, x, t, c.path[s], volatility, left, read);
+    }
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
+void price_fixed_average(const Columns& c) {
+  alignas(64) double value[T];
+  const GroupReals r = *c.reals;
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) value[s] = fixed_average_value(r, states_at(c, s), t);
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
 // What the columns [begin, end) of a group read. A state that does not apply is -1: any row will do, it is not used.
 Columns columns_of(const UnitTask* task, int64_t group, int32_t settle_date, int64_t begin, int64_t end) {
   const GroupIntegers* g = integers_of(task->program, group);

@@ -34,9 +34,13 @@ class Family(IntEnum):
     """the same expired inside the horizon"""
     MODEL_VOLATILITY = 5
     """a European option alive at the horizon, at the volatility of the scenarios' own model"""
-    TWO_ASSET = 6
+    AVERAGE = 6
+    """an option on an average, some of its fixings inside the horizon and some beyond"""
+    FIXED_AVERAGE = 7
+    """the same with no fixing beyond"""
+    TWO_ASSET = 8
     """a spread option, or one on the better or the worse of two, alive at the horizon"""
-    SETTLED_TWO_ASSET = 7
+    SETTLED_TWO_ASSET = 9
     """the same expired inside the horizon"""
 
 
@@ -45,6 +49,7 @@ GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_stat
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
                "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt",
                "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index",
+               "average_past", "average_weight", "average_log", "average_share", "average_shift", "average_bend", "average_scale", "average_years", "average_cash",
                "leg_moneyness", "leg_volatility", "leg_residual", "correlation", "node_step")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign", "correction")
 
@@ -72,6 +77,8 @@ class TableRequest:
     discount_today: float
     base: float = 1.0
     """what of Black's value the group has beside the table; today all of it"""
+    growth: float = 1.0
+    """forward of that Black's value over the forward of the expiry; today 1"""
     inside: tuple[float, float] = (-np.inf, np.inf)
     """range of ln(F / K) in which the product lives: the other side of its barrier is never read"""
 
@@ -126,6 +133,10 @@ class Program:
       once the state `path_state` has reached `barrier` (log-level; side +1 above, -1 below, 0 none) hit_black Black76 + hit_cash + hit_index F; all times exp(state[scale_state]).
     Settled exotic, I the index at `settle_date`: miss_black payoff + miss_cash + miss_index I + (region_cash + region_index I where sign (I - strike) > 0), or with hit_*.
     Model volatility: European at sigma = residual table(ln F/K, v volatility_loading), without limits; `residual` is the ratio of the quote to the model's volatility today.
+    Average, A = state[path_state] what the fixings of the path add up to: left = 1 - (average_past + average_weight A), the share of the strike that is left to the fixings to come;
+      ln G = average_log + average_share state[forward_state] + average_shift A + average_bend sigma^2, the forward of their average over the strike;
+      strike (average_cash (Black76(G, left, sigma, average_years, sign) + (max(-left, 0) of a call)) + max(left, 0) table(ln(F/K) - ln(left average_scale), ln sigma)) exp(state[scale_state]).
+    Fixed average: strike average_cash max(sign (average_past + average_weight A + average_share exp(average_log + average_shift A) - 1), 0), likewise.
     Two assets: `second` is the group of the second one, of family EUROPEAN and without columns, its terms are leg_moneyness, leg_volatility and leg_residual; value =
       discount exp(state[scale_state]) times `formula/pair.py` at both forwards and volatilities, by 2 half_nodes + 1 nodes; settled, the payoff at both indices.
     The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European (or two-asset) arithmetic at zero states with `expiry_years` and `discount0`.
