@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
+from upm_gpu.domain.instrument import Exotic, Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.margin.result import repeated
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
+from upm_gpu.pricing.forward_starts import starts_later
 from upm_gpu.pricing.tables import operation_inputs, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
@@ -212,6 +213,11 @@ def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled
         gamma[at] = scale * result["gamma"] * forward**2 * 0.01
         vega[at] = scale * result["vega"] * 0.01
         theta[at] = scale * result["theta"] / 365.0
+        for place, (n, option) in enumerate(options.items()):
+            if isinstance(option, Exotic) and starts_later(option):  # worth the forward times a number until it starts, and no older meanwhile
+                whole = days_between(market.valuation_time, option.expiry) / 365.0
+                delta[n], gamma[n] = result["price"][place], 0.0
+                theta[n] = columns["rate"][place] * columns["time_to_expiry"][place] / whole * result["price"][place] / 365.0
     for n, instrument in enumerate(instruments):
         if not isinstance(instrument, Option):
             delta[n] = _slope(instrument, market)

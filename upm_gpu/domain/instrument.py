@@ -65,7 +65,7 @@ class Option:
 class Exotic(Option):
     """A linear option with further terms, by the names of `upm price`; amounts in the quote currency. A touch has its barrier as strike, which is where its volatility is read."""
 
-    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two"] = "digital"
+    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two", "forward_start"] = "digital"
     barrier: float = 0.0
     barrier_type: str = ""
     """up_out, up_in, down_out, down_in; of a touch up, down. Looked at all the time"""
@@ -83,6 +83,8 @@ class Exotic(Option):
     """of an option on two assets: S1 - S2 - K, or the better or the worse of the two; both in the quote currency"""
     correlation: float | None = None
     """of the two; None: the model's"""
+    moneyness: float = 0.0
+    """of a forward start: strike over the level at its start, which is its one fixing; `strike` is the same number"""
 
 
 Instrument = Spot | Future | Perpetual | Option

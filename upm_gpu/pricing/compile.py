@@ -28,6 +28,7 @@ from upm_gpu.pricing.compiled import (
     TableRequest,
 )
 from upm_gpu.pricing.exotics import check_exotic, exotic_group
+from upm_gpu.pricing.forward_starts import slice_between, start_states, starts_later, strike_today
 from upm_gpu.pricing.model_repricing import AtQuotes, at_quotes_warning, model_request, why_at_quotes
 from upm_gpu.pricing.states import (
     EXPONENTIAL,
@@ -274,9 +275,13 @@ class _Build:
         strike = np.array([i.strike for i in options])
         sign = np.array([1.0 if i.option_type == "call" else -1.0 for i in options])
         seen = np.full(len(options), forward) if isinstance(first, Exotic) and first.product == "spread" else strike
+        quoted = self.quoted(first, seen)
+        if isinstance(first, Exotic) and starts_later(first):
+            seen = strike = np.array([strike_today(first, self.market)])
+            smile, quoted = slice_between(first, surface, math.log(strike[0] / forward)), np.full(1, np.nan)
+            years = smile.expiry_years
         k = np.log(seen / forward)
         fitted = np.sqrt(svi_total_variance(k, smile.a, smile.b, smile.rho, smile.m, smile.s) / years)
-        quoted = self.quoted(first, seen)
         volatility = np.where(np.isfinite(quoted), quoted, fitted)
         self.beyond += beyond_surface(options, k, volatility, quoted)
         for i, row in enumerate((strike * rate, k, volatility, volatility - fitted, sign)):
@@ -351,6 +356,11 @@ class _Build:
                 names["family"] = Family.SETTLED_TWO_ASSET if settled else Family.TWO_ASSET
             elif count == 0:
                 names["family"], names["settle_date"] = Family.EUROPEAN, NO_DATE
+            elif isinstance(instrument, Exotic) and starts_later(instrument):
+                level, scale = self.states.level_in(instrument.underlying, instrument.quote_currency), self.states.scale(instrument.quote_currency, instrument.expiry)
+                forward, moved = start_states(instrument, self.market.valuation_time, level, scale, self.states)
+                names |= {"forward_state": self.states.index(forward), "scale_state": self.states.index(moved)}
+                values["remaining_years"] = max(end - max(horizon, days_between(self.market.valuation_time, instrument.fixings[0])), 0.0) / 365.0
             elif isinstance(instrument, Exotic):
                 found = exotic_group(g, instrument, values, exchange_rate(self.market, instrument), settled, horizon, self.market.valuation_time, self.states, self.bridges)
                 values |= found.reals
