@@ -27,6 +27,7 @@ from upm_gpu.calibrate.series import (
 )
 from upm_gpu.calibrate.spreads import configured, from_history, half_lives, with_independent
 from upm_gpu.calibrate.surface_factors import reverting, slides_of, surface_factors
+from upm_gpu.calibrate.volatility_floor import floored_fit, floored_model
 from upm_gpu.domain.clock import Clock
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.gbm import is_price
@@ -64,6 +65,7 @@ def calibrate_model(
             late = f"UPM-CA-110 {name} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
             fit = replace(fit, warnings=(*fit.warnings, late))
         own = tuple(f.partition("[")[2].removesuffix("]") for f in fit.factors if f.startswith("log_level["))
+        fit = floored_fit(fit, market, spec, slides_of(spec, surfaces))
         return _under_measure(with_independent(fit, configured(fit.factors, own, market, spec)), spec, market)
     left_out: list[str] = []
     clock = spec.trading_clock(market.valuation_time)
@@ -82,7 +84,7 @@ def calibrate_model(
         if alone and spec.model != "garch":
             raise CalibrationError("UPM-CA-189", f"model {spec.model} draws dates, and the history has no series of {', '.join(alone)}, whose volatility the configuration gives. Add the series, "
                                    "set that volatility to 0, or use model garch or gbm.")
-        made, report = model_from_history(market.history, factors, market.valuation_time, spec, slide)
+        made, report = floored_model(*model_from_history(market.history, factors, market.valuation_time, spec, slide), market, spec, slide)
         if alone:
             made, report = with_independent_factors(made, alone, spec), with_independent(report, alone)
         made = reverting(made, spec)
@@ -93,6 +95,7 @@ def calibrate_model(
     fit = calibrate_covariance(market.history, factors, market.valuation_time, spec.estimator, spec.ewma_lambda,
                                dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive",
                                clock=clock, half_life_days=half_lives(factors, spec))
+    fit = floored_fit(fit, market, spec, slide)
     fit = with_independent(fit, configured(fit.factors, underlyings, market, spec))
     return _under_measure(replace(fit, warnings=(*left_out, *fit.warnings)), spec, market)
 

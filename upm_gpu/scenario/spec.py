@@ -70,6 +70,9 @@ class ScenarioSpec:
     max_log_move_volatility: float = 1.5
     estimator: str = "ewma"
     ewma_lambda: float = 0.97
+    volatility_floor: Literal["none", "long_run"] = "none"
+    """the volatility in force is not below the level of the last `long_run_years`, see `calibrate/volatility_floor.py`"""
+    long_run_years: float = 10.0
     correlation: str = "sample"
     correlation_regimes: tuple[RegimeSpec, ...] = ()
     """what their probabilities leave of 1 has the correlation as estimated"""
