@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from upm_gpu.domain.book import Book
-from upm_gpu.margin.charges import ChargeModule, load
 from upm_gpu.errors import InputError
+from upm_gpu.margin.charges import ChargeModule, load
 from upm_gpu.margin.requests import MeasureRequest
 from upm_gpu.shipped import find_file, package_file
 from upm_gpu.strict_toml import Strict, build, check, parse_horizon, place, read_toml
