@@ -206,11 +206,12 @@ def scenario_losses(held: Held, parameters: Parameters, values: Values, stable: 
 
     of_all = held.grouped(np.maximum(manager, 0), manager >= 0)
     total = of_all.totals(moved)
-    basis = np.zeros(len(of_all.unit))
+    basis: NDArray[np.float64] = np.zeros(len(of_all.unit))
     options = held.grouped(terms.bucket, terms.kind == OPTION)
     if len(options.unit):
         years, rate = (np.zeros(len(terms.expiries)) for _ in range(2))
-        years[terms.bucket], rate[terms.bucket] = np.nan_to_num(terms.years), terms.rate
+        priced = terms.kind == OPTION
+        years[terms.bucket[priced]], rate[terms.bucket[priced]] = terms.years[priced], terms.rate[priced]
         tau, r = years[options.label], rate[options.label]
         by_expiry = options.totals(np.where((terms.kind == OPTION)[:, None], worth, 0.0))
         now = by_expiry[:, -1:]
@@ -226,7 +227,7 @@ def scenario_losses(held: Held, parameters: Parameters, values: Values, stable: 
         group = np.searchsorted(of_all.unit.astype(np.int64) * width + of_all.label, options.unit.astype(np.int64) * width + owner)
         for column in range(count):
             total[:, column] += np.bincount(group, change[:, column], len(basis))
-        basis = np.bincount(group, around, len(basis))
+        basis = np.bincount(group, around, len(basis)).astype(np.float64)
     return Losses(of_all.unit.astype(np.int64), of_all.label.astype(np.int64), managers, dampening * total, basis)
 
 
