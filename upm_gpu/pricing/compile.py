@@ -17,6 +17,7 @@ from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, TableRequest
+from upm_gpu.pricing.dividends import cash_dividends_of, dividend_request
 from upm_gpu.pricing.exotics import check_exotic, exotic_group
 from upm_gpu.pricing.states import (
     EXPONENTIAL,
@@ -303,7 +304,8 @@ class _Build:
             if isinstance(instrument, Option) and early_exercise(instrument):
                 if not settled:
                     names["table"] = len(requests)
-                requests.append(self.exercise_premium(g, instrument, values, not settled))
+                paid = cash_dividends_of(self.market, instrument)
+                requests.append(dividend_request(g, instrument, values, not settled, horizon, paid) if paid else self.exercise_premium(g, instrument, values, not settled))
             if isinstance(instrument, Exotic):
                 names["family"] = Family.SETTLED_EXOTIC if settled else Family.EXOTIC
                 found = exotic_group(g, instrument, values, exchange_rate(self.market, instrument), settled, horizon, self.market.valuation_time, self.states, self.bridges)
