@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "upm_gpu"
-ORDER = ("errors", "arrays", "rng", "formula", "domain", "market", "scenario", "model", "calibrate", "pricing", "risk", "margin", "run", "report", "backend")
+ORDER = ("errors", "arrays", "rng", "formula", "domain", "market", "scenario", "model", "calibrate", "pricing", "risk", "margin", "run", "report", "backend", "rulebook")
 """rooms from the ground up; files of the package root stand above them all unless they are listed"""
 GROUND = {"errors", "shipped", "strict_toml", "compiled_library", "__init__"}
 """root files that rooms may import: the error tree, files that ship with the package, strict TOML, opening the compiled library"""

@@ -173,7 +173,7 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     import pyarrow as pa
 
     from upm_gpu.backend.select import choose
-    from upm_gpu.calibrate.covariance import calibrate_model
+    from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.inputs import gather
@@ -220,7 +220,7 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
 
 def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, ewma_lambda: float, correlation: str) -> dict[str, Any]:
     """`upm calibrate covariance`."""
-    from upm_gpu.calibrate.covariance import calibrate_file
+    from upm_gpu.calibrate.covariance_file import calibrate_file
 
     return calibrate_file(history, out, [a for a in assets.split(",") if a], estimator, ewma_lambda, correlation)
 

@@ -45,6 +45,7 @@ alignas(64) const double NOTHING[T] = {};  // a state that is not there and read
 #include "heston.inc"
 #include "derived.inc"
 #include "sobol_points.inc"
+#include "value_tables.inc"
 
 // Given states; what lies beyond the last scenario repeats it.
 void draw_given(const UpmScenarios* set, uint32_t first, int live, double* states) {
@@ -123,7 +124,7 @@ inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, in
 
 template <Smile SMILE>
 void price_european_columns(const Columns& c) {
-  alignas(64) double forward[T], log_change[T], times[T], plus[T], unit[T], tilt[T], squeeze[T], value[T];
+  alignas(64) double forward[T], log_change[T], times[T], plus[T], unit[T], tilt[T], squeeze[T], value[T], addition[T];
   const GroupIntegers g = *c.integers;
   const GroupReals r = *c.reals;
   for (int s = 0; s < T; ++s) {  // vectorised
@@ -149,9 +150,8 @@ void price_european_columns(const Columns& c) {
       value[s] = european_value_at(now[s], x, t, root_years, r.discount);
     }
     if (table) {
-      const ValueTable with = *table;
-#pragma GCC ivdep  // the table is not written
-      for (int s = 0; s < T; ++s) value[s] += european_addition(with, now[s], log_change[s], unit[s], t);  // vectorised
+      table_additions(*table, now, log_change, unit, t, addition);
+      for (int s = 0; s < T; ++s) value[s] += addition[s];
     }
     write(c.task, option + c.task->book->linear, value, c.task->value0[option]);
     t = next;
@@ -163,6 +163,29 @@ void price_european(const Columns& c) {
     case SMILE_QUOTE: return price_european_columns<SMILE_QUOTE>(c);
     case SMILE_QUOTE_SKEWED: return price_european_columns<SMILE_QUOTE_SKEWED>(c);
     case SMILE_SURFACE: return price_european_columns<SMILE_SURFACE>(c);
+  }
+}
+
+void price_model_volatility(const Columns& c) {
+  alignas(64) double forward[T], log_change[T], unit[T], place[T], value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  for (int s = 0; s < T; ++s) {  // vectorised
+    const GroupStates at = states_at(c, s);
+    const European x = european_share(g, r, at);
+    forward[s] = x.forward, log_change[s] = x.log_change, unit[s] = x.unit, place[s] = model_place(r, at);
+  }
+  const double root_years = upm::sqrt(r.remaining_years);
+  const ValueTable table = ((const ValueTable*)c.task->program->table)[g.table];
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+#pragma GCC ivdep  // the table is not written
+    for (int s = 0; s < T; ++s) {  // vectorised
+      const double volatility = model_volatility(table, log_change[s], place[s], t);
+      value[s] = european_value_at(volatility, European{forward[s], log_change[s], 1.0, 0.0, unit[s], 0.0, 1.0}, t, root_years, r.discount);
+    }
+    write(c.task, column, value, c.task->value0[option]);
   }
 }
 

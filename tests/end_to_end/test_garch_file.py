@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from command_line import here, upm
 
-from upm_gpu.calibrate.covariance import calibrate_model
 from upm_gpu.calibrate.garch_given import read_garch, series_name
+from upm_gpu.calibrate.model_of_spec import calibrate_model
 from upm_gpu.calibrate.panel import filter_panel, history_panel
 from upm_gpu.errors import InputError
 from upm_gpu.market.reader import load_market

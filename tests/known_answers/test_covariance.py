@@ -9,14 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from upm_gpu.calibrate.covariance import (
-    CovarianceFit,
-    calibrate_covariance,
-    calibrate_file,
-    calibrate_model,
-    factor_names,
-    gbm_parameters,
-)
+from upm_gpu.calibrate.covariance import CovarianceFit, calibrate_covariance, factor_names
+from upm_gpu.calibrate.covariance_file import calibrate_file
+from upm_gpu.calibrate.model_of_spec import calibrate_model, gbm_parameters
 from upm_gpu.calibrate.parameter_file import read_parameters, write_parameters
 from upm_gpu.calibrate.series import Series, common_returns, kendall, pair_returns, realised_volatility, returns
 from upm_gpu.calibrate.shrinkage import constant_correlation_intensity, identity_intensity

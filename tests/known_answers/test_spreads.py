@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 from model_draws import draw
 
-from upm_gpu.calibrate.covariance import calibrate_covariance, calibrate_model, price_series
+from upm_gpu.calibrate.covariance import calibrate_covariance, price_series
+from upm_gpu.calibrate.model_of_spec import calibrate_model
 from upm_gpu.calibrate.series import Series
 from upm_gpu.calibrate.spreads import half_lives, innovations
 from upm_gpu.calibrate.stressed import correlation_regimes

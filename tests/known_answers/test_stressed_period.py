@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from upm_gpu.calibrate.covariance import calibrate_covariance, calibrate_model, factor_names
+from upm_gpu.calibrate.covariance import calibrate_covariance, factor_names
+from upm_gpu.calibrate.model_of_spec import calibrate_model
 from upm_gpu.calibrate.parameter_file import read_parameters, write_parameters
 from upm_gpu.calibrate.stressed import correlation_regimes
 from upm_gpu.errors import CalibrationError, InputError

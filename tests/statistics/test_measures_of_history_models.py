@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from model_draws import draw, score
 
-from upm_gpu.calibrate.covariance import calibrate_covariance, calibrate_model, factor_names
+from upm_gpu.calibrate.covariance import calibrate_covariance, factor_names
+from upm_gpu.calibrate.model_of_spec import calibrate_model
 from upm_gpu.calibrate.parameter_file import read_parameters, write_parameters
 from upm_gpu.errors import CalibrationError
 from upm_gpu.rng.normal import normal

@@ -14,10 +14,9 @@ Verified by `tests/known_answers/test_covariance.py`: small cases by hand, gaps,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,24 +33,15 @@ from upm_gpu.calibrate.series import (
     pair_returns,
     returns,
 )
-from upm_gpu.calibrate.spreads import SUFFIX, configured, from_history, half_lives, with_independent
-from upm_gpu.calibrate.surface_factors import reverting, slides_of, surface_factors
+from upm_gpu.calibrate.spreads import SUFFIX
 from upm_gpu.domain.clock import CALENDAR, Clock
-from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
 from upm_gpu.market.surface_series import SUFFIXES
-from upm_gpu.model.gbm import is_price
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from upm_gpu.market.snapshot import MarketSnapshot
-    from upm_gpu.market.surface import Surface
-    from upm_gpu.model.gbm import GbmParameters
-    from upm_gpu.model.registry import Model
-    from upm_gpu.scenario.spec import ScenarioSpec
 
-MEANS_FLAG = "UPM-CA-111 measure historical: means fitted to the history drive the scenarios; a margin should not rest on them."
 ESTIMATORS = ("ewma", "equal", "ledoit_wolf")
 SHRINKAGE = ("none", "constant_correlation", "identity")
 
@@ -135,10 +125,10 @@ def calibrate_covariance(
     volatility = np.zeros(size)
     for i in range(size):
         r = returns(series[i])
-        _enough(len(r), factors[i], factors[i], warnings)
+        enough(len(r), factors[i], factors[i], warnings)
         volatility[i] = np.sqrt(_weighted(r * r, decay))
         if not volatility[i] > 0.0:
-            raise _still(factors[i], len(r))
+            raise still(factors[i], len(r))
     correlation, observations, intensity = correlations(series, factors, decay, shrinkage, dependence, warnings)
     repair = nearest_correlation(correlation, factors)
     marginal, copula = fit_tails([returns(x) for x in series], common_returns(series), repair.correlation)
@@ -167,13 +157,13 @@ def correlations(series: Sequence[Series], factors: Sequence[str], decay: float,
         for j in range(i):
             r, s = pair_returns(series[i], series[j])
             observations[i, j] = observations[j, i] = len(r)
-            _enough(len(r), factors[i], factors[j], warnings)
+            enough(len(r), factors[i], factors[j], warnings)
             rho = kendall(r, s) if dependence == "kendall" else _correlation(r, s, decay, factors[i], factors[j])
             correlation[i, j] = correlation[j, i] = rho
     intensity = 0.0
     if shrinkage != "none":
         common = common_returns(series)
-        _enough(len(common), "all factors", "one another", warnings)
+        enough(len(common), "all factors", "one another", warnings)
         if shrinkage == "constant_correlation":
             intensity, target = constant_correlation_intensity(common), constant_correlation_target(correlation)
         else:
@@ -185,185 +175,6 @@ def correlations(series: Sequence[Series], factors: Sequence[str], decay: float,
 def price_series(history: pd.DataFrame) -> tuple[str, ...]:
     """Assets of a history that are no series of volatilities, perpetuals, funding or rates, in name order."""
     return tuple(sorted(str(a) for a in history["asset"].unique() if not str(a).endswith((*SUFFIXES, *SUFFIX.values()))))
-
-
-def calibrate_model(
-    market: MarketSnapshot, spec: ScenarioSpec, underlyings: Sequence[str] = (), surfaces: Mapping[str, Surface] | None = None
-) -> tuple[Model, CovarianceFit | None]:
-    """The model of a specification: its parameter file where it names one, else a fit to the market's own history.
-    gbm and the models of `registry.FROM_HISTORY` are fitted here; the others are read from their file and have no fit.
-
-    Without `underlyings`, every one of the history that is no volatility series, in name order: the factors, and so the
-    draws, never depend on a book. Under sticky strike the volatility factors are net of the slide along today's 30-day
-    smile (`surfaces`).
-    """
-    from upm_gpu.calibrate.parameter_file import read_parameters
-    from upm_gpu.model.registry import CALIBRATED, FROM_HISTORY, read_model
-
-    if spec.model != CALIBRATED and spec.model not in FROM_HISTORY:
-        return read_model(spec), None
-
-    if spec.parameters and spec.model == CALIBRATED:
-        fit, name = read_parameters(spec.parameters), Path(spec.parameters).name
-        fit = _repaired(fit, name)
-        if fit.valuation_time > market.valuation_time:
-            late = f"UPM-CA-110 {name} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
-            fit = replace(fit, warnings=(*fit.warnings, late))
-        own = tuple(f.partition("[")[2].removesuffix("]") for f in fit.factors if f.startswith("log_level["))
-        return _under_measure(with_independent(fit, configured(fit.factors, own, market, spec)), spec, market)
-    left_out: list[str] = []
-    clock = spec.trading_clock(market.valuation_time)
-    underlyings = tuple(underlyings) or _usable(market, spec.ewma_lambda, clock, left_out)
-    if not underlyings:
-        raise CalibrationError("UPM-CA-103", "the market has no history of prices, and the configuration names no parameter file. Add history, or set model.parameters.")
-    slide = slides_of(spec, {u: surfaces[u] for u in underlyings if u in surfaces} if surfaces else None)
-    more, unmoved = surface_factors(market.history, underlyings, spec.surface_factors, market.valuation_time)
-    left_out += unmoved
-    factors = (*factor_names(underlyings), *more)
-    if spec.model in FROM_HISTORY:
-        from upm_gpu.calibrate.from_history import model_from_history, with_independent_factors
-
-        factors = (*factors, *from_history(market.history, underlyings, spec))
-        alone = configured(factors, underlyings, market, spec)
-        if alone and spec.model != "garch":
-            raise CalibrationError("UPM-CA-189", f"model {spec.model} draws dates, and the history has no series of {', '.join(alone)}, whose volatility the configuration gives. Add the series, "
-                                   "set that volatility to 0, or use model garch or gbm.")
-        made, report = model_from_history(market.history, factors, market.valuation_time, spec, slide)
-        if alone:
-            made, report = with_independent_factors(made, alone, spec), with_independent(report, alone)
-        made = reverting(made, spec)
-        flags = (MEANS_FLAG,) if spec.measure == "historical" else ()
-        report = replace(report, warnings=(*flags, *left_out, *report.warnings))
-        return (replace(made, drift=_pricing_drift(made.state_names, spec, market)) if spec.measure == "pricing" else made), report
-    factors = (*factors, *from_history(market.history, underlyings, spec))
-    fit = calibrate_covariance(market.history, factors, market.valuation_time, spec.estimator, spec.ewma_lambda,
-                               dependence=spec.correlation, slide=slide, additive_volatility=spec.volatility_shift == "additive",
-                               clock=clock, half_life_days=half_lives(factors, spec))
-    fit = with_independent(fit, configured(fit.factors, underlyings, market, spec))
-    return _under_measure(replace(fit, warnings=(*left_out, *fit.warnings)), spec, market)
-
-
-def _repaired(fit: CovarianceFit, name: str) -> CovarianceFit:
-    """A file's correlations, made positive semidefinite where somebody edited them; the distance is reported."""
-    from upm_gpu.model.psd import nearest_correlation
-
-    repair = nearest_correlation(fit.correlation, fit.factors)
-    if not repair.distance:
-        return fit
-    note = (f"UPM-CA-112 {name}: the correlations were not positive semidefinite (lowest eigenvalue {repair.lowest_eigenvalue:.3g}); "
-            f"repaired, Frobenius distance {repair.distance:.3g}, largest move {repair.largest_move:.3g}.")
-    return replace(fit, correlation=repair.correlation, repair_distance=repair.distance, warnings=(*fit.warnings, note))
-
-
-def _usable(market: MarketSnapshot, ewma_lambda: float, clock: Clock, left_out: list[str]) -> tuple[str, ...]:
-    """The underlyings of a history that can be estimated together, in name order; the others are named in `left_out`.
-
-    One that is short, still, or shares too few returns with those before it (the longest first) is left out instead of
-    stopping every book: a book that needs it is refused by name. When none is usable the first says why.
-    """
-    names = price_series(market.history)
-    series: dict[str, list[Series]] = {}
-    why: dict[str, CalibrationError] = {}
-    for name in names:
-        try:
-            series[name] = _sound(market, name, ewma_lambda, clock)
-        except CalibrationError as error:
-            why[name] = error
-    accepted: list[str] = []
-    for name in sorted(series, key=lambda n: (-len(series[n][0].time), n)):
-        shared = min((len(pair_returns(a, b)[0]) for other in accepted for a in series[name] for b in series[other]), default=MIN_RETURNS)
-        if shared >= MIN_RETURNS:
-            accepted.append(name)
-        else:
-            why[name] = CalibrationError("UPM-CA-107", f"history of {name}: {shared} returns in common with the other assets, at least {MIN_RETURNS} are needed. Add closes on common days.")
-    if not accepted and why:
-        raise why[min(why)]
-    left_out += [f"{why[n]} {n} is left out of the model." for n in sorted(why)]
-    return tuple(sorted(accepted))
-
-
-def _sound(market: MarketSnapshot, name: str, ewma_lambda: float, clock: Clock) -> list[Series]:
-    """The price and volatility series of one underlying; CalibrationError where one is too short or never changes."""
-    factors = factor_names([name])
-    series, _, _ = factor_series(market.history, factors, market.valuation_time, ewma_lambda, {}, False, clock)
-    for factor, x in zip(factors, series, strict=True):
-        r = returns(x)
-        _enough(len(r), factor, factor, [])
-        if not np.any(r):
-            raise _still(factor, len(r))
-    return series
-
-
-def _still(factor: str, count: int) -> CalibrationError:
-    return CalibrationError("UPM-CA-104", f"history of {factor}: {count} returns without any change. A constant series says nothing about risk; "
-                            "correct it or leave the factor out.")
-
-
-def _under_measure(fit: CovarianceFit, spec: ScenarioSpec, market: MarketSnapshot) -> tuple[GbmParameters, CovarianceFit]:
-    """The model with the drift of its measure.
-
-    margin: none. pricing: log-prices at r - q, r the zero rate of the reporting currency at the longest horizon, q zero (no
-    dividend curve is read). historical: the fitted means, flagged. Raises UPM-CA-111 where a parameter file holds no means.
-    """
-    model = gbm_parameters(fit, spec)
-    if spec.measure == "pricing":
-        return replace(model, drift=_pricing_drift(fit.factors, spec, market)), fit
-    if spec.measure == "historical":
-        if len(fit.daily_mean) != len(fit.factors):
-            raise CalibrationError("UPM-CA-111", f"{spec.parameters}: measure historical needs the means of the factors, which the file does not hold. Calibrate again.")
-        return replace(model, drift=fit.daily_mean), replace(fit, warnings=(MEANS_FLAG, *fit.warnings))
-    return model, fit
-
-
-def _pricing_drift(factors: Sequence[str], spec: ScenarioSpec, market: MarketSnapshot) -> NDArray[np.float64]:
-    """(K,) a day: r - q for log-prices, 0 for volatilities."""
-    tenors, rates = zip(*market.rates.get(market.reporting_currency, ((1.0, 0.0),)), strict=True)
-    daily = float(np.interp(max(spec.horizons), tenors, rates)) / spec.trading_clock(market.valuation_time).days_per_year
-    return np.array([daily if is_price(f) else 0.0 for f in factors])
-
-
-def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:
-    """The model of a fit under the laws of a specification, without drift; degrees of freedom of 0 there mean the fitted ones."""
-    from upm_gpu.model.gbm import GbmParameters
-
-    size = len(fit.factors)
-    marginal = np.full(size, spec.degrees_of_freedom) if spec.degrees_of_freedom > 0.0 else fit.degrees_of_freedom
-    copula = spec.copula_degrees_of_freedom if spec.copula_degrees_of_freedom > 0.0 else fit.copula_degrees_of_freedom
-    limit = [spec.max_log_move_price if is_price(f) else spec.max_log_move_volatility for f in fit.factors]
-    return GbmParameters(
-        state_names=fit.factors, daily_volatility=fit.daily_volatility, correlation=fit.correlation, copula=spec.copula,
-        copula_degrees_of_freedom=float(copula), marginal=(spec.marginal,) * size, marginal_degrees_of_freedom=marginal,
-        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure, half_life_days=half_lives(fit.factors, spec),
-        stressed_correlation=fit.stressed_correlation)
-
-
-def calibrate_file(
-    history: Path | str, out: Path | str, assets: Sequence[str] = (), estimator: str = "ewma", ewma_lambda: float = 0.97, correlation: str = "sample"
-) -> dict[str, Any]:
-    """`upm calibrate covariance`: a history file or market folder to a parameter file, and a summary of plain values.
-
-    Without `assets`, every underlying of the history that is no volatility series, in name order. A history file is taken
-    as known up to its last time.
-    """
-    from upm_gpu.calibrate.parameter_file import read_history, write_parameters
-
-    frame, valuation_time = read_history(str(history))
-    names = list(assets) or price_series(frame)
-    if not names:
-        raise CalibrationError("UPM-CA-103", f"{history}: the history holds no price series. Add closes.")
-    fit = calibrate_covariance(frame, factor_names(names), valuation_time, estimator, ewma_lambda, dependence=correlation)
-    write_parameters(fit, Path(out))
-    return {
-        "out": str(out),
-        "valuation_time": instant_text(valuation_time),
-        "factors": list(fit.factors),
-        "daily_volatility": [round(float(v), 6) for v in fit.daily_volatility],
-        "degrees_of_freedom": [float(v) for v in fit.degrees_of_freedom],
-        "copula_degrees_of_freedom": fit.copula_degrees_of_freedom,
-        "repair_distance": fit.repair_distance,
-        "shrinkage_intensity": fit.shrinkage_intensity,
-        "notes": [f"daily volatility {f} {v:.4f}" for f, v in zip(fit.factors, fit.daily_volatility, strict=True)] + list(fit.warnings),
-    }
 
 
 def _check(estimator: str, ewma_lambda: float, shrinkage: str | None, dependence: str) -> str:
@@ -383,7 +194,14 @@ def _check(estimator: str, ewma_lambda: float, shrinkage: str | None, dependence
     return shrinkage
 
 
-def _enough(count: int, a: str, b: str, warnings: list[str]) -> None:
+def still(factor: str, count: int) -> CalibrationError:
+    """The refusal of a series that never changes."""
+    return CalibrationError("UPM-CA-104", f"history of {factor}: {count} returns without any change. A constant series says nothing about risk; "
+                            "correct it or leave the factor out.")
+
+
+def enough(count: int, a: str, b: str, warnings: list[str]) -> None:
+    """Refuse too few returns by name, warn of few."""
     what = a if a == b else f"{a} and {b} together"
     if count < MIN_RETURNS:
         raise CalibrationError("UPM-CA-107", f"history of {what}: {count} returns without a gap over {MAX_GAP_DAYS:g} days, at least {MIN_RETURNS} are needed. "

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.calibrate.covariance import calibrate_covariance, gbm_parameters
+from upm_gpu.calibrate.covariance import calibrate_covariance
 from upm_gpu.calibrate.from_history import model_from_history
+from upm_gpu.calibrate.model_of_spec import gbm_parameters
 from upm_gpu.calibrate.panel import Panel, history_panel
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.gbm import is_price

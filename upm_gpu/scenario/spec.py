@@ -19,6 +19,7 @@ VarianceReduction = Literal["none", "antithetic", "moment_matching"]
 Measure = Literal["margin", "pricing", "historical"]
 Funding = Literal["zero", "path"]
 Rates = Literal["fixed", "moving"]
+Repricing = Literal["quoted", "model"]
 ClockName = Literal["calendar", "sessions"]
 
 
@@ -70,6 +71,9 @@ class ScenarioSpec:
     max_log_move_volatility: float = 1.5
     estimator: str = "ewma"
     ewma_lambda: float = 0.97
+    volatility_floor: Literal["none", "long_run"] = "none"
+    """the volatility in force is not below the level of the last `long_run_years`, see `calibrate/volatility_floor.py`"""
+    long_run_years: float = 10.0
     correlation: str = "sample"
     correlation_regimes: tuple[RegimeSpec, ...] = ()
     """what their probabilities leave of 1 has the correlation as estimated"""
@@ -85,6 +89,8 @@ class ScenarioSpec:
     """weekdays without a session, ISO dates"""
     volatility_dynamics: str = "sticky_moneyness"
     volatility_shift: str = "relative"
+    repricing: Repricing = "quoted"
+    """of European options at the horizon: quoted volatilities that move, or the scenarios' own model at the path's variance"""
     surface: Literal["svi", "ssvi_power_law", "ssvi_heston"] = "svi"
     """family of the volatility surfaces"""
     surface_factors: tuple[str, ...] = ("level",)
