@@ -150,16 +150,18 @@ def grid_moves(compiled: Compiled, moved: Sequence[str]) -> Explicit:
 
 def stress_moves(compiled: Compiled, stresses: Sequence[dict]) -> Explicit:
     """Named deterministic moves of all underlyings (configs/scenario/*.toml), a scenario each."""
-    moves = []
-    for stress in stresses:
-        move = {}
-        for state in compiled.drawn_names:
-            kind, asset = state.rstrip("]").split("[")
-            size = stress["moves"].get(asset, stress["moves"].get("*", {}))
-            moved = MOVED_BY.get(kind)
-            move[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
-        moves.append(move)
-    return explicit_moves(compiled.drawn_names, moves)
+    return explicit_moves(compiled.drawn_names, [state_moves(compiled.drawn_names, stress["moves"]) for stress in stresses])
+
+
+def state_moves(states: Sequence[str], moves: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Change of every state under relative moves of price and volatility by asset, "*" every asset not named."""
+    found = {}
+    for state in states:
+        kind, _, of = state.rstrip("]").partition("[")
+        size = moves.get(of.partition(",")[0], moves.get("*", {}))  # of an asset or of one of its expiries
+        moved = MOVED_BY.get(kind)
+        found[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
+    return found
 
 
 def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], stresses: Sequence[dict], threads: int) -> pd.DataFrame:
@@ -286,4 +288,4 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
 
 
 __all__ = ["HOUSE", "compile_today", "explicit_moves", "greeks", "heat_maps", "histograms", "realised_pnl", "row_values",
-           "select_rows", "stress_table", "unit_greeks", "with_house"]
+           "select_rows", "state_moves", "stress_table", "unit_greeks", "with_house"]
