@@ -32,6 +32,23 @@ def years_between(start: datetime, end: datetime) -> float:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Strikes quoted as a call and as a put; every array has shape (P,), sorted as `Quotes`. Prices are NaN where not given, as in the file."""
+
+    underlying: NDArray[np.object_]
+    expiry: tuple[datetime, ...]
+    strike: NDArray[np.float64]
+    call_volatility: NDArray[np.float64]
+    call_bid: NDArray[np.float64]
+    call_ask: NDArray[np.float64]
+    call_mark: NDArray[np.float64]
+    put_volatility: NDArray[np.float64]
+    put_bid: NDArray[np.float64]
+    put_ask: NDArray[np.float64]
+    put_mark: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Quotes:
     """Quoted implied volatilities; every array has shape (Q,), sorted by (underlying, expiry, strike)."""
 
@@ -48,6 +65,25 @@ class Quotes:
     mark_type: NDArray[np.object_]
     open_interest: NDArray[np.float64]
     volume: NDArray[np.float64]
+    pairs: Pairs | None = None
+    """both sides of the strikes that have them; None where the source has one side only"""
+
+
+@dataclass(frozen=True)
+class Dividend:
+    """A cash dividend to come, a share, in the currency the spot is quoted in."""
+
+    ex_date: datetime
+    amount: float
+
+
+@dataclass(frozen=True)
+class CarryPoint:
+    """What holding a unit of an underlying costs and pays to a tenor, a year, continuously compounded."""
+
+    tenor_days: float
+    borrow_rate: float
+    dividend_yield: float
 
 
 @dataclass(frozen=True)
@@ -71,5 +107,11 @@ class MarketSnapshot:
     """asset -> currency its spot is quoted in, as are its closes in the history; not named: the reporting currency"""
     linear_marks: dict[str, str] = field(default_factory=dict)
     """underlying -> currency its option marks are quoted and discounted in, "" where they are not discounted; not named: coins, undiscounted"""
+    dividends: dict[str, tuple[Dividend, ...]] = field(default_factory=dict)
+    """underlying -> cash dividends to come, ascending by ex date"""
+    carry: dict[str, tuple[CarryPoint, ...]] = field(default_factory=dict)
+    """underlying -> borrow rate and dividend yield, ascending by tenor"""
+    carried_forwards: frozenset[tuple[str, datetime]] = frozenset()
+    """keys of `forwards` that nobody quoted: they come from spot, rates, `carry` and `dividends`"""
     surface_family: SurfaceFamily = "svi"
     """what volatility surfaces are fitted as"""

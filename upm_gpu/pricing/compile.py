@@ -27,6 +27,7 @@ from upm_gpu.pricing.compiled import (
     Program,
     TableRequest,
 )
+from upm_gpu.pricing.dividends import cash_dividends_of, dividend_request
 from upm_gpu.pricing.exotics import check_exotic, exotic_group
 from upm_gpu.pricing.forward_starts import slice_between, start_states, starts_later, strike_today
 from upm_gpu.pricing.model_repricing import AtQuotes, at_quotes_warning, model_request, why_at_quotes
@@ -350,7 +351,8 @@ class _Build:
             if isinstance(instrument, Option) and early_exercise(instrument):
                 if not settled:
                     names["table"] = len(requests)
-                requests.append(self.exercise_premium(g, instrument, values, not settled))
+                paid = cash_dividends_of(self.market, instrument)
+                requests.append(dividend_request(g, instrument, values, not settled, horizon, paid) if paid else self.exercise_premium(g, instrument, values, not settled))
             if "second" in constants:
                 names |= {k: int(constants[k]) for k in ("second", "payoff", "half_nodes")}
                 names["family"] = Family.SETTLED_TWO_ASSET if settled else Family.TWO_ASSET

@@ -81,6 +81,8 @@ class TableRequest:
     """forward of that Black's value over the forward of the expiry; today 1"""
     inside: tuple[float, float] = (-np.inf, np.inf)
     """range of ln(F / K) in which the product lives: the other side of its barrier is never read"""
+    spot_over_forward_today: float | None = None
+    """None: that of the horizon; another where a dividend goes ex in between"""
 
 
 @dataclass(frozen=True)
