@@ -130,7 +130,8 @@ def value_cases(table: CaseTable, values: Values) -> tuple[list[dict[str, Any]],
                     refuse(i, "UPM-PR-024", "the value leaves the range of double precision.")
                 else:
                     own = {name: float(found[name][at]) for name in RESULTS if name in found and np.isfinite(found[name][at])}
-                    results[i] |= own if part[at][1].quanto is None else part[at][1].quanto.turned(own)
+                    quanto = part[at][1].quanto
+                    results[i] |= own if quanto is None else quanto.turned(own)
             _second_asset(operation, part, values, results)
     return results, sorted(faults, key=lambda fault: fault.line)
 
