@@ -154,7 +154,7 @@ def test_a_blank_correlation_is_the_model_s_and_said(priced):
     plan, *_ = priced
     blank = next(i for i in plan.instruments if i.instrument_id == "SPR-0")
     assert isinstance(blank, Exotic) and blank.correlation == pytest.approx(0.8)
-    assert [w for w in plan.warnings if w.startswith("UPM-PR-088") and "0.8000" in w]
+    assert [w for w in plan.warnings if w.startswith("UPM-PR-098") and "0.8000" in w]
 
 
 def test_greeks_are_told_of_both_assets(priced):
@@ -230,7 +230,7 @@ def test_upm_run_margins_options_on_two_assets(tmp_path):
     (folder / "run.toml").write_text(CONFIG)
     said = upm("run", "run.toml", "--out", "out", "--device", "cpu", cwd=folder)
     assert said.code == 0, said.err
-    assert "UPM-PR-088" in said.err
+    assert "UPM-PR-098" in said.err
     with (folder / "out" / "margin.csv").open() as file:
         margin = {row["account_id"]: float(row["initial_margin"]) for row in csv.DictReader(file)}
     assert set(margin) == set(IDS) and margin["MAX-C"] > margin["MIN-C"]

@@ -72,7 +72,7 @@ def with_correlations(instruments: Sequence[Instrument], regimes: Sequence[Regim
             if absent:
                 raise InputError("UPM-PR-089", f"{i.instrument_id}: no correlation in its terms, and the model makes no {absent[0]}. Give the correlation.")
             rho = model_correlation(pair, regimes, scenarios)
-            said[pair] = (f"UPM-PR-088 options on {i.underlying} and {i.underlying_2} whose terms have no correlation ({i.instrument_id} is one) are priced at {rho:.4f}, the model's of "
+            said[pair] = (f"UPM-PR-098 options on {i.underlying} and {i.underlying_2} whose terms have no correlation ({i.instrument_id} is one) are priced at {rho:.4f}, the model's of "
                           f"{pair[0]} and {pair[1]}.")
             i = replace(i, correlation=rho)
         made.append(i)
