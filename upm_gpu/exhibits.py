@@ -20,7 +20,7 @@ from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
-from upm_gpu.pricing.tables import operation_inputs, with_tables
+from upm_gpu.pricing.tables import operation_inputs, spot_over_forward_today, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
@@ -223,9 +223,10 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
         first, count = program.group_integers[request.group, 1:3]
         own = np.flatnonzero((column >= first) & (column < first + count))
         strike = columns["strike"][own]  # at unit strike: all amounts of a request are in units of it
-        found = backend.values(request.operation, operation_inputs(request.operation, request.inputs_today, columns["forward"][own] / strike * request.spot_over_forward, columns["volatility"][own], False))
+        over = spot_over_forward_today(request)
+        found = backend.values(request.operation, operation_inputs(request.operation, request.inputs_today, columns["forward"][own] / strike * over, columns["volatility"][own], False))
         for name, power, of_strike in (("delta", 1, 0), ("gamma", 2, -1), ("vega", 0, 1), ("theta", 0, 1)):
-            result[name][own] = found[name] * request.spot_over_forward**power * strike**of_strike
+            result[name][own] = found[name] * over**power * strike**of_strike
 
 
 def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int) -> Compiled:
