@@ -69,12 +69,15 @@ class _Clock:
 def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads: int, tail: TailState, weights: np.ndarray | None = None) -> np.ndarray:
     """(L,) Euler contribution of every line to the expected shortfall of its unit, losses positive."""
     from upm_gpu.risk.tail import tail_weights
+    from upm_gpu.risk.weighted_tail import row_parts
 
     h = plan.horizon(plan.core.horizon)
-    first, scenario, weight = tail_weights(tail, h, plan.core.level, weights)
     ones = Rows(plan.rows.first, plan.rows.column, np.ones(len(plan.rows.column)))
+    per_entry = np.zeros(len(plan.rows.column))
     with backend.prepare(plan.compiled, ones, precision, threads) as prepared:
-        per_entry = backend.attribution(prepared, plan.scenarios, h, first, scenario, weight)
+        for part in [range(plan.rows.count)] if weights is None else row_parts(tail):
+            entries = slice(plan.rows.first[part.start], plan.rows.first[part.stop])
+            per_entry[entries] = backend.attribution(prepared, plan.scenarios, h, *tail_weights(tail, h, plan.core.level, weights, part))[entries]
     amount = plan.units.lines.quantity * plan.compiled.instrument_coefficient[plan.units.lines.instrument]
     return amount * per_entry[plan.line_entry]
 
