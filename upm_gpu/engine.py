@@ -67,17 +67,20 @@ class _Clock:
 
 
 def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads: int, tail: TailState, weights: np.ndarray | None = None) -> np.ndarray:
-    """(L,) Euler contribution of every line to the expected shortfall of its unit, losses positive."""
-    from upm_gpu.risk.tail import tail_weights
+    """(L,) contribution of every line to the core measure of its unit, losses positive: Euler's to expected shortfall, the loss in the scenario of value-at-risk."""
+    from upm_gpu.risk.tail import quantile_weights, tail_weights
     from upm_gpu.risk.weighted_tail import row_parts
 
     h = plan.horizon(plan.core.horizon)
     ones = Rows(plan.rows.first, plan.rows.column, np.ones(len(plan.rows.column)))
     per_entry = np.zeros(len(plan.rows.column))
     with backend.prepare(plan.compiled, ones, precision, threads) as prepared:
-        for part in [range(plan.rows.count)] if weights is None else row_parts(tail):
-            entries = slice(plan.rows.first[part.start], plan.rows.first[part.stop])
-            per_entry[entries] = backend.attribution(prepared, plan.scenarios, h, *tail_weights(tail, h, plan.core.level, weights, part))[entries]
+        if plan.methodology.core.measure == "value_at_risk":
+            per_entry[:] = backend.attribution(prepared, plan.scenarios, h, *quantile_weights(tail, h, plan.core.level, weights))
+        else:
+            for part in [range(plan.rows.count)] if weights is None else row_parts(tail):
+                entries = slice(plan.rows.first[part.start], plan.rows.first[part.stop])
+                per_entry[entries] = backend.attribution(prepared, plan.scenarios, h, *tail_weights(tail, h, plan.core.level, weights, part))[entries]
     amount = plan.units.lines.quantity * plan.compiled.instrument_coefficient[plan.units.lines.instrument]
     return amount * per_entry[plan.line_entry]
 
@@ -187,12 +190,13 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     """Charges, equity and tables: NumPy and pandas only."""
     import pandas as pd
 
-    from upm_gpu.margin.methodology import charges_in_force, haircuts
+    from upm_gpu.margin.methodology import charges_in_force, core_measure, haircuts
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
-    core = np.maximum(measures[plan.core].expected_shortfall, 0.0) * methodology.core.multiplier
+    amount, error = core_measure(methodology.core, measures[plan.core])
+    core = np.maximum(amount, 0.0) * methodology.core.multiplier
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
-                        further.stressed, further.exposures)
+                        further.stressed, further.exposures, error * methodology.core.multiplier)
     in_force = charges_in_force(methodology)
     charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
     equity = account_equity(book, market, haircuts(methodology, book, market.reporting_currency), option_values(plan.compiled, plan.instruments, value0))

@@ -186,3 +186,13 @@ def row_parts(tail: TailState) -> list[range]:
     rows, depth = tail.scenario.shape[1], tail.scenario.shape[2]
     step = max(1, TOGETHER // max(depth, 1))
     return [range(first, min(first + step, rows)) for first in range(0, rows, step)]
+
+
+def quantile_ranks(tail: TailState, weights: NDArray[np.float64], horizon: int, level: float) -> NDArray[np.int64]:
+    """(R,) rank, worst first, of the scenario that is each row's value-at-risk."""
+    depth = min(tail.scenario.shape[2], tail.count)
+    total, squares = float(np.sum(weights)), float(np.sum(weights * weights))
+    found = [row_tail_of(weights[scenario], total, squares, level, tail.count) for scenario in tail.scenario[horizon, :, :depth]]
+    if any(f is None for f in found):
+        raise too_shallow(depth, tail.count, level)
+    return np.array([f.boundary for f in found if f is not None], np.int64)
