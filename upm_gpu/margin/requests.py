@@ -7,6 +7,7 @@ Requests are frozen values: two charges that ask the same share one measurement.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TypeAlias
 
 import numpy as np
@@ -86,7 +87,12 @@ class ExposureRequest:
     """What every unit holds, instrument by instrument, with its Greeks today."""
 
 
-Request: TypeAlias = MeasureRequest | StressRequest | ExposureRequest
+@dataclass(frozen=True)
+class PledgedRequest:
+    """What every unit has posted, asset by asset."""
+
+
+Request: TypeAlias = MeasureRequest | StressRequest | ExposureRequest | PledgedRequest
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,12 @@ class Exposures:
     instrument_ids: tuple[str, ...]
     kind: tuple[str, ...]
     """of `instrument_ids`: spot, future, perpetual, option"""
+    currency: NDArray[np.int64]
+    """index into `currencies` of what it settles in"""
+    currencies: tuple[str, ...]
+    """quote currencies of linear contracts; "coin" for spot and for contracts that settle in their underlying"""
+    level: NDArray[np.float64]
+    """of the underlying today"""
     days: NDArray[np.float64]
     """to expiry; 0 for spot and perpetual"""
     strike: NDArray[np.float64]
@@ -157,6 +169,21 @@ class Exposures:
 
 
 @dataclass(frozen=True)
+class Pledged:
+    """One entry a line of collateral, arrays (L,)."""
+
+    assets: tuple[str, ...]
+    unit: NDArray[np.int64]
+    asset: NDArray[np.int64]
+    """index into `assets`"""
+    quantity: NDArray[np.float64]
+    value: NDArray[np.float64]
+    """at market, reporting currency"""
+    counted: NDArray[np.float64]
+    """after haircut"""
+
+
+@dataclass(frozen=True)
 class Measured:
     """Everything a charge may read: arrays and names."""
 
@@ -174,6 +201,9 @@ class Measured:
     stressed: dict[StressRequest, Stressed] = field(default_factory=dict)
     exposures: Exposures | None = None
     """where a charge asks for them"""
+    pledged: Pledged | None = None
+    """where a charge asks for it"""
+    valuation_date: date | None = None
 
 
 @dataclass(frozen=True)
