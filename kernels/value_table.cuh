@@ -20,21 +20,38 @@ UPM_INLINE i32 cubic_start(double position, i32 nodes) {
   return whole < 0 ? 0 : whole > nodes - 4 ? nodes - 4 : whole;
 }
 
-// Cubic through four neighbours of a row, `u` steps from the first (Lagrange).
-UPM_INLINE double cubic(double u, double v0, double v1, double v2, double v3) {
-  const double a = u - 1.0, b = u - 2.0, c = u - 3.0;
-  const double w0 = -(a * b) * c / 6.0, w1 = (u * b) * c * 0.5, w2 = -(u * a) * c * 0.5, w3 = (u * a) * b / 6.0;
-  return ((w0 * v0 + w1 * v1) + w2 * v2) + w3 * v3;
+// Weights of four neighbours for the cubic through them, `u` steps from the first (Lagrange).
+struct CubicWeights {
+  double w0, w1, w2, w3;
+};
+
+UPM_INLINE CubicWeights cubic_weights(double u) {
+  const double a = u - 1.0, b = u - 2.0, c = u - 3.0, bc = b * c, ua = u * a, sixth = 1.0 / 6.0;
+  return CubicWeights{-sixth * (a * bc), 0.5 * (u * bc), -0.5 * (ua * c), sixth * (ua * b)};
 }
 
-// Beyond the ends the end's value is used: a table is made to cover every scenario, see upm_gpu/pricing/tables.py. No loops: the caller's is vectorised.
-UPM_INLINE double table_value(const double* value, double low0, double inverse0, i32 nodes0, double low1, double inverse1, i32 nodes1, double first, double second) {
+UPM_INLINE double weighted(const CubicWeights& w, double v0, double v1, double v2, double v3) { return ((w.w0 * v0 + w.w1 * v1) + w.w2 * v2) + w.w3 * v3; }
+
+// Where a point lies: the first of its 4 x 4 nodes, and steps from it on both axes.
+struct LatticePlace {
+  i32 at;
+  double first, second;
+};
+
+// Beyond the ends the end's value is used: a table is made to cover every scenario, see upm_gpu/pricing/tables.py.
+UPM_INLINE LatticePlace lattice_place(double low0, double inverse0, i32 nodes0, double low1, double inverse1, i32 nodes1, double first, double second) {
   const double p = at_most(at_least((first - low0) * inverse0, 0.0), (double)(nodes0 - 1)), q = at_most(at_least((second - low1) * inverse1, 0.0), (double)(nodes1 - 1));
   const i32 i = cubic_start(p, nodes0), j = cubic_start(q, nodes1);
-  const double u = p - (double)i, w = q - (double)j;
-  const i32 a = i * nodes1 + j, b = a + nodes1, c = b + nodes1, d = c + nodes1;
-  return cubic(u, cubic(w, value[a], value[a + 1], value[a + 2], value[a + 3]), cubic(w, value[b], value[b + 1], value[b + 2], value[b + 3]),
-               cubic(w, value[c], value[c + 1], value[c + 2], value[c + 3]), cubic(w, value[d], value[d + 1], value[d + 2], value[d + 3]));
+  return LatticePlace{i * nodes1 + j, p - (double)i, q - (double)j};
+}
+
+// Along the first axis in each of four columns, then across them: four neighbours of a row are one load of host/value_tables.inc, which does the same.
+UPM_INLINE double table_value(const double* value, double low0, double inverse0, i32 nodes0, double low1, double inverse1, i32 nodes1, double first, double second) {
+  const LatticePlace place = lattice_place(low0, inverse0, nodes0, low1, inverse1, nodes1, first, second);
+  const CubicWeights u = cubic_weights(place.first), w = cubic_weights(place.second);
+  const i32 a = place.at, b = a + nodes1, c = b + nodes1, d = c + nodes1;
+  return weighted(w, weighted(u, value[a], value[b], value[c], value[d]), weighted(u, value[a + 1], value[b + 1], value[c + 1], value[d + 1]),
+                  weighted(u, value[a + 2], value[b + 2], value[c + 2], value[d + 2]), weighted(u, value[a + 3], value[b + 3], value[c + 3], value[d + 3]));
 }
 
 }  // namespace upm

@@ -132,6 +132,22 @@ def simulate(spec: Annotated[Path, typer.Argument(help="Run configuration: [mark
 
 
 @app.command()
+def simm(crif: Annotated[Path, typer.Argument(help="Sensitivities in CRIF columns (CSV).")],
+         version: Annotated[str, typer.Option(help="Version of the calibration, such as 2.6, or a calibration file.")] = "2.6",
+         days: Annotated[int, typer.Option(help="Margin period: 10 or 1.")] = 10,
+         currency: Annotated[str, typer.Option(help="Calculation currency: it has no FX risk of its own.")] = "USD",
+         side: Annotated[str, typer.Option(help="call (margin to collect) or post.")] = "call", json: Json = False) -> None:
+    """ISDA SIMM of a CRIF: the whole tree down to the buckets."""
+    from upm_gpu.rulebook.simm.tree import render, simm_report
+
+    made = simm_report(crif, version, days, currency, side)
+    if json:
+        _print(made, True, "")
+    else:
+        typer.echo(render(made), nl=False)
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """What runs here and, with a reason code, what does not."""
     from upm_gpu.doctor import examine, render

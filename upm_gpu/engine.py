@@ -19,7 +19,7 @@ from upm_gpu.backend.select import Choice, choose
 from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError
 from upm_gpu.margin.adaptive import SHARE_OF_NOTIONAL
-from upm_gpu.margin.charges import load as load_charge
+from upm_gpu.margin.composition import counted
 from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest
 from upm_gpu.margin.result import (
     MarginResult,
@@ -32,6 +32,7 @@ from upm_gpu.margin.result import (
 )
 from upm_gpu.margin.units import gross_notional
 from upm_gpu.market.snapshot import MarketSnapshot
+from upm_gpu.measuring import Further, measure_further
 from upm_gpu.passes import Loop, adaptive_tails, chunk_ranges, in_memory, measure, tails, weighted_tails
 from upm_gpu.plan import Plan, make_plan
 from upm_gpu.pricing.compiled import Rows
@@ -107,6 +108,8 @@ class Outcome:
     """value tables as built"""
     table_check: TableCheck | None = None
     """what they change; None where there are none"""
+    passes: tuple[dict[str, Any], ...] = ()
+    """further passes that charges asked for: set, scenarios, rows"""
 
 
 def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = None, methodology: Any = None, backend: str = "auto", *,
@@ -130,7 +133,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
     from upm_gpu.risk.weighted_tail import check_gain
 
     timings, cap = Timings(), plan.spec.count
-    backend = choice.module
+    backend, bare = choice.module, plan.compiled
     with timings.measure("tables"):
         compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads, shelf)
         plan = replace(plan, compiled=compiled)
@@ -159,10 +162,12 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
             checked = _check_tables(plan, choice, tail, measures[plan.core], weights)
     with timings.measure("attribution"):
         contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights)
+    with timings.measure("charges"):
+        further = measure_further(plan, bare, choice, chunk, loop, value0, executor, shelf)
     with timings.measure("margin"):
-        result = assemble(plan, measures, contribution, value0)
+        result = assemble(plan, measures, contribution, value0, further)
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
-    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights, tables, checked)
+    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights, tables, checked, tuple(further.passes))
 
 
 def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
@@ -175,18 +180,18 @@ def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
             "inputs": {**plan.book.hashes, **plan.market.hashes}, "engine_seconds": seconds}
 
 
-def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray) -> MarginResult:
+def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray, further: Further) -> MarginResult:
     """Charges, equity and tables: NumPy and pandas only."""
     import pandas as pd
 
-    from upm_gpu.margin.methodology import haircuts
+    from upm_gpu.margin.methodology import charges_in_force, haircuts
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     core = np.maximum(measures[plan.core].expected_shortfall, 0.0) * methodology.core.multiplier
-    measured = Measured(units.names, measures, core, gross_notional(units, plan.instruments, market))
-    charges: list[Charge] = []
-    for parameters in methodology.charges:
-        charges.append(load_charge(parameters.name).charge(measured, plan.core, methodology.core.multiplier, parameters.model_dump()))
+    measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
+                        exposures=further.exposures)
+    in_force = charges_in_force(methodology)
+    charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
     equity = account_equity(book, market, haircuts(methodology, book, market.reporting_currency), option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines

@@ -172,7 +172,17 @@ def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Seq
 
 def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Compiled, units: Units, accounts: Sequence[str],
            market: MarketSnapshot) -> pd.DataFrame:
-    """Greeks a line: account_id, underlying, instrument_id, quantity, delta, gamma, vega, theta, in the reporting currency.
+    """Greeks a line: account_id, underlying, instrument_id, quantity, delta, gamma, vega, theta, in the reporting currency (`unit_greeks` has their units)."""
+    lines, each = units.lines, unit_greeks(backend, instruments, compiled, market)
+    i, q = lines.instrument, lines.quantity
+    return pd.DataFrame({
+        "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
+        "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
+        **{name: q * values[i] for name, values in each.items()}})
+
+
+def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Compiled, market: MarketSnapshot) -> dict[str, NDArray[np.float64]]:
+    """delta, gamma, vega, theta (N,) of one unit of every instrument, in the reporting currency.
 
     delta: P&L for +100 % of the underlying at the present slope (currency delta), gamma: change of that delta for +1 %, vega: P&L for
     +1 volatility point, theta: P&L for one day. Inverse options: the coin value moves with the index too (premium-adjusted
@@ -198,12 +208,7 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
     for n, instrument in enumerate(instruments):
         if not isinstance(instrument, Option):
             delta[n] = _slope(instrument, market)
-    lines = units.lines
-    i, q = lines.instrument, lines.quantity
-    return pd.DataFrame({
-        "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
-        "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
-        "delta": q * delta[i], "gamma": q * gamma[i], "vega": q * vega[i], "theta": q * theta[i]})
+    return {"delta": delta, "gamma": gamma, "vega": vega, "theta": theta}
 
 
 def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], columns: dict[str, NDArray[np.float64]], result: dict[str, NDArray[np.float64]]) -> None:
@@ -279,4 +284,4 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
 
 
 __all__ = ["HOUSE", "compile_today", "explicit_moves", "greeks", "heat_maps", "histograms", "realised_pnl", "row_values",
-           "select_rows", "stress_table", "with_house"]
+           "select_rows", "stress_table", "unit_greeks", "with_house"]

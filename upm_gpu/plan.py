@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Instrument, Option
 from upm_gpu.errors import InputError
-from upm_gpu.margin.charges import load as load_charge
-from upm_gpu.margin.requests import MeasureRequest
+from upm_gpu.margin.requests import BASE, PERFECT, ZERO, MeasureRequest, Request
+from upm_gpu.margin.rows import underlyings_of
 from upm_gpu.margin.units import Units, build_rows, build_units, priced_instruments
 from upm_gpu.market.marks import linear_marks
 from upm_gpu.market.snapshot import MarketSnapshot
@@ -23,6 +23,9 @@ from upm_gpu.pricing.states import funding_dates
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,16 @@ class Plan:
     line_entry: np.ndarray
     core: MeasureRequest
     requests: tuple[MeasureRequest, ...]
+    """those that the pass of the core answers"""
     depth: int
     clock_days: tuple[float, ...]
     """(H,) the horizons in days of the trading clock, as asked for"""
     regimes: tuple[RegimeInForce, ...] = ()
     """the correlations scenarios move by, where the model has any"""
+    further: tuple[Request, ...] = ()
+    """what charges ask for beside `requests`, see `measuring.py`"""
+    sets: dict[str, ScenarioSet] = field(default_factory=dict)
+    """the scenario sets of `further` by name, each as long as the run's"""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -60,6 +68,11 @@ class Plan:
         from upm_gpu.margin.methodology import collateral_warnings
 
         return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market.reporting_currency), *self.market.warnings, *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
+
+    @property
+    def underlyings(self) -> tuple[str, ...]:
+        """What `Measured.underlyings` lists."""
+        return underlyings_of(self.instruments)
 
     @property
     def horizons(self) -> tuple[float, ...]:
@@ -79,7 +92,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.guided import guided
-    from upm_gpu.margin.methodology import core_request, simulated_assets
+    from upm_gpu.margin.methodology import charges_in_force, core_request, simulated_assets
     from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
@@ -91,11 +104,12 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     simulated = simulated_assets(methodology, book)
     instruments = priced_instruments(book, market, simulated)
     core = core_request(methodology)
-    requests = [core]
-    for parameters in methodology.charges:
-        requests += load_charge(parameters.name).requests(core, parameters.model_dump())
+    asked = dict.fromkeys([core, *(r for c in charges_in_force(methodology) for r in c.module.requests(core, c.parameters))])
+    measures = [r for r in asked if isinstance(r, MeasureRequest)]
+    requests = tuple(r for r in measures if r.main)
+    further = tuple(r for r in asked if r not in requests)
     clock = spec.trading_clock(market.valuation_time)
-    clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in requests)}))
+    clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in measures)}))
     horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
     dynamics = dynamics_of(spec)
     surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
@@ -109,6 +123,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments))
+    sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, [r.scenario_set for r in measures if not r.main], spec).items()}
     scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
@@ -117,7 +132,21 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     if spec.sampler == "importance":
         scenarios, depth = guided(scenarios, spec, compiled, rows, clock_days.index(core.horizon), core.level, lowest)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
-                core, tuple(dict.fromkeys(requests)), depth, clock_days, in_force)
+                core, requests, depth, clock_days, in_force, further, sets)
+
+
+def further_sets(scenarios: ScenarioSet, names: Sequence[str], spec: ScenarioSpec) -> dict[str, ScenarioSet]:
+    """The scenario sets that charges name, without derived states. Plain scenarios stand in for weighted ones: weights are made for the tails of units, not for other rows."""
+    from upm_gpu.model.across import across
+    from upm_gpu.risk.pilot import plain_walk
+
+    plain: ScenarioSet = plain_walk(scenarios) if names and spec.sampler == "importance" else scenarios
+    found: dict[str, ScenarioSet] = {BASE: plain}
+    if PERFECT in names:
+        found[PERFECT] = across(plain, "perfect", spec.inverse_assets)
+    if ZERO in names:
+        found[ZERO] = across(plain, "zero", spec.inverse_assets)
+    return found if names else {}
 
 
 def with_count(plan: Plan, count: int) -> Plan:

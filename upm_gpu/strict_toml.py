@@ -110,8 +110,11 @@ def line_of(text: str, key: str) -> int:
                 best = number
         elif match := re.match(r"\s*([\w.\-\"]+)\s*=", line):
             name = match[1].replace('"', "")
-            if ".".join(filter(None, (section, name))) == key or (section == ".".join(sections) and name == last):
+            full = ".".join(filter(None, (section, name)))
+            if full == key or (section == ".".join(sections) and name == last):
                 return number
+            if key.startswith(f"{full}."):  # inside an inline table or array
+                best = number
     return best
 
 
@@ -121,16 +124,16 @@ def near_key(name: str, known: list[str]) -> str:
     return close[0] if close else ""
 
 
-def build(model: type[Model], tables: dict[str, Any], name: str, text: str, numbers: dict[str, int], origin: dict[str, str] | None = None) -> Model:
+def build(model: type[Model], tables: dict[str, Any], name: str, text: str, numbers: dict[str, int], origin: dict[str, str] | None = None, inside: str = "") -> Model:
     """Validate tables into a model; every complaint is listed, the first gives the code.
 
     `numbers` gives the code number of a dotted key whose type or value is wrong; `origin` names the command-line flag of an
-    overridden key.
+    overridden key; `inside` is the dotted place of the tables in the file ("charges.0.").
     """
     try:
         return model.model_validate(tables)
     except ValidationError as error:
-        found = [_complaint(model, e, numbers) for e in error.errors(include_url=False)]
+        found = [(number, inside + key, message) for number, key, message in (_complaint(model, e, numbers) for e in error.errors(include_url=False))]
     found.sort(key=lambda complaint: line_of(text, complaint[1]))
     _stop_all([(number, f"{place(name, text, key, origin)}: {message}") for number, key, message in found])
 

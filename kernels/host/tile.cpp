@@ -44,6 +44,7 @@ alignas(64) const double NOTHING[T] = {};  // a state that is not there and read
 #include "heston.inc"
 #include "derived.inc"
 #include "sobol_points.inc"
+#include "value_tables.inc"
 
 // Given states; what lies beyond the last scenario repeats it.
 void draw_given(const UpmScenarios* set, uint32_t first, int live, double* states) {
@@ -122,7 +123,7 @@ inline __attribute__((always_inline)) GroupStates states_at(const Columns& c, in
 
 template <Smile SMILE>
 void price_european_columns(const Columns& c) {
-  alignas(64) double forward[T], log_change[T], times[T], plus[T], unit[T], tilt[T], squeeze[T], value[T];
+  alignas(64) double forward[T], log_change[T], times[T], plus[T], unit[T], tilt[T], squeeze[T], value[T], addition[T];
   const GroupIntegers g = *c.integers;
   const GroupReals r = *c.reals;
   for (int s = 0; s < T; ++s) {  // vectorised
@@ -148,9 +149,8 @@ void price_european_columns(const Columns& c) {
       value[s] = european_value_at(now[s], x, t, root_years, r.discount);
     }
     if (table) {
-      const ValueTable with = *table;
-#pragma GCC ivdep  // the table is not written
-      for (int s = 0; s < T; ++s) value[s] += european_addition(with, now[s], log_change[s], unit[s], t);  // vectorised
+      table_additions(*table, now, log_change, unit, t, addition);
+      for (int s = 0; s < T; ++s) value[s] += addition[s];
     }
     write(c.task, option + c.task->book->linear, value, c.task->value0[option]);
     t = next;

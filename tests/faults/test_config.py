@@ -10,7 +10,7 @@ import pytest
 
 from upm_gpu.config import RunConfig, load_config, scenario_spec, to_toml
 from upm_gpu.errors import InputError
-from upm_gpu.margin.methodology import load_methodology
+from upm_gpu.margin.methodology import charges_in_force, load_methodology
 from upm_gpu.shipped import find_file
 from upm_gpu.strict_toml import parse_horizon
 
@@ -247,4 +247,34 @@ def test_methodology_faults(tmp_path: Path, old: str, new: str, code: str, words
 
 def test_charges_carry_their_parameters(tmp_path: Path) -> None:
     house = load_methodology(methodology(tmp_path, "charges = []", 'charges = [{ name = "sampling_error", multiple = 3.0 }]'))
-    assert house.charges[0].model_dump() == {"name": "sampling_error", "multiple": 3.0}
+    assert (house.charges[0].name, charges_in_force(house)[0].parameters.model_dump()) == ("sampling_error", {"multiple": 3.0})
+
+
+CHARGES = """[[charges]]
+name = "sampling_error"
+multiple = 1.0
+
+[[charges]]
+name = "dependence"
+level = 0.995
+"""
+
+
+@pytest.mark.parametrize(("old", "new", "code", "words"), [
+    ("multiple = 1.0", "multiples = 1.0", "UPM-CF-059", ("house.toml line {line} key charges.0.multiples", "Did you mean multiple?")),
+    ("multiple = 1.0", "multiple = -1.0", "UPM-CF-056", ("house.toml line {line} key charges.0.multiple", "greater than or equal to 0")),
+    ("level = 0.995", "level = 99.5", "UPM-CF-056", ("house.toml line {line} key charges.1.level", "less than 1")),
+    ('name = "dependence"', 'name = "dependance"', "UPM-CF-070", ("house.toml line {line} key charges.1.name", "On offer: ", "dependence")),
+    ('name = "dependence"\nlevel = 0.995', 'name = "sampling_error"', "UPM-CF-063", ("house.toml line {line} key charges.1.name", "named twice")),
+])
+def test_charge_faults(tmp_path: Path, old: str, new: str, code: str, words: tuple[str, ...]) -> None:
+    text = find_file(HOUSE).read_text().replace("charges = []", "").replace("[core]", CHARGES.replace(old, new) + "\n[core]")
+    first = new.splitlines()[0]
+    line = max(n for n, found in enumerate(text.splitlines(), 1) if found == first)
+    methodology_refused(written(tmp_path, text, "house.toml"), code, *(w.format(line=line) for w in words))
+
+
+def test_a_charge_fault_in_an_inline_table_names_its_line(tmp_path: Path) -> None:
+    path = methodology(tmp_path, "charges = []", 'charges = [{ name = "sampling_error", multiple = 30.0 }]')
+    line = next(n for n, found in enumerate(path.read_text().splitlines(), 1) if found.startswith("charges ="))
+    methodology_refused(path, "UPM-CF-056", f"house.toml line {line} key charges.0.multiple", "10")

@@ -1,4 +1,4 @@
-"""Values read from a table on a lattice by the cubic through four nodes a side; twin of `table_value` in `kernels/families.cuh`."""
+"""Values read from a table on a lattice by the cubic through four nodes a side; twin of `table_value` in `kernels/value_table.cuh`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def cubic(u: Any, v: Any) -> Any:
     3.375
     """
     a, b, c = u - 1.0, u - 2.0, u - 3.0
-    w0, w1, w2, w3 = -(a * b) * c / 6.0, (u * b) * c * 0.5, -(u * a) * c * 0.5, (u * a) * b / 6.0
+    w0, w1, w2, w3 = -(a * (b * c)) / 6.0, 0.5 * (u * (b * c)), -0.5 * ((u * a) * c), ((u * a) * b) / 6.0
     return ((w0 * v[0] + w1 * v[1]) + w2 * v[2]) + w3 * v[3]
 
 
@@ -29,4 +29,4 @@ def table_values(low: tuple[float, float], inverse_step: tuple[float, float], va
         places.append((start, p - start))
     (i, u), (j, w) = places
     i, j = np.broadcast_arrays(i, j)
-    return np.asarray(cubic(u, [cubic(w, [values[i + a, j + b] for b in range(4)]) for a in range(4)]))
+    return np.asarray(cubic(w, [cubic(u, [values[i + a, j + b] for a in range(4)]) for b in range(4)]))

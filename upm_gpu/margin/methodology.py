@@ -6,12 +6,14 @@ Verified: tests/faults/test_config.py.
 from __future__ import annotations
 
 import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from upm_gpu.domain.book import Book
+from upm_gpu.margin.charges import ChargeModule, load
 from upm_gpu.margin.requests import MeasureRequest
 from upm_gpu.shipped import find_file, package_file
 from upm_gpu.strict_toml import Strict, build, check, parse_horizon, place, read_toml
@@ -39,6 +41,8 @@ class ChargeEntry(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, allow_inf_nan=False)
     name: str
+    largest_of: str = ""
+    """a group: of the charges that name the same one, only the largest of each unit counts"""
 
 
 class CollateralRules(Strict):
@@ -79,7 +83,31 @@ def load_methodology(path: str | Path | None = None) -> Methodology:
           for a in pledged.haircuts),
     ], file.name, text)
     parse_horizon(core.horizon, place(file.name, text, "core.horizon"))
+    charges_in_force(made, file.name, text)
     return made
+
+
+@dataclass(frozen=True)
+class ChargeInForce:
+    """A charge of a methodology with its parameters."""
+
+    module: ChargeModule
+    parameters: Strict
+    largest_of: str
+
+
+def charges_in_force(methodology: Methodology, name: str = "methodology", text: str = "") -> tuple[ChargeInForce, ...]:
+    """The charges in the order of the file, their parameters checked. `name` and `text` are those of the file, for messages.
+
+    Raises InputError: UPM-CF-070 for a charge that does not exist, UPM-CF-063 for one named twice, UPM-CF-059 for an unknown key, UPM-CF-056 for a value out of its range.
+    """
+    found: list[ChargeInForce] = []
+    for i, entry in enumerate(methodology.charges):
+        where = f"{place(name, text, f'charges.{i}.name')}: " if text else ""
+        module = load(entry.name, where)
+        check([(f"charges.{i}.name", 63, module.NAME not in {c.module.NAME for c in found}, f"charge {entry.name} is named twice. Remove one of the two.")], name, text)
+        found.append(ChargeInForce(module, build(module.Parameters, dict(entry.model_extra or {}), name, text, {}, inside=f"charges.{i}."), entry.largest_of))
+    return tuple(found)
 
 
 def core_request(methodology: Methodology) -> MeasureRequest:

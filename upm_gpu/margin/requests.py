@@ -1,31 +1,95 @@
 """A methodology asks, the engine measures, a charge only does arithmetic.
 
-The three types between them: what is asked (`MeasureRequest`), what was measured (`Measured`), what it costs (`Charge`).
+The types between them: what is asked (`MeasureRequest`, `StressRequest`, `ExposureRequest`), what was measured (`Measured`), what it costs (`Charge`).
+Requests are frozen values: two charges that ask the same share one measurement. How to add a charge: docs/design/0070-charges.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+BASE, PERFECT, ZERO = "base", "perfect", "zero"
+SCENARIO_SETS = (BASE, PERFECT, ZERO)
+"""the scenarios of the run; the same random numbers with prices of different underlyings moving as one, and with nothing in common between underlyings (`model/across.py`)"""
+UNIT, NAME = "unit", "name"
+"""rows: a margined unit; the part of a unit in one underlying"""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Rows (U,): what is left of each unit without its `names` underlyings of the largest own expected shortfall at `level`, same scenarios and horizon.
+
+    Underlyings `not_eligible` (index factors) always stay in the rest. A unit with fewer underlyings loses those it has. Which they were is in
+    `Measured.largest`.
+    """
+
+    names: int
+    level: float
+    not_eligible: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class MeasureRequest:
-    """One measurement: expected shortfall and value-at-risk of every margined unit at one horizon and level."""
+    """One measurement: expected shortfall and value-at-risk of every row at one horizon and level."""
 
     scenario_set: str
-    """"base": the scenarios of the run"""
+    """one of SCENARIO_SETS"""
     horizon: float
     """days"""
     level: float
     """confidence, 0.99"""
+    rows: str | Rest = UNIT
+    """UNIT (U,), NAME (E,) or a Rest (U,)"""
+    count: int = 0
+    """the first so many scenarios of the set; 0: as many as the run has (of an adaptive run: where it stopped)"""
+
+    @property
+    def main(self) -> bool:
+        """Whether the pass of the core answers it; every other request costs a pass of its own kind."""
+        return self.scenario_set == BASE and self.rows == UNIT and self.count == 0
+
+
+@dataclass(frozen=True)
+class Stress:
+    """A deterministic move at once: relative changes of price and 30-day volatility by asset, "*" for every asset not named."""
+
+    name: str
+    moves: tuple[tuple[str, float, float], ...]
+    """(asset, price, volatility): ("BTC", -0.2, 0.5)"""
+
+
+@dataclass(frozen=True)
+class PastMove:
+    """What every factor of the model did between the closes of two days of the history."""
+
+    name: str
+    start: str
+    end: str
+    """ISO dates; a date means 24:00Z"""
+
+
+@dataclass(frozen=True)
+class StressRequest:
+    """P&L of every unit under given moves, today, the time not passing."""
+
+    stresses: tuple[Stress | PastMove, ...]
+
+
+@dataclass(frozen=True)
+class ExposureRequest:
+    """What every unit holds, instrument by instrument, with its Greeks today."""
+
+
+Request: TypeAlias = MeasureRequest | StressRequest | ExposureRequest
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Arrays (U,) over margined units, losses positive, reporting currency."""
+    """Arrays (R,) over the rows asked for, losses positive, reporting currency."""
 
     expected_shortfall: NDArray[np.float64]
     expected_shortfall_standard_error: NDArray[np.float64]
@@ -37,8 +101,62 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Names:
+    """Rows NAME (E,), ascending by (unit, underlying): one for each underlying a unit holds."""
+
+    unit: NDArray[np.int32]
+    underlying: NDArray[np.int32]
+    """index into `Measured.underlyings`"""
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """P&L of every unit under given moves."""
+
+    names: tuple[str, ...]
+    pnl: NDArray[np.float64]
+    """(U, S), profit positive"""
+
+
+@dataclass(frozen=True)
+class Exposures:
+    """One entry a (unit, instrument) held, arrays (P,) ascending by (unit, instrument); netted over the accounts of a unit. Money in the reporting currency."""
+
+    unit: NDArray[np.int32]
+    underlying: NDArray[np.int32]
+    """index into `Measured.underlyings`"""
+    instrument: NDArray[np.int32]
+    """index into `instrument_ids`"""
+    instrument_ids: tuple[str, ...]
+    kind: tuple[str, ...]
+    """of `instrument_ids`: spot, future, perpetual, option"""
+    days: NDArray[np.float64]
+    """to expiry; 0 for spot and perpetual"""
+    strike: NDArray[np.float64]
+    """NaN where there is none"""
+    quantity: NDArray[np.float64]
+    """contracts, signed; of collateral that is simulated: units of the asset"""
+    notional: NDArray[np.float64]
+    """quantity x level of the underlying, signed"""
+    value: NDArray[np.float64]
+    """options: model value today; 0 for others"""
+    delta: NDArray[np.float64]
+    """P&L for +100 % of the underlying at the present slope"""
+    gamma: NDArray[np.float64]
+    """change of that delta for +1 %"""
+    vega: NDArray[np.float64]
+    """P&L for +1 volatility point"""
+    theta: NDArray[np.float64]
+    """P&L of one day"""
+
+    def buckets(self, edges: tuple[float, ...]) -> NDArray[np.int64]:
+        """(P,) bucket of the days to expiry: bucket b holds edges[b - 1] <= days < edges[b], so spots and perpetuals are in the first, and there is one more than edges."""
+        return np.searchsorted(np.array(edges), self.days, side="right")
+
+
+@dataclass(frozen=True)
 class Measured:
-    """Everything a charge may read."""
+    """Everything a charge may read: arrays and names."""
 
     units: tuple[str, ...]
     measures: dict[MeasureRequest, Measure]
@@ -46,6 +164,14 @@ class Measured:
     """(U,) max(0, ES) x multiplier"""
     gross_notional: NDArray[np.float64]
     """(U,) sum of |quantity| x level"""
+    underlyings: tuple[str, ...] = ()
+    names: Names | None = None
+    """rows NAME, where a request has them"""
+    largest: dict[MeasureRequest, NDArray[np.int64]] = field(default_factory=dict)
+    """by request with a Rest: (U, names) rows NAME that were taken out, largest first; -1 where a unit has fewer"""
+    stressed: dict[StressRequest, Stressed] = field(default_factory=dict)
+    exposures: Exposures | None = None
+    """where a charge asks for them"""
 
 
 @dataclass(frozen=True)
@@ -56,8 +182,12 @@ class Charge:
     amount: NDArray[np.float64]
     floored: NDArray[np.float64]
     reason: str
+    standard_error: NDArray[np.float64] | None = None
+    """(U,) of the amount, or a bound of it as the charge's page says; None: not a Monte Carlo figure, or not known"""
+    not_counted: NDArray[np.float64] | None = None
+    """(U,) what was left out because another charge of its `largest_of` group is larger"""
 
 
-def floor_at_zero(name: str, amount: NDArray[np.float64], reason: str) -> Charge:
+def floor_at_zero(name: str, amount: NDArray[np.float64], reason: str, standard_error: NDArray[np.float64] | None = None) -> Charge:
     """A charge never lowers the margin: negative amounts become 0 and are reported."""
-    return Charge(name, np.maximum(amount, 0.0), np.maximum(-amount, 0.0), reason)
+    return Charge(name, np.maximum(amount, 0.0), np.maximum(-amount, 0.0), reason, standard_error)

@@ -124,11 +124,15 @@ def build_rows(units: Units, compiled: Compiled) -> tuple[Rows, NDArray[np.int64
     Several lines of a unit in one column are netted with math.fsum in line order, so that splitting a position or folding
     linear instruments changes no bit.
     """
-    lines = units.lines
+    return grouped_rows(units.lines, units.lines.unit, len(units.names), compiled)
+
+
+def grouped_rows(lines: Lines, group: NDArray[np.int32], count: int, compiled: Compiled) -> tuple[Rows, NDArray[np.int64]]:
+    """Rows (count) of lines by their `group` (L,): `build_rows` for other portfolios than units."""
     column = compiled.instrument_column[lines.instrument]
     amount = lines.quantity * compiled.instrument_coefficient[lines.instrument]
-    order = np.lexsort((column, lines.unit))
-    key = lines.unit[order].astype(np.int64) * compiled.columns + column[order]
+    order = np.lexsort((column, group))
+    key = group[order].astype(np.int64) * compiled.columns + column[order]
     starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.zeros(0, np.int64)
     ends = np.r_[starts[1:], len(key)]
     quantity = amount[order][starts] if len(key) else np.zeros(0)
@@ -136,8 +140,8 @@ def build_rows(units: Units, compiled: Compiled) -> tuple[Rows, NDArray[np.int64
         quantity[e] = math.fsum(amount[order[starts[e]: ends[e]]])
     entry = np.empty(len(key), np.int64)
     entry[order] = np.repeat(np.arange(len(starts)), ends - starts)
-    first = np.zeros(len(units.names) + 1, np.int64)
-    np.cumsum(np.bincount(lines.unit[order][starts], minlength=len(units.names)), out=first[1:])
+    first = np.zeros(count + 1, np.int64)
+    np.cumsum(np.bincount(group[order][starts], minlength=count), out=first[1:])
     return Rows(first, column[order][starts].astype(np.int32), quantity), entry
 
 
@@ -148,9 +152,13 @@ def sum_by(group: NDArray[np.integer], amount: NDArray[np.float64], count: int) 
 
 def gross_notional(units: Units, instruments: Sequence[Instrument], market: MarketSnapshot) -> NDArray[np.float64]:
     """(U,) sum of |quantity| x level of the underlying, reporting currency (inverse futures: |quantity| itself)."""
-    level = np.array([_level(i, market) for i in instruments])
-    weights = np.abs(units.lines.quantity) * level[units.lines.instrument] if len(instruments) else np.zeros(0)
+    weights = np.abs(units.lines.quantity) * instrument_levels(instruments, market)[units.lines.instrument] if len(instruments) else np.zeros(0)
     return sum_by(units.lines.unit, weights, len(units.names))
+
+
+def instrument_levels(instruments: Sequence[Instrument], market: MarketSnapshot) -> NDArray[np.float64]:
+    """(N,) notional of one unit of each instrument, as in `gross_notional`."""
+    return np.array([_level(i, market) for i in instruments])
 
 
 def _level(instrument: Instrument, market: MarketSnapshot) -> float:

@@ -6,20 +6,26 @@ seeds where the standard error is reliable. Source: house choice; the standard e
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import Field
 
-from upm_gpu.margin.requests import Charge, Measured, MeasureRequest, floor_at_zero
+from upm_gpu.margin.requests import Charge, Measured, MeasureRequest, Request, floor_at_zero
+from upm_gpu.strict_toml import Strict
 
 NAME = "sampling_error"
 
 
-def requests(core: MeasureRequest, parameters: dict[str, Any]) -> list[MeasureRequest]:
+class Parameters(Strict):
+    """Keys of the charge."""
+
+    multiple: float = Field(default=2.0, ge=0.0, le=10.0, description="standard errors")
+
+
+def requests(core: MeasureRequest, parameters: Parameters) -> list[Request]:
     """Only what the core asks for already."""
     return [core]
 
 
-def charge(measured: Measured, core: MeasureRequest, multiplier: float, parameters: dict[str, Any]) -> Charge:
+def charge(measured: Measured, core: MeasureRequest, multiplier: float, parameters: Parameters) -> Charge:
     """(U,) amounts in the reporting currency."""
-    multiple = float(parameters.get("multiple", 2.0))
-    amount = multiple * multiplier * measured.measures[core].expected_shortfall_standard_error
-    return floor_at_zero(NAME, amount, f"{multiple:g} standard errors of the expected shortfall")
+    amount = parameters.multiple * multiplier * measured.measures[core].expected_shortfall_standard_error
+    return floor_at_zero(NAME, amount, f"{parameters.multiple:g} standard errors of the expected shortfall")

@@ -1,0 +1,66 @@
+"""Rows that charges ask for beside the margined units: the part of a unit in one underlying, and what is left without its largest names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upm_gpu.domain.instrument import Instrument
+from upm_gpu.margin.requests import Names, Rest
+from upm_gpu.margin.units import Lines, Units, grouped_rows
+from upm_gpu.pricing.compiled import Compiled, Rows
+
+
+def underlyings_of(instruments: Sequence[Instrument]) -> tuple[str, ...]:
+    """The underlyings of what is priced, ascending.
+
+    What `Names.underlying` and `Exposures.underlying` index.
+    """
+    return tuple(sorted({i.underlying for i in instruments}))
+
+
+def line_underlyings(lines: Lines, instruments: Sequence[Instrument]) -> NDArray[np.int32]:
+    """(L,) index into `underlyings_of` of every line."""
+    place = {name: k for k, name in enumerate(underlyings_of(instruments))}
+    return np.array([place[i.underlying] for i in instruments], np.int32)[lines.instrument]
+
+
+def name_rows(units: Units, instruments: Sequence[Instrument], compiled: Compiled) -> tuple[Names, Rows]:
+    """One row for each underlying of each unit, ascending by (unit, underlying)."""
+    count = max(len(underlyings_of(instruments)), 1)
+    key = units.lines.unit.astype(np.int64) * count + line_underlyings(units.lines, instruments)
+    distinct, group = np.unique(key, return_inverse=True)
+    rows, _ = grouped_rows(units.lines, group.astype(np.int32), len(distinct), compiled)
+    return Names((distinct // count).astype(np.int32), (distinct % count).astype(np.int32)), rows
+
+
+def largest_names(names: Names, shortfall: NDArray[np.float64], underlyings: Sequence[str], units: int, rest: Rest) -> NDArray[np.int64]:
+    """(U, rest.names) rows of the largest own expected shortfall `shortfall` (E,), largest first, -1 where a unit has fewer; ties go to the first underlying."""
+    eligible = np.array([u not in rest.not_eligible for u in underlyings] or [False])[names.underlying]
+    rows = np.flatnonzero(eligible)
+    rows = rows[np.lexsort((rows, -shortfall[rows], names.unit[rows]))]
+    unit = names.unit[rows]
+    rank = np.arange(len(rows)) - np.searchsorted(unit, unit, side="left")
+    found = np.full((units, rest.names), -1, np.int64)
+    kept = rank < rest.names
+    found[unit[kept], rank[kept]] = rows[kept]
+    return found
+
+
+def rest_rows(units: Units, instruments: Sequence[Instrument], compiled: Compiled, names: Names, largest: NDArray[np.int64]) -> Rows:
+    """(U) rows of the lines that are in none of `largest` (U, n)."""
+    lines, count = units.lines, max(len(underlyings_of(instruments)), 1)
+    taken = largest[largest >= 0]
+    out = names.unit[taken].astype(np.int64) * count + names.underlying[taken]
+    kept = np.flatnonzero(~np.isin(lines.unit.astype(np.int64) * count + line_underlyings(lines, instruments), out))
+    left = replace(lines, unit=lines.unit[kept], account=lines.account[kept], instrument=lines.instrument[kept], quantity=lines.quantity[kept])
+    return grouped_rows(left, left.unit, len(units.names), compiled)[0]
+
+
+def stacked(parts: Sequence[Rows]) -> Rows:
+    """All rows of the parts, one part after another."""
+    first = np.concatenate([[0], *(np.diff(p.first) for p in parts)]).cumsum()
+    return Rows(first.astype(np.int64), np.concatenate([p.column for p in parts]), np.concatenate([p.quantity for p in parts]))

@@ -1,0 +1,166 @@
+"""What charges ask for beside the core: one pass over each further scenario set, moves given outright, and what every unit holds today.
+
+The pass of the core is left as it is: its bits, its speed and where an adaptive run stops depend on no charge. A further set is a fixed number of scenarios
+(the first so many, by address), at the horizons asked for alone, with all rows that are asked of it stacked into one; rows that are known only then (`Rest`) take a second pass
+over it. Each pass has its own number in the ledger, so a run that was stopped goes on to the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from upm_gpu.backend.contract import TailState
+from upm_gpu.backend.select import Choice
+from upm_gpu.domain.instrument import Option, expiry_of
+from upm_gpu.errors import InputError
+from upm_gpu.margin.requests import NAME, UNIT, ExposureRequest, Exposures, Measure, MeasureRequest, Names, Rest
+from upm_gpu.margin.result import model_values
+from upm_gpu.margin.rows import largest_names, line_underlyings, name_rows, rest_rows, stacked
+from upm_gpu.margin.units import instrument_levels, sum_by
+from upm_gpu.market.snapshot import days_between
+from upm_gpu.passes import Loop, chunk_ranges, tails
+from upm_gpu.plan import Plan
+from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.pricing.tables import Shelf, with_tables
+from upm_gpu.risk.tail import finish, tail_depth
+from upm_gpu.scenario.derived import shortened
+from upm_gpu.scenario.sets import BLOCK, ScenarioSet
+
+FIRST_PASS = 1000
+"""number in the ledger of the first further pass: those of the core and its deepenings are below"""
+
+
+@dataclass
+class Further:
+    """What was measured beside the core, as `Measured` holds it."""
+
+    measures: dict[MeasureRequest, Measure] = field(default_factory=dict)
+    names: Names | None = None
+    largest: dict[MeasureRequest, np.ndarray] = field(default_factory=dict)
+    exposures: Exposures | None = None
+    passes: list[dict[str, Any]] = field(default_factory=list)
+    """for the manifest: set, scenarios, rows"""
+
+
+def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop: Loop, value0: np.ndarray, executor: Callable | None = None, shelf: Shelf | None = None) -> Further:
+    """Everything in `plan.further`; `plan` is that of the final number of scenarios, `bare` its instruments before value tables were made."""
+    found = Further()
+    asked = [r for r in plan.further if isinstance(r, MeasureRequest)]
+    names: tuple[Names, Rows] | None = None
+    if any(r.rows != UNIT for r in asked):
+        names = name_rows(plan.units, plan.instruments, plan.compiled)
+        found.names = names[0]
+    kinds = list(dict.fromkeys((r.scenario_set, _count(plan, r)) for r in asked))
+    for number, (name, count) in enumerate(kinds):
+        mine = [r for r in asked if (r.scenario_set, _count(plan, r)) == (name, count)]
+        job = _Pass(plan, choice, chunk, loop, executor, _sub_plan(plan, bare, choice, shelf, name, count, mine), FIRST_PASS + 2 * number)
+        _measure_set(job, mine, names, found)
+    if any(isinstance(r, ExposureRequest) for r in plan.further):
+        found.exposures = exposures_of(plan, choice, value0)
+    return found
+
+
+def _count(plan: Plan, request: MeasureRequest) -> int:
+    """Scenarios of a request: matched blocks are whole or not matched."""
+    own = min(request.count or plan.spec.count, plan.spec.count)
+    return min(-(-own // BLOCK) * BLOCK, plan.spec.count) if plan.spec.variance_reduction == "moment_matching" else own
+
+
+def _sub_plan(plan: Plan, bare: Compiled, choice: Choice, shelf: Shelf | None, name: str, count: int, asked: Sequence[MeasureRequest]) -> Plan:
+    """The plan of one set: its scenarios, only the horizons asked for, value tables that cover it."""
+    days = tuple(sorted({r.horizon for r in asked}))
+    scenarios: ScenarioSet = shortened(plan.sets[name], count)
+    compiled = replace(bare, programs=tuple(bare.programs[plan.horizon(d)] for d in days))
+    compiled, _ = with_tables(compiled, (scenarios,), choice.module, choice.threads, shelf)
+    spec = replace(plan.spec, count=count, target_relative_error=0.0)
+    lowest = min(level for r in asked for level in (r.level, *([r.rows.level] if isinstance(r.rows, Rest) else [])))
+    return replace(plan, spec=spec, compiled=compiled, scenarios=scenarios, clock_days=days, depth=tail_depth(count, lowest), further=())
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A set and how it is walked."""
+
+    plan: Plan
+    choice: Choice
+    chunk: int
+    loop: Loop
+    executor: Callable | None
+    sub: Plan
+    number: int
+
+    def tails(self, rows: Rows, second: bool) -> TailState:
+        """The tail of rows over the set."""
+        sub, backend = replace(self.sub, rows=rows), self.choice.module
+        with backend.prepare(sub.compiled, rows, self.choice.precision, self.choice.threads) as prepared:
+            tail = tails(sub, backend, prepared, chunk_ranges(sub, self.chunk, backend, prepared), self.loop, self.executor, again=self.number + int(second))
+        if tail.not_finite:
+            raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values of a charge are NaN or infinite: a volatility, level or quantity is beyond what float64 can hold. "
+                             "Check the largest inputs; no margin was written.")
+        return tail
+
+    def measures(self, tail: TailState, first: int, count: int, horizon: float, level: float) -> Measure:
+        """Measures of rows [first, first + count) of a stacked tail."""
+        from upm_gpu.risk.dependence import dependence_of
+
+        h, rows = self.sub.clock_days.index(horizon), slice(first, first + count)
+        part = replace(tail, pnl=tail.pnl[h : h + 1, rows], scenario=tail.scenario[h : h + 1, rows], block_sums=tail.block_sums[:, h : h + 1, rows])
+        e = finish(part, [level], dependence_of(self.sub.scenarios))[level]
+        return Measure(e.expected_shortfall[0], e.expected_shortfall_standard_error[0], e.value_at_risk[0], e.value_at_risk_standard_error[0], e.reliable[0])
+
+
+def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further) -> None:
+    """All requests of one set: units and names in one pass, what is left without the largest names in a second one."""
+    plan, units = job.plan, job.plan.rows.count
+    rests = [r for r in asked if isinstance(r.rows, Rest)]
+    first = dict.fromkeys(r for r in asked if not isinstance(r.rows, Rest))
+    first |= dict.fromkeys(replace(r, rows=NAME, level=r.rows.level) for r in rests if isinstance(r.rows, Rest))
+    kinds = list(dict.fromkeys(str(r.rows) for r in first))
+    parts = [plan.rows if kind == UNIT or names is None else names[1] for kind in kinds]
+    start = dict(zip(kinds, np.cumsum([0, *(p.count for p in parts)]).tolist(), strict=False))
+    count = {kind: part.count for kind, part in zip(kinds, parts, strict=True)}
+    tail = job.tails(stacked(parts), second=False)
+    for r in first:
+        kind = str(r.rows)
+        found.measures[r] = job.measures(tail, start[kind], count[kind], r.horizon, r.level)
+    found.passes.append({"scenario_set": asked[0].scenario_set, "scenarios": job.sub.spec.count, "rows": sum(count.values())})
+    del tail
+    if not rests or names is None:
+        return
+    different: dict[tuple[Rest, float], tuple[int, Rows]] = {}
+    for r in rests:
+        assert isinstance(r.rows, Rest)
+        own = found.measures[replace(r, rows=NAME, level=r.rows.level)].expected_shortfall
+        found.largest[r] = largest_names(names[0], own, plan.underlyings, units, r.rows)
+        if (r.rows, r.horizon) not in different:
+            different[r.rows, r.horizon] = (len(different) * units, rest_rows(plan.units, plan.instruments, plan.compiled, names[0], found.largest[r]))
+    tail = job.tails(stacked([rows for _, rows in different.values()]), second=True)
+    for r in rests:
+        assert isinstance(r.rows, Rest)
+        found.measures[r] = job.measures(tail, different[r.rows, r.horizon][0], units, r.horizon, r.level)
+    found.passes.append({"scenario_set": asked[0].scenario_set, "scenarios": job.sub.spec.count, "rows": len(different) * units})
+
+
+def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
+    """What every unit holds, with values and Greeks of today."""
+    from upm_gpu.exhibits import unit_greeks
+
+    lines, instruments = plan.units.lines, plan.instruments
+    key = lines.unit.astype(np.int64) * max(len(instruments), 1) + lines.instrument
+    distinct, place = np.unique(key, return_inverse=True)
+    quantity = sum_by(place, lines.quantity, len(distinct))
+    _, first = np.unique(place, return_index=True)
+    unit, n = lines.unit[first], lines.instrument[first]
+    worth = model_values(plan.compiled, instruments, value0)
+    value = np.array([worth.get(i.instrument_id, 0.0) for i in instruments])
+    expiry = [expiry_of(i) for i in instruments]
+    days = np.array([0.0 if e is None else days_between(plan.market.valuation_time, e) for e in expiry], np.float64)
+    strike = np.array([i.strike if isinstance(i, Option) else np.nan for i in instruments], np.float64)
+    each = {name: quantity * values[n] for name, values in unit_greeks(choice.module, instruments, plan.compiled, plan.market).items()}
+    kind = tuple("option" if isinstance(i, Option) else type(i).__name__.lower() for i in instruments)
+    return Exposures(unit, line_underlyings(lines, instruments)[first], n, tuple(i.instrument_id for i in instruments), kind, days[n], strike[n], quantity,
+                     quantity * instrument_levels(instruments, plan.market)[n], quantity * value[n], **each)
