@@ -106,6 +106,15 @@ UPM_INLINE double european_addition(const ValueTable& table, double volatility, 
                                 log_change - t.log_moneyness, log(volatility)) * unit;
 }
 
+// Volatility of an option under the scenarios' own model, read from the group's table at its log-moneyness and at `place`, the group's volatility state in its own
+// units, times the ratio of its quote to the model today (`residual`); its value is then that of European at this volatility, without limits.
+UPM_INLINE double model_volatility(const ValueTable& table, double log_change, double place, const Terms& t) {
+  return t.residual * table_value(table.value, table.low[0], table.inverse_step[0], (i32)table.nodes[0], table.low[1], table.inverse_step[1], (i32)table.nodes[1],
+                                  log_change - t.log_moneyness, place);
+}
+
+UPM_INLINE double model_place(const GroupReals& g, const GroupStates& s) { return s.volatility * g.volatility_loading; }
+
 // Index at the expiry; what a unit of payoff is worth at the horizon.
 struct SettledOption {
   double index, unit;

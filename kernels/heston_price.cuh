@@ -1,4 +1,4 @@
-// European options under Heston (1993) and Bates (1996) by one contour integral of the moment function. Twin: upm_gpu/formula/heston_price.py, by another
+// European options under Heston (1993) and Bates (1996, with one or two clocks of jumps) by one contour integral of the moment function. Twin: upm_gpu/formula/heston_price.py, by another
 // form of the moment function on another contour with another rule. Per instrument.
 //
 // With X = ln(S_T / F), M(s) = E[e^(s X)] and k = ln(F / K),
@@ -29,7 +29,8 @@ namespace upm {
 
 struct HestonPriceInput {
   enum {
-    initial_variance = ModelOptionInput::size, mean_reversion, long_run_variance, vol_of_vol, correlation, jump_intensity, jump_mean, jump_volatility, size
+    initial_variance = ModelOptionInput::size, mean_reversion, long_run_variance, vol_of_vol, correlation, jump_intensity, jump_mean, jump_volatility,
+    second_jump_intensity, second_jump_mean, second_jump_volatility, size
   };
 };
 
@@ -37,8 +38,14 @@ struct heston_price_shape {
   enum { inputs = HestonPriceInput::size, outputs = ModelOptionOutput::size, repeated = 0, count = 0 };
 };
 
+// Jumps of one clock: the logarithm of a jump has mean `mean` and variance 2 half_square, the price grows by 1 + surplus.
+struct JumpClock {
+  double intensity, mean, half_square, surplus;
+};
+
 struct Heston {
-  double v0, kappa, theta, xi, rho, intensity, mean, half_square, surplus, years;
+  double v0, kappa, theta, xi, rho, years;
+  JumpClock jumps[2];
 };
 
 struct Moment {
@@ -78,10 +85,12 @@ UPM_OUT_OF_LINE Moment moment_of(const Heston& h, Complex s) {
     m.log = m.log + (h.kappa * h.theta) * (h.years * minus - 2.0 * part);
     m.by_years = m.by_years + (h.kappa * h.theta) * m.by_variance;
   }
-  if (h.intensity > 0.0) {
-    const Complex jump = exp(h.mean * s + h.half_square * (s * s)) - 1.0 - h.surplus * s;
-    m.log = m.log + (h.intensity * h.years) * jump;
-    m.by_years = m.by_years + h.intensity * jump;
+  for (i32 i = 0; i < 2; ++i) {
+    const JumpClock& j = h.jumps[i];
+    if (!(j.intensity > 0.0)) continue;
+    const Complex jump = exp(j.mean * s + j.half_square * (s * s)) - 1.0 - j.surplus * s;
+    m.log = m.log + (j.intensity * h.years) * jump;
+    m.by_years = m.by_years + j.intensity * jump;
   }
   return m;
 }
@@ -99,6 +108,9 @@ UPM_INLINE bool finite_moment(const Heston& h, double a) {
   }
   return beta >= 0.0 || 1.0 + exp(-2.0 * x) - beta / root * expm1(-2.0 * x) > 0.0;
 }
+
+// Are the expected jumps under the tilt a beyond what a double holds well?
+UPM_INLINE bool many_jumps(const JumpClock& j, double years, double a) { return j.intensity > 0.0 && j.intensity * years * exp(j.mean * a + j.half_square * a * a) > 1e4; }
 
 // Where a vertical contour may stand: beyond 1 (1), below 0 (-1), or between (0), by one number.
 UPM_INLINE double contour_at(i32 strip, double t) {
@@ -126,8 +138,7 @@ UPM_OUT_OF_LINE Contour saddle(const Heston& h, double k, i32 strip) {
   for (i32 step = 0; step < (strip ? 10 : 8); ++step) {
     const double t = 0.5 * (low + high), a = contour_at(strip, t), room = contour_room(strip, a);
     const Complex at = complex_of(a, 0.01 * room);
-    const double jump = h.mean * a + h.half_square * a * a;
-    const bool far = !finite_moment(h, a) || (h.intensity > 0.0 && h.intensity * h.years * exp(jump) > 1e4) || outward * log_integrand(h, at, k, strip).im >= 0.0;
+    const bool far = !finite_moment(h, a) || many_jumps(h.jumps[0], h.years, a) || many_jumps(h.jumps[1], h.years, a) || outward * log_integrand(h, at, k, strip).im >= 0.0;
     if (far) high = t; else low = t;
   }
   Contour c;
@@ -239,6 +250,18 @@ UPM_OUT_OF_LINE double heston_integral(const Heston& h, const ModelOption& o, Mo
   return MODEL_FOUND;
 }
 
+UPM_INLINE JumpClock jump_clock(double intensity, double mean, double deviation) {
+  const JumpClock j = {intensity, mean, 0.5 * deviation * deviation, expm1(mean + 0.5 * deviation * deviation)};
+  return j;
+}
+
+UPM_INLINE bool clock_defined(const JumpClock& j, double deviation) { return j.intensity >= 0.0 && deviation >= 0.0 && j.mean - j.mean == 0.0; }
+
+UPM_INLINE bool clock_explosive(const JumpClock& j, double years) {
+  const double log_growth = j.mean + j.half_square;
+  return j.intensity > 0.0 && !(log_growth < 50.0 && j.intensity * years * exp(log_growth) < 1e4 && j.intensity * years < 1e4);
+}
+
 UPM_OUT_OF_LINE void heston_price_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
 #define UPM_IN(name) in[HestonPriceInput::name * in_stride]
   const ModelOption o = model_option_of(in, in_stride);
@@ -248,19 +271,18 @@ UPM_OUT_OF_LINE void heston_price_values(const double* in, i64 in_stride, double
   h.theta = UPM_IN(long_run_variance);
   h.xi = UPM_IN(vol_of_vol);
   h.rho = UPM_IN(correlation);
-  h.intensity = UPM_IN(jump_intensity);
-  h.mean = UPM_IN(jump_mean);
   h.years = o.years;
-  const double deviation = UPM_IN(jump_volatility), log_growth = h.mean + 0.5 * deviation * deviation;
-  h.half_square = 0.5 * deviation * deviation;
-  h.surplus = expm1(log_growth);
+  const double deviation[2] = {UPM_IN(jump_volatility), UPM_IN(second_jump_volatility)};
+  h.jumps[0] = jump_clock(UPM_IN(jump_intensity), UPM_IN(jump_mean), deviation[0]);
+  h.jumps[1] = jump_clock(UPM_IN(second_jump_intensity), UPM_IN(second_jump_mean), deviation[1]);
   double status = o.defined && h.v0 >= 0.0 && h.v0 < 1e6 && h.kappa >= 0.0 && h.kappa < 1e6 && h.theta >= 0.0 && h.theta < 1e6 && h.xi >= 0.0 && h.xi < 1e6 && absolute(h.rho) <= 1.0 &&
-                          h.intensity >= 0.0 && deviation >= 0.0 && h.mean - h.mean == 0.0
+                          clock_defined(h.jumps[0], deviation[0]) && clock_defined(h.jumps[1], deviation[1])
                       ? MODEL_FOUND
                       : MODEL_UNDEFINED;
-  if (status == MODEL_FOUND && h.intensity > 0.0 && !(log_growth < 50.0 && h.intensity * o.years * exp(log_growth) < 1e4 && h.intensity * o.years < 1e4)) status = MODEL_EXPLOSIVE;
+  if (status == MODEL_FOUND && (clock_explosive(h.jumps[0], o.years) || clock_explosive(h.jumps[1], o.years))) status = MODEL_EXPLOSIVE;
   ModelValue v = model_value_at_once(o);
-  const bool moves = h.v0 > 0.0 || h.kappa * h.theta > 0.0 || (h.intensity > 0.0 && (h.mean != 0.0 || deviation > 0.0));
+  bool moves = h.v0 > 0.0 || h.kappa * h.theta > 0.0;
+  for (i32 i = 0; i < 2; ++i) moves = moves || (h.jumps[i].intensity > 0.0 && (h.jumps[i].mean != 0.0 || deviation[i] > 0.0));
   if (status == MODEL_FOUND && o.years > 0.0 && moves) status = heston_integral(h, o, &v);
   write_model_option(o, v, status, out, out_stride);
 #undef UPM_IN

@@ -93,6 +93,13 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
       }
       out[column * stride] = (Stored)(upm::exotic_value(r, shared, t, volatility, root_years, hit, addition) - value0[column - linear]);
     }
+  } else if (g.family == upm::FAMILY_MODEL_VOLATILITY) {
+    const upm::European shared = upm::european_share(g, r, x);
+    const double root_years = upm::sqrt(r.remaining_years), place = upm::model_place(r, x);
+    const double* a = table_axes + 4 * g.table;
+    const i64* n = table_nodes + 3 * g.table;
+    const upm::ValueTable table = {{a[0], a[1]}, {a[2], a[3]}, {n[0], n[1]}, table_values + n[2]};
+    STORE(upm::european_value_at(upm::model_volatility(table, shared.log_change, place, t), shared, t, root_years, r.discount))
   } else if (g.family == upm::FAMILY_SETTLED_EXOTIC) {
     const upm::SettledOption shared = upm::settled_option_share(g, r, x);
     const double hit = upm::barrier_hit(r, x.path);

@@ -77,6 +77,7 @@ class ModelSection(Strict):
     clock: Literal["calendar", "sessions"] = Field(default="calendar", description="what a day of variance is: every day, or a session of an exchange; horizons are its days")
     holidays: list[str] = Field(default=[], description="weekdays without a session, such as 2022-04-15")
     volatility_dynamics: Literal["sticky_moneyness", "sticky_strike", "sticky_delta"] = Field(default="sticky_moneyness", description="how the surface follows the price; sticky_delta: and the smile its own level")
+    repricing: Literal["quoted", "model"] = Field(default="quoted", description="of European options at the horizon: quoted volatilities that move, or the model's own price at the path's variance (merton, heston, bates)")
     volatility_shift: Literal["relative", "additive"] = Field(default="relative", description="the volatility factor multiplies, or adds points")
     volatility_decay_short: float = Field(default=0.30, description="power of 30 d / T below 30 days (house choice)")
     volatility_decay_long: float = Field(default=0.13, description="the same beyond 30 days (house choice)")
@@ -160,7 +161,7 @@ NUMBERS = {
 
 def _rules(c: RunConfig) -> list[Rule]:
     """What values must hold, alone and beside one another."""
-    from upm_gpu.model.registry import CALIBRATED, FLOORED, FROM_HISTORY, MODELS, PER_YEAR
+    from upm_gpu.model.registry import CALIBRATED, FLOORED, FROM_HISTORY, MODELS, OPTION_MODELS, PER_YEAR
 
     m, s = c.model, c.scenarios
     halves = (("level_half_life", m.level_half_life), ("skew_half_life", m.skew_half_life), ("slope_half_life", m.slope_half_life))
@@ -208,6 +209,9 @@ def _rules(c: RunConfig) -> list[Rule]:
         *((f"model.{key}", 63, days == 0.0 or m.name in ("gbm", "garch", "filtered_historical"), f"model {m.name} takes no half-life from the configuration. Use 0, or model gbm, garch or filtered_historical.") for key, days in halves),
         ("model.volatility_shift", 63, m.volatility_shift == "relative" or (m.surface_factors == ["level"] and m.volatility_dynamics != "sticky_delta" and m.arbitrage != "project"),
          "skew and slope factors, sticky_delta and arbitrage project exclude volatility_shift additive. Use volatility_shift relative."),
+        ("model.repricing", 63, m.repricing == "quoted" or m.name in OPTION_MODELS, f"model {m.name} has no option prices of its own. Use repricing quoted, or model {', '.join(OPTION_MODELS)}."),
+        ("model.repricing", 63, m.repricing == "quoted" or (m.volatility_shift == "relative" and m.surface_factors == ["level"] and m.arbitrage != "project"),
+         'repricing model takes no surface: it excludes volatility_shift additive, surface_factors beyond ["level"] and arbitrage project. Use repricing quoted, or leave these keys out.'),
         ("model.arbitrage", 63, not (m.arbitrage == "project" and m.volatility_dynamics == "sticky_strike"), "arbitrage project corrects a surface in moneyness and excludes sticky_strike. Use volatility_dynamics sticky_moneyness or sticky_delta."),
         *((f"model.{key}", 56, 0.0 <= value < 1e4, f"{value:g}; give 0 or more.") for key, value in (
             ("basis_volatility", m.basis_volatility), ("basis_half_life_days", m.basis_half_life_days), ("funding_volatility", m.funding_volatility),
@@ -283,7 +287,7 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, volatility_floor=m.volatility_floor, long_run_years=m.long_run_years, correlation=m.correlation,
         correlation_regimes=regime_specs(m), inverse_assets=tuple(m.inverse_assets),
-        filter=m.filter, common_factors=m.common_factors, clock=m.clock, holidays=tuple(m.holidays), volatility_dynamics=m.volatility_dynamics, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
+        filter=m.filter, common_factors=m.common_factors, clock=m.clock, holidays=tuple(m.holidays), volatility_dynamics=m.volatility_dynamics, repricing=m.repricing, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
         volatility_decay_long=m.volatility_decay_long, basis=m.basis, basis_volatility=m.basis_volatility, basis_half_life_days=m.basis_half_life_days,
         funding=m.funding, funding_rate=m.funding_rate, funding_volatility=m.funding_volatility, funding_half_life_days=m.funding_half_life_days,
         rates=m.rates, rate_volatility=m.rate_volatility, slope_volatility=m.slope_volatility,

@@ -19,7 +19,7 @@ from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
-from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, Rows
+from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
 from upm_gpu.pricing.tables import operation_inputs, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
@@ -216,6 +216,8 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
     program = compiled.programs[0]
     column = compiled.instrument_column[list(options)]
     for request in program.table_requests:
+        if isinstance(request, ModelRequest):  # today's value is Black's at the quote
+            continue
         first, count = program.group_integers[request.group, 1:3]
         own = np.flatnonzero((column >= first) & (column < first + count))
         strike = columns["strike"][own]  # at unit strike: all amounts of a request are in units of it

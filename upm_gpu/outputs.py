@@ -22,6 +22,7 @@ from upm_gpu.market.arbitrage import arbitrage_tables
 from upm_gpu.market.consistency import implied_carry
 from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, Family
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
@@ -254,7 +255,15 @@ def _importance(outcome: Outcome) -> dict[str, Any]:
 def _tables(outcome: Outcome) -> dict[str, Any]:
     """How many value tables there are, the worst error found while building them, and what they change in the tails."""
     return {"tables": len(outcome.tables), "nodes": int(sum(t.nodes[0] * t.nodes[1] for t in outcome.tables)), "largest_error_per_strike": max(t.error for t in outcome.tables),
-            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None}
+            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None,
+            **({"options_repriced_under_the_model": _under_model(outcome)} if outcome.plan.spec.repricing == "model" else {})}
+
+
+def _under_model(outcome: Outcome) -> int:
+    """Options of the book that are priced by the scenarios' own model at the margin horizon."""
+    program = outcome.plan.compiled.programs[outcome.plan.horizon(outcome.plan.core.horizon)]
+    integers = dict(zip(GROUP_INTEGERS, program.group_integers.T, strict=True))
+    return int(integers["count"][integers["family"] == Family.MODEL_VOLATILITY].sum())
 
 
 def _hash(value: Any) -> str:

@@ -94,6 +94,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.guided import guided
     from upm_gpu.margin.methodology import charges_in_force, core_request, simulated_assets
     from upm_gpu.market.surface import fit_surfaces
+    from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
     from upm_gpu.risk.tail import tail_depth
@@ -122,7 +123,10 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     scenarios, in_force = under_regimes(model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market))), regimes,
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
-    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments))
+    laws = pricing_laws(model) if spec.repricing == "model" else None
+    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments), laws)
+    if laws is not None:
+        report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, [r.scenario_set for r in measures if not r.main], spec).items()}
     scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)

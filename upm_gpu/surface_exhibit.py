@@ -29,11 +29,11 @@ NEGATIVE = 1e-6
 
 
 def surface_arbitrage(plan: Plan, states: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """One object an underlying with options, from `states` (K, S) of the first scenarios at the horizon; none where volatility has no level of its own."""
+    """One object an underlying with options, from `states` (K, S) of the first scenarios at the horizon; none where volatility has no level of its own or no surface is moved."""
     index = {name: k for k, name in enumerate(plan.scenarios.state_names)}
     found = []
     for u, surface in sorted(plan.surfaces.items()):
-        if f"volatility_shift[{u}]" not in index or plan.dynamics.additive:
+        if f"volatility_shift[{u}]" not in index or plan.dynamics.additive or plan.spec.repricing == "model":
             continue
         level = states[index[f"volatility_shift[{u}]"]]
         labels = [f"{u},{s.expiry.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for s in surface.slices]

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.errors import InputError
+from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import barrier_hit, european_volatility
 from upm_gpu.formula.value_table import table_values
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, TERM_REALS, Compiled, Rows, empty
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, TERM_REALS, Compiled, ModelRequest, Rows, ValueTable, empty
 from upm_gpu.pricing.exotics import inside_range
+from upm_gpu.pricing.model_tables import model_volatility
 from upm_gpu.pricing.tables import CHUNK, direct_values, group_of
 from upm_gpu.scenario.sets import ScenarioSet
 
@@ -132,6 +134,9 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
         at = states[int(group["date"])][:, place[own]]
         terms = {key: compiled.terms[i, columns[own] - compiled.linear] for i, key in enumerate(TERM_REALS)}
         state = {k: at[int(group[f"{k}_state"])] if group[f"{k}_state"] >= 0 else np.zeros(len(own)) for k in ("forward", "volatility", "skew", "stretch", "scale")}
+        if isinstance(request, ModelRequest):
+            error[own] = _model_errors(request, table, terms, state, at[int(group["level_state"])], group, backend)
+            continue
         sigma = european_volatility(state["forward"], state["volatility"], terms["log_moneyness"], terms["volatility"], terms["residual"], group, skew=state["skew"], stretch=state["stretch"])
         m = inside_range(request, state["forward"] - terms["log_moneyness"])
         read = table_values(table.low, table.inverse_step, table.values, m, np.log(sigma))
@@ -141,6 +146,17 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
         living = ~barrier_hit(at[int(group["path_state"])] if group["path_state"] >= 0 else np.zeros(len(own)), group)
         error[own] = living * (read - direct) * terms["strike"] * np.exp(state["scale"])
     return error
+
+
+def _model_errors(request: ModelRequest, table: ValueTable, terms: dict[str, NDArray[np.float64]], state: dict[str, NDArray[np.float64]], level: NDArray[np.float64],
+                  group: dict[str, float], backend: ModuleType) -> NDArray[np.float64]:
+    """(n,) of options at the model's volatility."""
+    m, y = state["forward"] - terms["log_moneyness"], state["volatility"] * group["volatility_loading"]
+    forward, root = group["forward0"] * np.exp(state["forward"]), np.sqrt(request.years)
+    read, direct = (black_undiscounted(forward, terms["strike"], m, terms["residual"] * sigma * root, terms["sign"]) for sigma in (
+        table_values(table.low, table.inverse_step, table.values, m, y), model_volatility(request, m, y, backend)))
+    unit = group["spot0"] * np.exp(level) / forward if group["inverse"] else np.exp(state["scale"])
+    return group["discount"] * (read - direct) * unit  # type: ignore[no-any-return]
 
 
 def _states(scenarios: ScenarioSet, wanted: NDArray[np.int64], backend: ModuleType, threads: int) -> NDArray[np.float64]:

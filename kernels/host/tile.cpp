@@ -165,6 +165,29 @@ void price_european(const Columns& c) {
   }
 }
 
+void price_model_volatility(const Columns& c) {
+  alignas(64) double forward[T], log_change[T], unit[T], place[T], value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  for (int s = 0; s < T; ++s) {  // vectorised
+    const GroupStates at = states_at(c, s);
+    const European x = european_share(g, r, at);
+    forward[s] = x.forward, log_change[s] = x.log_change, unit[s] = x.unit, place[s] = model_place(r, at);
+  }
+  const double root_years = upm::sqrt(r.remaining_years);
+  const ValueTable table = ((const ValueTable*)c.task->program->table)[g.table];
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+#pragma GCC ivdep  // the table is not written
+    for (int s = 0; s < T; ++s) {  // vectorised
+      const double volatility = model_volatility(table, log_change[s], place[s], t);
+      value[s] = european_value_at(volatility, European{forward[s], log_change[s], 1.0, 0.0, unit[s], 0.0, 1.0}, t, root_years, r.discount);
+    }
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
 // Families that are cheap: shared numbers are computed again for every column.
 #define UPM_CHEAP_FAMILY(name)                                                                             \
   void price_##name(const Columns& c) {                                                                    \

@@ -19,6 +19,7 @@ from upm_gpu.pricing.compiled import (
     TERM_REALS,
     Compiled,
     Family,
+    ModelRequest,
     Program,
     Rows,
     TableRequest,
@@ -49,6 +50,8 @@ GROUPS = (
     (Family.EXOTIC, 1, 30.0, 0, 1, 0),  # reads the table
     (Family.EXOTIC, 2, 9.0, 0, 0, 0),
     (Family.SETTLED_EXOTIC, 2, 1.5, 0, 0, 0),
+    (Family.MODEL_VOLATILITY, 0, 45.0, 1, 0, 0),
+    (Family.MODEL_VOLATILITY, 1, 5.0, 0, 0, 0),
 )
 
 
@@ -57,6 +60,10 @@ TABLED, EXOTIC_TABLED = 2, 7
 REQUEST = TableRequest("I", TABLED, "american", True, 1.0, 1.0, (), 0.5, 1.0, (), 0.5, 1.0)
 TABLE = ValueTable((-2.0, -2.5), (8.0, 4.0), 1e-2 * np.sin(np.add.outer(0.7 * np.arange(33.0), 0.4 * np.arange(15.0))))
 """from log-moneyness -2 to 2, ln sigma -2.5 to 1: wings lie beyond its ends"""
+MODEL = (10, 11)
+"""groups that read a table of volatilities"""
+MODEL_REQUEST = ModelRequest("M", MODEL[0], "heston_price", (), "initial_variance", 2.0, 0.2, 2.0, 0.5, 0.5)
+VOLATILITIES = ValueTable((-2.0, -2.5), (8.0, 4.0), 0.6 + 20.0 * TABLE.values)
 
 
 def make_compiled(seed: int = 1, per_group: int = 5) -> Compiled:
@@ -73,6 +80,8 @@ def make_compiled(seed: int = 1, per_group: int = 5) -> Compiled:
     strike = np.repeat(forwards, per_group) * np.exp(moneyness)
     terms = np.stack([strike, moneyness, rng.uniform(0.2, 1.4, options), rng.normal(0.0, 0.02, options), rng.choice([-1.0, 1.0], options), np.zeros(options)])
     terms[5, per_group * TABLED : per_group * (TABLED + 1)] = 1e-3 * strike[per_group * TABLED : per_group * (TABLED + 1)]
+    models = slice(per_group * MODEL[0], per_group * (MODEL[-1] + 1))
+    terms[3, models] += 1.0  # the ratio of a quote to the model
     assert len(terms) == len(TERM_REALS)
     programs = tuple(_program(h, linear, linear_keys, per_group, spots, forwards) for h in HORIZONS)
     instruments = linear + options
@@ -94,7 +103,7 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
         years = days / YEAR
         values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
                   "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive,
-                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g in (TABLED, EXOTIC_TABLED) else -1, "path_state": 2 * ((u + 1) % UNDERLYINGS)}
+                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g in (TABLED, EXOTIC_TABLED) else 1 if g in MODEL else -1, "path_state": 2 * ((u + 1) % UNDERLYINGS)}
         integers.append([int(values[k]) for k in GROUP_INTEGERS])
         left = max(days - DATES[horizon], 0.0) / YEAR
         values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),
@@ -109,7 +118,7 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
         reals.append([float(values[k]) for k in GROUP_REALS])
     dates = [horizon if at is None else min(at, horizon) for _, at in keys]
     return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals), np.array([0] * (len(keys) - 1) + [1], np.int32),
-                   (REQUEST,), (TABLE,))
+                   (REQUEST, MODEL_REQUEST), (TABLE, VOLATILITIES))
 
 
 def make_rows(compiled: Compiled, rows: int = 37, seed: int = 2) -> Rows:

@@ -77,6 +77,18 @@ def european(level: Any, forward_move: Any, volatility_state: Any, strike: Any, 
     return xp.where(group["inverse"] != 0, coins, value if scale is None else value * xp.exp(scale))
 
 
+def model_option(level: Any, forward_move: Any, place: Any, strike: Any, log_moneyness: Any, ratio: Any, sign: Any, group: dict[str, Any], table: Any, *,
+                 scale: Any = None, xp: Any = np) -> Any:
+    """Present value of one unit of a European option at the volatility of the scenarios' own model: `ratio` times the table's at (ln(F / K), place), `place` the volatility
+    state times the group's loading. Others as in `european`."""
+    forward = group["forward0"] * xp.exp(forward_move)
+    k = log_moneyness - forward_move
+    sigma = ratio * table_values(table.low, table.inverse_step, table.values, -k, place)
+    value = group["discount"] * black_undiscounted(forward, strike, -k, sigma * np.sqrt(group["remaining_years"]), sign)
+    coins = value * (group["spot0"] * xp.exp(level) / forward)
+    return xp.where(group["inverse"] != 0, coins, value if scale is None else value * xp.exp(scale))
+
+
 def settled_option(level: Any, level_at_expiry: Any, strike: Any, sign: Any, group: dict[str, Any], scale: Any = None, xp: Any = np) -> Any:
     """An option that expired inside the horizon: payoff at the index of the expiry; coins or quote currency are held and valued at the horizon."""
     index = group["spot0"] * xp.exp(level_at_expiry)

@@ -31,12 +31,13 @@ def log_jump_moment(s: NDArray[np.complex128], years: float, intensity: float, m
     return intensity * years * (np.expm1(mean * s + 0.5 * deviation**2 * s * s) - s * np.expm1(mean + 0.5 * deviation**2))
 
 
-def explosive(c: Columns) -> NDArray[np.bool_]:
-    """Jumps too many or, on average, too large."""
+def explosive(c: Columns, clock: str = "jump") -> NDArray[np.bool_]:
+    """Jumps of a clock too many or, on average, too large."""
+    intensity = c[f"{clock}_intensity"]
     with np.errstate(all="ignore"):
-        growth = c["jump_mean"] + 0.5 * c["jump_volatility"] ** 2
-        jumps = c["jump_intensity"] * c["time_to_expiry"]
-        return (c["jump_intensity"] > 0.0) & ~((growth < 50.0) & (jumps <= MOST_JUMPS) & (jumps * np.exp(growth) <= MOST_JUMPS))
+        growth = c[f"{clock}_mean"] + 0.5 * c[f"{clock}_volatility"] ** 2
+        jumps = intensity * c["time_to_expiry"]
+        return (intensity > 0.0) & ~((growth < 50.0) & (jumps <= MOST_JUMPS) & (jumps * np.exp(growth) <= MOST_JUMPS))
 
 
 def merton_price_values(columns: dict[str, Any]) -> Columns:

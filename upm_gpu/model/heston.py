@@ -109,7 +109,7 @@ class HestonParameters:
         whole = len(legs.step) - len(parts)
         clocks = self.jumps or no_jumps(len(self.underlyings))
         known = {u: i for i, u in enumerate(self.underlyings)}
-        shifts = [(known[u], f"volatility_shift[{u},{label}]", *_shift(self, known[u], days / YEAR_DAYS)) for u, label, days in spec.expiries if u in known]
+        shifts = [(known[u], f"volatility_shift[{u},{label}]", *variance_line(self, known[u], days / YEAR_DAYS)) for u, label, days in spec.expiries if u in known]
         names = tuple(f"{kind}[{u}]" for u in self.underlyings for kind in ("log_level", "variance")) + tuple(s[1] for s in shifts)
         return sample(Heston(
             state_names=names, seed=int(spec.seed), count=int(spec.count), cholesky=correlation_cholesky(self.correlation, names[: 2 * len(known) : 2]),
@@ -162,7 +162,7 @@ def jump_variance(p: JumpParameters | None, size: int) -> NDArray[np.float64]:
     return p.systemic_intensity * p.systemic_loading**2 * (p.systemic_mean**2 + p.systemic_deviation**2) + p.own_intensity * (p.own_mean**2 + p.own_deviation**2)
 
 
-def _shift(p: HestonParameters, u: int, years: float) -> tuple[float, float]:
+def variance_line(p: HestonParameters, u: int, years: float) -> tuple[float, float]:
     """base and slope of Vbar(T; v) / Vbar(T; v_0) as a line in v."""
     kappa, theta, jumps = float(p.mean_reversion[u]), float(p.long_variance[u]), float(jump_variance(p.jumps, len(p.underlyings))[u])
     w = float(-np.expm1(-kappa * years) / (kappa * years))

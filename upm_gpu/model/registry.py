@@ -31,6 +31,8 @@ MODELS = {
 CALIBRATED = "gbm"
 PER_YEAR = ("merton", "heston", "bates")
 """models whose parameters are per year of 365 days"""
+OPTION_MODELS = ("merton", "heston", "bates")
+"""models that price options themselves, see `pricing_law.py`"""
 FROM_HISTORY = ("historical", "scaled_historical", "filtered_historical", "garch")
 """models made from the market's history at the start of a run, see `calibrate/from_history.py`; they have no parameter file"""
 FLOORED = ("gbm", "garch", "filtered_historical", "scaled_historical")

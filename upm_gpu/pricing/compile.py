@@ -6,7 +6,7 @@ A new instrument or account never changes a draw: states are looked up by name i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +16,19 @@ from upm_gpu.errors import InputError, MarketDataError
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, Family, Program, TableRequest
+from upm_gpu.model.pricing_law import PricingLaw
+from upm_gpu.pricing.compiled import (
+    GROUP_INTEGERS,
+    GROUP_REALS,
+    TERM_REALS,
+    Compiled,
+    Family,
+    ModelRequest,
+    Program,
+    TableRequest,
+)
 from upm_gpu.pricing.exotics import check_exotic, exotic_group
+from upm_gpu.pricing.model_repricing import AtQuotes, at_quotes_warning, model_request, why_at_quotes
 from upm_gpu.pricing.states import (
     EXPONENTIAL,
     States,
@@ -97,8 +108,10 @@ def option_expiries(instruments: Iterable[Instrument], market: MarketSnapshot) -
 
 
 def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str],
-                 dates: np.ndarray, horizons: Sequence[float], dynamics: Dynamics, bridges: Bridges | None = None) -> tuple[Compiled, CompileReport]:
-    """Arrays of every instrument for every horizon. `state_names` are those the model draws; the arrays name those made from them too, with the operations.
+                 dates: np.ndarray, horizons: Sequence[float], dynamics: Dynamics, bridges: Bridges | None = None,
+                 laws: Mapping[str, PricingLaw] | None = None) -> tuple[Compiled, CompileReport]:
+    """Arrays of every instrument for every horizon. `state_names` are those the model draws; the arrays name those made from them too, with the operations. With `laws`, those of the
+    scenarios' own model by underlying, European options are priced under it at the horizon; without, at quoted volatilities that move.
 
     `instruments` ascend by id and exclude cash in the reporting currency. Raises InputError for a state the model does
     not make and for what cannot be priced, MarketDataError for a missing level, forward or currency.
@@ -112,7 +125,7 @@ def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surf
     date_index = {float(d): i for i, d in enumerate(dates)}
     states = States(market, dynamics, np.asarray(dates, float), state_names)
     states.add(*surface_operations(state_names, surfaces, dynamics))
-    build = _Build(market, surfaces, states, date_index, tuple(horizons), dynamics, check_marks(market), bridges)
+    build = _Build(market, surfaces, states, date_index, tuple(horizons), dynamics, check_marks(market), bridges, laws)
     for n, instrument in enumerate(instruments):
         build.add(n, instrument)
     return build.finish(tuple(instruments), np.asarray(dates, float))
@@ -130,10 +143,12 @@ class _Build:
     dynamics: Dynamics
     marks: MarkCheck
     bridges: Bridges | None
+    laws: Mapping[str, PricingLaw] | None = None
     linear_states: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
     """(state, form) -> its instruments and their coefficients"""
     groups: dict[tuple, list[tuple[int, Future | Option]]] = field(default_factory=dict)
     beyond: list[Beyond] = field(default_factory=list)
+    at_quotes: AtQuotes = field(default_factory=dict)
 
     def add(self, n: int, instrument: Instrument) -> None:
         """Give instrument `n` a linear key or a place in a pricing group."""
@@ -207,7 +222,7 @@ class _Build:
         used = sorted({i.underlying for i in instruments if isinstance(i, Option)})
         return compiled, CompileReport(
             quarantined=tuple(self.marks.listed(self.market)), model_minus_mark=self.marks.summary(),
-            surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces), warnings=(*self.states.warnings, *([beyond_warning(self.beyond)] if self.beyond else [])))
+            surfaces=tuple({"underlying": u, **self.surfaces[u].diagnostics} for u in used if u in self.surfaces), warnings=(*self.states.warnings, *([beyond_warning(self.beyond)] if self.beyond else []), *at_quotes_warning(self.at_quotes)))
 
     def group_terms(self, members: list[Future | Option], terms: np.ndarray) -> dict[str, float]:
         """Group reals that do not depend on the horizon; fills `terms` (TERM_REALS, members), all futures or all options."""
@@ -262,7 +277,7 @@ class _Build:
         at = self.date_index[float(horizon)]
         days = sorted(self.date_index)
         integers = np.full((len(base), len(GROUP_INTEGERS)), -1, np.int32)
-        requests: list[TableRequest] = []
+        requests: list[TableRequest | ModelRequest] = []
         reals = np.zeros((len(base), len(GROUP_REALS)))
         for g, (first, count, instrument, constants) in enumerate(base):
             expiry = self.expiry_date(instrument)
@@ -300,6 +315,13 @@ class _Build:
                 values["remaining_years"] = max(end - horizon, 0.0) / 365.0
                 if settled:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
+            if self.laws is not None and isinstance(instrument, Option):
+                kept = why_at_quotes(instrument, self.laws, self.states)
+                if kept:
+                    self.at_quotes.setdefault(kept, {})[instrument.instrument_id] = count
+                elif not settled:
+                    names |= {"family": Family.MODEL_VOLATILITY, "sticky_moneyness": 0, "skew_state": -1, "stretch_state": -1, "table": len(requests)}
+                    requests.append(model_request(g, instrument, self.laws[instrument.underlying], values))
             if isinstance(instrument, Option) and early_exercise(instrument):
                 if not settled:
                     names["table"] = len(requests)

@@ -32,6 +32,8 @@ class Family(IntEnum):
     """an option with further terms, alive at the horizon"""
     SETTLED_EXOTIC = 4
     """the same expired inside the horizon"""
+    MODEL_VOLATILITY = 5
+    """a European option alive at the horizon, at the volatility of the scenarios' own model"""
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
@@ -70,8 +72,27 @@ class TableRequest:
 
 
 @dataclass(frozen=True)
+class ModelRequest:
+    """The implied volatility of European options under the scenarios' own model, over (ln(F / K), y): y is the group's volatility state times its loading, and the input `moving` of
+    the operation max((e^(power y) - base) / slope, 0). Asked for by the compilation, made by `pricing/model_tables.py`."""
+
+    name: str
+    """of its first instrument, for messages"""
+    group: int
+    operation: str
+    inputs: tuple[tuple[str, float], ...]
+    """fixed inputs of the operation"""
+    moving: str
+    power: float
+    base: float
+    slope: float
+    years: float
+    years_today: float
+
+
+@dataclass(frozen=True)
 class ValueTable:
-    """Values per unit of strike over (ln(F / K), ln sigma): node (i, j) lies at low + (i, j) / inverse_step, at least four nodes a side."""
+    """Values per unit of strike over (ln(F / K), ln sigma), or the volatilities of a `ModelRequest`: node (i, j) lies at low + (i, j) / inverse_step, at least four nodes a side."""
 
     low: tuple[float, float]
     inverse_step: tuple[float, float]
@@ -99,6 +120,7 @@ class Program:
     Exotic: before the barrier is hit miss_black Black76 + strike table(ln F/K, ln sigma), and for digitals discount (region_cash N(sign d2) + region_index F N(sign d1));
       once the state `path_state` has reached `barrier` (log-level; side +1 above, -1 below, 0 none) hit_black Black76 + hit_cash + hit_index F; all times exp(state[scale_state]).
     Settled exotic, I the index at `settle_date`: miss_black payoff + miss_cash + miss_index I + (region_cash + region_index I where sign (I - strike) > 0), or with hit_*.
+    Model volatility: European at sigma = residual table(ln F/K, v volatility_loading), without limits; `residual` is the ratio of the quote to the model's volatility today.
     The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European arithmetic at zero states with `expiry_years` and `discount0`.
     """
 
@@ -114,7 +136,7 @@ class Program:
     """(G, len(GROUP_REALS))"""
     linear_form: NDArray[np.int32] | None = None
     """(linear,) 0: unit P&L exp(state) - 1; 1: the state itself, a return. None: all 0"""
-    table_requests: tuple[TableRequest, ...] = ()
+    table_requests: tuple[TableRequest | ModelRequest, ...] = ()
     """request t is answered by table t; a group names its own in `table`"""
     tables: tuple[ValueTable, ...] = ()
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import ModuleType
 from typing import Protocol
@@ -28,11 +28,14 @@ from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import VOLATILITY_CAP, VOLATILITY_FLOOR, european_volatility
 from upm_gpu.formula.operations import operation_named
 from upm_gpu.formula.value_table import table_values
+from upm_gpu.pricing import model_tables
 from upm_gpu.pricing.compiled import (
     GROUP_INTEGERS,
     GROUP_REALS,
     TERM_REALS,
     Compiled,
+    Family,
+    ModelRequest,
     Program,
     TableRequest,
     ValueTable,
@@ -102,6 +105,11 @@ def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: Module
     for program in compiled.programs:
         tables = []
         for request in program.table_requests:
+            if isinstance(request, ModelRequest):
+                table, error = _model_table(compiled, program, request, ranges, terms, backend, shelf)
+                tables.append(table)
+                reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
+                continue
             table, error = _made(request, _box(compiled, program, request, ranges), backend, shelf) if request.alive else (NOTHING, 0.0)
             tables.append(table)
             if request.alive:
@@ -112,12 +120,13 @@ def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: Module
 
 
 def european_only(compiled: Compiled) -> Compiled:
-    """The same book with nothing read from tables: every option as if it were European."""
-    at = GROUP_INTEGERS.index("table")
+    """The same book with nothing read from tables: every option as if it were European, at its quoted volatility."""
+    at, family = GROUP_INTEGERS.index("table"), GROUP_INTEGERS.index("family")
 
     def plain(program: Program) -> Program:
         integers = program.group_integers.copy()
         integers[:, at] = -1
+        integers[integers[:, family] == Family.MODEL_VOLATILITY, family] = Family.EUROPEAN
         return replace(program, group_integers=integers, table_requests=(), tables=())
 
     return replace(compiled, programs=tuple(map(plain, compiled.programs)))
@@ -192,13 +201,26 @@ def table_key(request: TableRequest, box: Box) -> str:
 
 def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None) -> tuple[ValueTable, float]:
     """The table from the shelf, else made and put there."""
-    if shelf is None:
-        return _build(request, box, backend)
-    key = table_key(request, box)
-    found = shelf.take(key)
+    return _shelved(table_key(request, box), lambda: _build(request, box, backend), shelf)
+
+
+def _model_table(compiled: Compiled, program: Program, request: ModelRequest, ranges: Ranges, terms: NDArray[np.float64], backend: ModuleType, shelf: Shelf | None) -> tuple[ValueTable, float]:
+    """The model's volatilities of a group, and the ratios of its quotes to them into `terms`."""
+    group = group_of(program, request.group)
+    own = terms[:, int(group["first"]) - compiled.linear : int(group["first"]) - compiled.linear + int(group["count"])]
+    model_tables.set_ratios(request, own, backend)
+    low, high = (r[int(group["date"])] for r in ranges)
+    box = model_tables.box_of(request, group, own[TERM_REALS.index("log_moneyness")], low, high)
+    return _shelved(model_tables.table_key(request, box), lambda: model_tables.build(request, box, backend), shelf)
+
+
+def _shelved(key: str, build: Callable[[], tuple[ValueTable, float]], shelf: Shelf | None) -> tuple[ValueTable, float]:
+    """The table kept under a key, else built and kept."""
+    found = shelf.take(key) if shelf is not None else None
     if found is None:
-        found = _build(request, box, backend)
-        shelf.keep(key, *found)
+        found = build()
+        if shelf is not None:
+            shelf.keep(key, *found)
     return found
 
 

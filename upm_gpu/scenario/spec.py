@@ -19,6 +19,7 @@ VarianceReduction = Literal["none", "antithetic", "moment_matching"]
 Measure = Literal["margin", "pricing", "historical"]
 Funding = Literal["zero", "path"]
 Rates = Literal["fixed", "moving"]
+Repricing = Literal["quoted", "model"]
 ClockName = Literal["calendar", "sessions"]
 
 
@@ -88,6 +89,8 @@ class ScenarioSpec:
     """weekdays without a session, ISO dates"""
     volatility_dynamics: str = "sticky_moneyness"
     volatility_shift: str = "relative"
+    repricing: Repricing = "quoted"
+    """of European options at the horizon: quoted volatilities that move, or the scenarios' own model at the path's variance"""
     surface: Literal["svi", "ssvi_power_law", "ssvi_heston"] = "svi"
     """family of the volatility surfaces"""
     surface_factors: tuple[str, ...] = ("level",)

@@ -81,6 +81,11 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
             value = families.european(level, forward, volatility, terms["strike"], terms["log_moneyness"], terms["volatility"], terms["residual"], terms["sign"],
                                       group, years=group[years], discount=group[discount], scale=scale, skew=skew, stretch=stretch, table=table)
             return value + terms["correction"] if today else value
+        if group["family"] == Family.MODEL_VOLATILITY:
+            level, forward, volatility = (states[group["date"], group[name]] for name in ("level_state", "forward_state", "volatility_state"))
+            scale = None if group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
+            return families.model_option(level, forward, volatility * group["volatility_loading"], terms["strike"], terms["log_moneyness"], terms["residual"], terms["sign"], group,
+                                         tables[group["table"]], scale=scale)
         path = np.zeros(1) if group["path_state"] < 0 else states[group["date"] if group["settle_date"] < 0 else group["settle_date"], group["path_state"]]
         if group["family"] == Family.EXOTIC:
             forward, volatility, skew, stretch = (np.zeros(1) if group[name] < 0 else states[group["date"], group[name]] for name in ("forward_state", "volatility_state", "skew_state", "stretch_state"))
