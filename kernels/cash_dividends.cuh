@@ -28,7 +28,7 @@ struct CashTerms {
   bool american;
   const double* dividends;  // time and amount of dividend i: dividends[2 i stride], dividends[(2 i + 1) stride]
   i64 stride;
-  i32 count;
+  i32 count, coarse;  // 2: half the points and steps, for tables of many prices
 };
 
 struct CashValue {
@@ -41,12 +41,13 @@ struct CashGrid {
   double spot[UPM_CASH_POINTS], payoff[UPM_CASH_POINTS], value[UPM_CASH_POINTS], side[UPM_CASH_POINTS], diagonal[UPM_CASH_POINTS];
   double near_end, far_end;  // value[0] = (1 + c) value[1] - c value[2]: linear in S
   double log_low, step;
+  i32 last;                  // of the points in use
   i32 at;                    // the point of today's spot
 };
 
 // One step of length dt: (1 - w dt L) new = (1 + (1 - w) dt L) old, L V = near V[j - 1] - (near + far + rate) V[j] + far V[j + 1].
 UPM_INLINE void cash_step(CashGrid& g, double near, double far, double rate, double dt, double weight, bool american) {
-  const i32 last = UPM_CASH_POINTS - 1;
+  const i32 last = g.last;
   const double middle = -(near + far + rate), old = (1.0 - weight) * dt, fresh = weight * dt;
   for (i32 j = 1; j < last; ++j) g.side[j] = fma(old, fma(near, g.value[j - 1], fma(middle, g.value[j], far * g.value[j + 1])), g.value[j]);
   // The far end is eliminated first, so that values are filled from the side of exercise.
@@ -81,7 +82,7 @@ UPM_INLINE void cash_step(CashGrid& g, double near, double far, double rate, dou
 
 // V(S) := V(S - amount), `at_zero` the value of a stock at 0; then the choice to exercise before the stock falls.
 UPM_INLINE void cash_fall(CashGrid& g, double amount, double at_zero, bool call, bool american) {
-  const i32 last = UPM_CASH_POINTS - 1;
+  const i32 last = g.last;
   const double lowest = call ? g.spot[last] : g.spot[0];
   for (i32 j = 0; j <= last; ++j) {
     double left = at_least(g.spot[j] - amount, 0.0), found;
@@ -101,7 +102,8 @@ UPM_INLINE void cash_fall(CashGrid& g, double amount, double at_zero, bool call,
 
 UPM_OUT_OF_LINE CashValue cash_value(const CashTerms& t) {
   CashGrid g;
-  const i32 last = UPM_CASH_POINTS - 1;
+  const i32 last = (UPM_CASH_POINTS - 1) / t.coarse;
+  g.last = last;
   const bool call = t.sign > 0.0;
   const double stdev = t.volatility * sqrt(t.years), drift = t.rate - t.yield - 0.5 * t.volatility * t.volatility;
   double paid = 0.0;
@@ -137,7 +139,7 @@ UPM_OUT_OF_LINE CashValue cash_value(const CashTerms& t) {
     double until = i > 0 ? t.dividends[2 * (i - 1) * t.stride] : 0.0;
     if (until >= t.years) continue;
     double span = time - until;
-    i32 steps = to_int(round_to_integer(UPM_CASH_STEPS * span / t.years));
+    i32 steps = to_int(round_to_integer(UPM_CASH_STEPS / t.coarse * span / t.years));
     steps = steps < UPM_CASH_LEAST ? UPM_CASH_LEAST : steps;
     double dt = span / steps;
     for (i32 n = 0; n < steps + 2; ++n) {
@@ -161,7 +163,7 @@ UPM_OUT_OF_LINE CashValue cash_value(const CashTerms& t) {
 UPM_INLINE void cash_dividends_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
   CashTerms t = {in[CASH_SPOT * in_stride], in[CASH_STRIKE * in_stride], in[CASH_YEARS * in_stride], in[CASH_RATE * in_stride],
                  in[CASH_DIVIDEND_YIELD * in_stride], in[CASH_VOLATILITY * in_stride], in[CASH_SIGN * in_stride], in[CASH_AMERICAN * in_stride] != 0.0,
-                 in + CASH_INPUTS * in_stride, in_stride, to_int(in[CASH_DIVIDENDS * in_stride])};
+                 in + CASH_INPUTS * in_stride, in_stride, to_int(in[CASH_DIVIDENDS * in_stride]), in[CASH_PRICE_ONLY * in_stride] == 2.0 ? 2 : 1};
   for (i32 c = 0; c < CASH_STATUS; ++c) out[c * out_stride] = not_a_number();
   bool good = t.spot > 0.0 && t.strike > 0.0 && t.years > 0.0 && t.volatility * sqrt(t.years) >= 1e-3 && t.rate == t.rate && t.yield == t.yield &&
               !(t.american && (t.rate < 0.0 || t.yield < 0.0));

@@ -59,14 +59,11 @@ UPM_INLINE double expm1(double x) {
   return x > 700.0 ? exp(x) : value;
 }
 
-// log(0) = -inf, log of a negative number is NaN. With x = 2^k (1 + f), 1 + f in [0.7071, 1.4142), s = f / (2 + f):
+// log of a number with the 64 bits `b`, times 2^(1024 - bias). With x = 2^k (1 + f), 1 + f in [0.7071, 1.4142), s = f / (2 + f):
 // log(1 + f) = f - (f^2/2 - s (f^2/2 + R(s^2))), the arrangement of fdlibm's e_log.c; R of degree 7, 4.6e-18.
-UPM_INLINE double log(double x) {
-  const bool subnormal = x < 2.2250738585072014e-308;
-  double scaled = subnormal ? x * 18014398509481984.0 : x;  // 2^54
-  u64 b = bits_of(scaled);
+UPM_INLINE double log_core(u64 b, double bias) {
   u64 offset = b - 0x3fe6a09e00000000ull;
-  double k = from_uint((offset + 0x4000000000000000ull) >> 52) - (subnormal ? 1078.0 : 1024.0);
+  double k = from_uint((offset + 0x4000000000000000ull) >> 52) - bias;
   double f = from_bits(b - (offset & 0xfff0000000000000ull)) - 1.0;
   double s = f / (2.0 + f);
   double z = s * s;
@@ -79,11 +76,20 @@ UPM_INLINE double log(double x) {
   p = fma(p, z, 0.666666666666667);
   double half_square = 0.5 * f * f;
   double inner = fma(s, fma(z, p, half_square), k * UPM_LN2_LOW);
-  double value = fma(k, UPM_LN2_HIGH, f - (half_square - inner));
+  return fma(k, UPM_LN2_HIGH, f - (half_square - inner));
+}
+
+// log(0) = -inf, log of a negative number is NaN.
+UPM_INLINE double log(double x) {
+  const bool subnormal = x < 2.2250738585072014e-308;
+  double value = log_core(bits_of(subnormal ? x * 18014398509481984.0 : x), subnormal ? 1078.0 : 1024.0);  // 2^54
   value = x < infinity() ? value : x;  // +inf and NaN
   value = x == 0.0 ? -infinity() : value;
   return x < 0.0 ? not_a_number() : value;
 }
+
+// The same where x is positive, finite and no subnormal: a fifth cheaper.
+UPM_INLINE double log_of_normal(double x) { return log_core(bits_of(x), 1024.0); }
 
 // log(1 + x): the rounding of 1 + x is put back to first order.
 UPM_INLINE double log1p(double x) {

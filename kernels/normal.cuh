@@ -157,7 +157,7 @@ UPM_INLINE double normal_quantile_central(double u) {
 // The same beyond the centre where min(u, 1 - u) > UPM_QUANTILE_NEAR.
 UPM_INLINE double normal_quantile_near(double u) {
   const double q = u - 0.5;
-  const Ratio tail = quantile_tail(sqrt(-log(q < 0.0 ? u : 1.0 - u)), false);
+  const Ratio tail = quantile_tail(sqrt(-log_of_normal(q < 0.0 ? u : 1.0 - u)), false);
   return with_sign(tail.over / tail.under, q);
 }
 

@@ -189,7 +189,7 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     core = np.maximum(measures[plan.core].expected_shortfall, 0.0) * methodology.core.multiplier
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
-                        exposures=further.exposures)
+                        further.stressed, further.exposures)
     in_force = charges_in_force(methodology)
     charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
     equity = account_equity(book, market, haircuts(methodology, book, market.reporting_currency), option_values(plan.compiled, plan.instruments, value0))

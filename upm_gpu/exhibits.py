@@ -20,7 +20,7 @@ from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
-from upm_gpu.pricing.tables import operation_inputs, with_tables
+from upm_gpu.pricing.tables import operation_inputs, spot_over_forward_today, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
@@ -150,16 +150,18 @@ def grid_moves(compiled: Compiled, moved: Sequence[str]) -> Explicit:
 
 def stress_moves(compiled: Compiled, stresses: Sequence[dict]) -> Explicit:
     """Named deterministic moves of all underlyings (configs/scenario/*.toml), a scenario each."""
-    moves = []
-    for stress in stresses:
-        move = {}
-        for state in compiled.drawn_names:
-            kind, asset = state.rstrip("]").split("[")
-            size = stress["moves"].get(asset, stress["moves"].get("*", {}))
-            moved = MOVED_BY.get(kind)
-            move[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
-        moves.append(move)
-    return explicit_moves(compiled.drawn_names, moves)
+    return explicit_moves(compiled.drawn_names, [state_moves(compiled.drawn_names, stress["moves"]) for stress in stresses])
+
+
+def state_moves(states: Sequence[str], moves: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Change of every state under relative moves of price and volatility by asset, "*" every asset not named."""
+    found = {}
+    for state in states:
+        kind, _, of = state.rstrip("]").partition("[")
+        size = moves.get(of.partition(",")[0], moves.get("*", {}))  # of an asset or of one of its expiries
+        moved = MOVED_BY.get(kind)
+        found[state] = float(np.log1p(size.get(moved, 0.0))) if moved else 0.0
+    return found
 
 
 def stress_table(backend: ModuleType, compiled: Compiled, rows: Rows, names: Sequence[str], stresses: Sequence[dict], threads: int) -> pd.DataFrame:
@@ -221,9 +223,10 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
         first, count = program.group_integers[request.group, 1:3]
         own = np.flatnonzero((column >= first) & (column < first + count))
         strike = columns["strike"][own]  # at unit strike: all amounts of a request are in units of it
-        found = backend.values(request.operation, operation_inputs(request.operation, request.inputs_today, columns["forward"][own] / strike * request.spot_over_forward, columns["volatility"][own], False))
+        over = spot_over_forward_today(request)
+        found = backend.values(request.operation, operation_inputs(request.operation, request.inputs_today, columns["forward"][own] / strike * over, columns["volatility"][own], False))
         for name, power, of_strike in (("delta", 1, 0), ("gamma", 2, -1), ("vega", 0, 1), ("theta", 0, 1)):
-            result[name][own] = found[name] * request.spot_over_forward**power * strike**of_strike
+            result[name][own] = found[name] * over**power * strike**of_strike
 
 
 def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int) -> Compiled:
@@ -286,4 +289,4 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
 
 
 __all__ = ["HOUSE", "compile_today", "explicit_moves", "greeks", "heat_maps", "histograms", "realised_pnl", "row_values",
-           "select_rows", "stress_table", "unit_greeks", "with_house"]
+           "select_rows", "state_moves", "stress_table", "unit_greeks", "with_house"]

@@ -111,6 +111,7 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
 def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool, fail_on: str | None, started: float) -> Finished:
     """Compute and write a run into its open folder."""
     from upm_gpu.engine import compute_outcome
+    from upm_gpu.measuring import FIRST_PASS
     from upm_gpu.outputs import collect
     from upm_gpu.report import render_report
     from upm_gpu.run.chunks import run_chunks
@@ -119,7 +120,8 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
 
     plan = loaded.plan
     folder.log.info("plan", accounts=len(plan.book.accounts), instruments=len(plan.instruments), scenarios=plan.spec.count, device=choice.name)
-    ledger: dict[str, float] = {}
+    ledger = {"engine": 0.0, "charges": 0.0}
+    """seconds of the ledger inside each phase"""
     known = len(folder.warnings)
     for warning in (*folder.warnings, *plan.warnings):
         _say(warning, quiet)
@@ -128,7 +130,7 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
 
         def loop(ranges: Any, compute: Callable, join: Callable, again: int = 0) -> Any:
             done = run_chunks(folder, ranges, compute, join, progress, write_share=None, scenario_set=again)
-            ledger["ledger"] = ledger.get("ledger", 0.0) + done.timings["ledger"]
+            ledger["charges" if again >= FIRST_PASS else "engine"] += done.timings["ledger"]
             return done.state
 
         kept = KeptTables(folder)
@@ -137,8 +139,9 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
         folder.log.info("value tables", made=kept.made, read=kept.read)
     for warning in folder.warnings[known:]:
         _say(warning, quiet)
-    timings = {**loaded.timings, **outcome.timings, **ledger}
-    timings["engine"] -= ledger.get("ledger", 0.0)
+    timings = {**loaded.timings, **outcome.timings, "ledger": sum(ledger.values())}
+    for phase, seconds in ledger.items():
+        timings[phase] -= seconds
     results, provenance, summary = collect(outcome, folder, loaded.next_market, timings, started, loaded.now)
     rows = finish_run(folder, results, provenance, render_report if config.output.report else None)
     summary |= {"run": str(folder.shown), "rows": rows, "seconds": round(time.perf_counter() - started, 2)}

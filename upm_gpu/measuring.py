@@ -17,7 +17,18 @@ from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.select import Choice
 from upm_gpu.domain.instrument import Option, expiry_of
 from upm_gpu.errors import InputError
-from upm_gpu.margin.requests import NAME, UNIT, ExposureRequest, Exposures, Measure, MeasureRequest, Names, Rest
+from upm_gpu.margin.requests import (
+    NAME,
+    UNIT,
+    ExposureRequest,
+    Exposures,
+    Measure,
+    MeasureRequest,
+    Names,
+    Rest,
+    Stressed,
+    StressRequest,
+)
 from upm_gpu.margin.result import model_values
 from upm_gpu.margin.rows import largest_names, line_underlyings, name_rows, rest_rows, stacked
 from upm_gpu.margin.units import instrument_levels, sum_by
@@ -29,6 +40,7 @@ from upm_gpu.pricing.tables import Shelf, with_tables
 from upm_gpu.risk.tail import finish, tail_depth
 from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
+from upm_gpu.stresses import stressed
 
 FIRST_PASS = 1000
 """number in the ledger of the first further pass: those of the core and its deepenings are below"""
@@ -41,6 +53,7 @@ class Further:
     measures: dict[MeasureRequest, Measure] = field(default_factory=dict)
     names: Names | None = None
     largest: dict[MeasureRequest, np.ndarray] = field(default_factory=dict)
+    stressed: dict[StressRequest, Stressed] = field(default_factory=dict)
     exposures: Exposures | None = None
     passes: list[dict[str, Any]] = field(default_factory=list)
     """for the manifest: set, scenarios, rows"""
@@ -59,6 +72,7 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
         mine = [r for r in asked if (r.scenario_set, _count(plan, r)) == (name, count)]
         job = _Pass(plan, choice, chunk, loop, executor, _sub_plan(plan, bare, choice, shelf, name, count, mine), FIRST_PASS + 2 * number)
         _measure_set(job, mine, names, found)
+    found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
     if any(isinstance(r, ExposureRequest) for r in plan.further):
         found.exposures = exposures_of(plan, choice, value0)
     return found

@@ -235,7 +235,15 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
                "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
-               **({"value_tables": _tables(outcome)} if outcome.tables else {})})
+               **({"value_tables": _tables(outcome)} if outcome.tables else {}), **_charges(outcome)})
+
+
+def _charges(outcome: Outcome) -> dict[str, Any]:
+    """What every charge comes to over all units and why, and the passes they asked for; nothing for a methodology without charges."""
+    found = [{"charge": c.name, "reason": c.reason, "amount": float(c.amount.sum()), "units_charged": int(np.count_nonzero(c.amount)),
+              "left_to_a_larger_charge": None if c.not_counted is None else float(c.not_counted.sum()), "below_zero": float(c.floored.sum()),
+              "standard_error_at_most": None if c.standard_error is None else float(c.standard_error.sum())} for c in outcome.result.charges]
+    return {"charges": _plain(found), "further_passes": _plain(list(outcome.passes))} if found else {}
 
 
 def _importance(outcome: Outcome) -> dict[str, Any]:

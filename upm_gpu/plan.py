@@ -10,7 +10,7 @@ import numpy as np
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Instrument, Option
 from upm_gpu.errors import InputError
-from upm_gpu.margin.requests import BASE, PERFECT, ZERO, MeasureRequest, Request
+from upm_gpu.margin.requests import BASE, PERFECT, ZERO, MeasureRequest, Request, StressRequest
 from upm_gpu.margin.rows import underlyings_of
 from upm_gpu.margin.units import Units, build_rows, build_units, priced_instruments
 from upm_gpu.market.marks import linear_marks
@@ -61,6 +61,8 @@ class Plan:
     """what charges ask for beside `requests`, see `measuring.py`"""
     sets: dict[str, ScenarioSet] = field(default_factory=dict)
     """the scenario sets of `further` by name, each as long as the run's"""
+    moves: dict[StressRequest, tuple[dict[str, float], ...]] = field(default_factory=dict)
+    """the moves that `further` gives outright, a state -> its change for each"""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -98,6 +100,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
     from upm_gpu.risk.tail import tail_depth
+    from upm_gpu.stresses import moves_of
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
         raise InputError("UPM-IN-039", "nothing to margin: the book holds no position. Check positions and rejects.")
@@ -128,6 +131,8 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, [r.scenario_set for r in measures if not r.main], spec).items()}
+    held = {a for i in instruments for a in (i.underlying, getattr(i, "quote_currency", ""))}
+    moves = {r: moves_of(r, compiled.drawn_names, market, spec, surfaces, held) for r in further if isinstance(r, StressRequest)}
     scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
@@ -136,7 +141,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     if spec.sampler == "importance":
         scenarios, depth = guided(scenarios, spec, compiled, rows, clock_days.index(core.horizon), core.level, lowest)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
-                core, requests, depth, clock_days, in_force, further, sets)
+                core, requests, depth, clock_days, in_force, further, sets, moves)
 
 
 def further_sets(scenarios: ScenarioSet, names: Sequence[str], spec: ScenarioSpec) -> dict[str, ScenarioSet]:

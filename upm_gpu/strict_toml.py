@@ -101,7 +101,7 @@ def line_of(text: str, key: str) -> int:
     entries: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if match := re.match(r"\s*(\[\[?)\s*([\w.\-\"]+)\s*\]", line):
-            section = match[2].replace('"', "")
+            section = _qualified(match[2].replace('"', ""), entries)
             if match[1] == "[[":  # the n-th table of an array is named by its number
                 entries[section] = entries.get(section, -1) + 1
                 best = number if section == key and not entries[section] else best
@@ -116,6 +116,17 @@ def line_of(text: str, key: str) -> int:
             if key.startswith(f"{full}."):  # inside an inline table or array
                 best = number
     return best
+
+
+def _qualified(section: str, entries: dict[str, int]) -> str:
+    """The name of a section with the number of the array entry it stands in: charges.scenarios is charges.1.scenarios after the second [[charges]]."""
+    *outer, last = section.split(".")
+    path: list[str] = []
+    for part in outer:
+        path.append(part)
+        if (inside := entries.get(".".join(path))) is not None:
+            path.append(str(inside))
+    return ".".join([*path, last])
 
 
 def near_key(name: str, known: list[str]) -> str:

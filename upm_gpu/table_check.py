@@ -20,7 +20,7 @@ from upm_gpu.formula.value_table import table_values
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, TERM_REALS, Compiled, ModelRequest, Rows, ValueTable, empty
 from upm_gpu.pricing.exotics import inside_range
 from upm_gpu.pricing.model_tables import model_volatility
-from upm_gpu.pricing.tables import CHUNK, direct_values, group_of
+from upm_gpu.pricing.tables import CHUNK, COSTLY, direct_values, group_of
 from upm_gpu.scenario.sets import ScenarioSet
 
 MOST_PRICES = 15_000
@@ -30,6 +30,8 @@ RANKS = (1, 64)
 LEAST_PRICES = 16
 """of a unit at the first look, where its tail has as many"""
 SHARE_OF_ERROR = 0.1
+MOST_COSTLY = 256
+"""direct prices of an operation of `tables.COSTLY` at each look, some seconds; the other positions are given its largest error found, per unit of strike"""
 CLOSER = 0.2
 """of what is allowed: units whose table errors, added without their signs, come to more at the first look are repriced in 64 scenarios"""
 
@@ -126,6 +128,7 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
     states = _states(scenarios, np.unique(wanted), backend, threads)
     place = np.searchsorted(np.unique(wanted), wanted)
     error = np.zeros(len(columns))
+    costly = [r for r in program.table_requests if not isinstance(r, ModelRequest) and r.operation in COSTLY]
     for request, table in zip(program.table_requests, program.tables, strict=True):
         own = np.flatnonzero(table_of[columns] == program.table_requests.index(request))
         if not len(own):
@@ -141,8 +144,14 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
         m = inside_range(request, state["forward"] - terms["log_moneyness"])
         read = table_values(table.low, table.inverse_step, table.values, m, np.log(sigma))
         order = np.argsort(sigma, kind="stable")
+        if request.operation in COSTLY:
+            order = order[np.unique(np.linspace(0, len(own) - 1, min(len(own), MOST_COSTLY // len(costly) + 1)).astype(np.int64))]
         direct = np.empty(len(own))
         direct[order] = direct_values(request, m[order], sigma[order], backend)
+        if len(order) < len(own):
+            missed = np.ones(len(own), bool)
+            missed[order] = False
+            direct[missed] = read[missed] - np.max(np.abs(read[order] - direct[order]))
         living = ~barrier_hit(at[int(group["path_state"])] if group["path_state"] >= 0 else np.zeros(len(own)), group)
         error[own] = living * (read - direct) * terms["strike"] * np.exp(state["scale"])
     return error

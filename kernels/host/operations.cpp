@@ -58,11 +58,11 @@ RowTask row_task(const Prepared& p, Scratch& s, int live) {
 void states(const Prepared& p, const UpmScenarios& set, Range range, int threads, double* out) {
   auto scratch = scratches(threads, p, set, false, false);
   const int64_t width = range.last - range.first;
+  const bool past = set.dates * set.states * width * static_cast<int64_t>(sizeof(double)) > PAST_CACHES;
   for_each(threads, range.tiles(), 1, [&](int thread, int64_t tile) {
     Scratch& s = scratch[thread];
     s.draw(p, set, range.start(tile), range.live(tile));
-    for (int64_t i = 0; i < set.dates * set.states; ++i)
-      std::copy_n(s.states.get() + i * TILE, range.live(tile), out + i * width + tile * TILE);
+    p.tile->copy(s.states.get(), set.dates * set.states, range.live(tile), past, out + tile * TILE, width);
   });
 }
 

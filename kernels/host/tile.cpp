@@ -32,6 +32,7 @@ constexpr int T = TILE;
 alignas(64) const double NOTHING[T] = {};  // a state that is not there and reads 0
 
 #include "lanes.inc"
+#include "write.inc"
 #include "normals.inc"
 #include "tables.inc"
 // A file a kind: draw_<name> writes the states of a tile.
@@ -359,6 +360,6 @@ void rows(RowTask* task) {
 }  // namespace
 
 extern const upm::TileFunctions functions;
-const upm::TileFunctions functions = {draw, value0, unit, rows, sobol_points};
+const upm::TileFunctions functions = {draw, value0, unit, rows, copy_rows, sobol_points};
 
 }  // namespace UPM_ISA

@@ -164,3 +164,47 @@ def test_every_row_of_names_is_one_underlying_of_one_unit(tmp_path):
     held = {(measured.units[u], measured.underlyings[a]) for u, a in zip(measured.names.unit, measured.names.underlying, strict=True)}
     assert held == {("PAIR", "BTC"), ("PAIR", "ETH"), ("ONE", "BTC"), ("MANY", "BTC"), ("MANY", "ETH")}
     assert any(r.rows == NAME for r in measured.measures)
+
+
+def test_exposures_are_what_the_units_hold(tmp_path, monkeypatch):
+    """A charge that asks for exposures reads positions netted over the accounts of a unit; Greeks are those of the table of the run folder."""
+    import sys
+    from types import ModuleType
+
+    from upm_gpu import exhibits
+    from upm_gpu.margin import charges
+    from upm_gpu.margin.requests import ExposureRequest, floor_at_zero
+    from upm_gpu.strict_toml import Strict
+
+    module = ModuleType("upm_gpu.margin.charges.vega")
+    module.NAME, module.Parameters = "vega", type("Parameters", (Strict,), {"__doc__": "No keys."})
+    module.requests = lambda core, parameters: [ExposureRequest()]
+
+    def charge(measured, core, multiplier, parameters):
+        e = measured.exposures
+        bucket = e.buckets((10.0, 40.0))
+        return floor_at_zero("vega", np.bincount(e.unit, np.abs(e.vega) * (bucket == 1), minlength=len(measured.units)), "vega of the second bucket")
+
+    module.charge = charge
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(charges, "names", lambda: ("vega",))
+    positions = BOOK.replace("quantity\n", "quantity,netting_set\n").replace("\n", ",\n").replace("quantity,netting_set,\n", "quantity,netting_set\n")
+    positions += "X,BTC-P60,-5,N\nY,BTC-P60,2,N\nY,BTC-C75D,7,N\n"
+    book, market = read(write(tmp_path, positions, accounts="account_id,member_id\nX,M\nY,M\n"))
+    plan = make_plan(book, market, SPEC, methodology(charges=[{"name": "vega"}]), GAUSSIAN)
+    choice = choose("cpu", "double")
+    outcome = compute_outcome(plan, choice, 0, in_memory())
+    measured, e = outcome.result.measured, outcome.result.measured.exposures
+    pool = measured.units.index("M/N")
+    held = {e.instrument_ids[i]: q for u, i, q in zip(e.unit, e.instrument, e.quantity, strict=True) if u == pool}
+    assert held == {"BTC-P60": -3.0, "BTC-C75D": 7.0}
+    greeks = exhibits.greeks(choice.module, plan.instruments, plan.compiled, plan.units, [a.account_id for a in book.accounts], market)
+    for name in ("delta", "gamma", "vega", "theta"):
+        assert getattr(e, name).sum() == pytest.approx(greeks[name].sum(), rel=1e-12)
+    kinds = {e.instrument_ids[i]: (e.kind[i], d, k) for i, d, k in zip(e.instrument, e.days, e.strike, strict=True)}
+    assert kinds["BTC-LINEAR"][:2] == ("perpetual", 0.0) and np.isnan(kinds["BTC-LINEAR"][2]) and kinds["BTC-P60"][0::2] == ("option", 60_000.0)
+    assert kinds["BTC-P60"][1] == pytest.approx(22.0 - 1.0 / 24.0) and kinds["BTC-FUT"][0] == "future"
+    long = greeks[(greeks["account_id"] == "ONE") & (greeks["instrument_id"] == "BTC-C70")]["vega"].sum()
+    assert outcome.result.table.set_index("account_id").loc["ONE", "charge_vega"] == pytest.approx(long)
+    one = (e.unit == measured.units.index("ONE")) & (e.instrument == e.instrument_ids.index("BTC-LINEAR"))
+    assert (e.notional[one], e.delta[one], e.value[one]) == (-140_000.0, pytest.approx(-140_000.0), 0.0)

@@ -24,6 +24,8 @@ SAMPLE = Path(str(resources.files("upm_gpu").joinpath("errors.py"))).parent / "s
 PROMISED = ("margin.parquet", "margin.csv", "contributions.parquet", "worst_scenarios.parquet", "calls.csv", "rejects.csv", "greeks.parquet")
 EARLY, LATE = 60, 110
 """file operations of the run with value tables: amid the third table, amid the chunks"""
+CHARGES = 340
+"""of a run with charges: amid the last of its passes"""
 AMERICAN = {"FEB": "2026-02-27", "MAR": "2026-03-27", "APR": "2026-04-24", "JUN": "2026-06-26"}
 KILLER = """
 import sys
@@ -100,6 +102,22 @@ def test_a_killed_importance_run_resumes_to_the_same_bytes(config: Path, tmp_pat
     for name in (*PROMISED, "report/tails.parquet", "report/histograms.parquet"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "clean" / name).read_bytes(), name
     assert b"variance_ratio" in (tmp_path / "clean" / "margin.csv").read_bytes()
+
+
+def test_a_killed_run_resumes_inside_the_passes_of_its_charges(config: Path, tmp_path: Path) -> None:
+    """Stopped in the second pass over the base set, whose rows are found again from the first."""
+    run = tmp_path / "run.toml"
+    run.write_text(config.read_text() + '[methodology]\nfile = "configs/methodology/stans_v1.toml"\n')
+    for name, kill in (("clean", 0), ("run", CHARGES)):
+        done = upm(["run", str(run), "--out", str(tmp_path / name), "--quiet"], kill=kill)
+        assert done.returncode == (-signal.SIGKILL if kill else 0), done.stderr
+    assert {f.name.split("-")[0] for f in (tmp_path / "run" / "chunks").glob("*.upm")} == {"0", "1000", "1002", "1004", "1005"}
+    again = upm(["resume", str(tmp_path / "run"), "--quiet"])
+    assert again.returncode == 0, again.stderr
+    for name in PROMISED:
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "clean" / name).read_bytes(), name
+    assert b"charge_concentration" in (tmp_path / "clean" / "margin.csv").read_bytes()
+    assert [p["scenarios"] for p in json.loads((tmp_path / "clean" / "manifest.json").read_text())["further_passes"]] == [10_000] * 4
 
 
 ALL_FACTORS = """basis = true

@@ -87,7 +87,7 @@ def cash_price(spot: float, strike: float, years: float, rate: float, dividend_y
 def cash_dividends_values(columns: dict[str, Any]) -> Columns:
     """Prices and Greeks: columns of CASH_INPUTS and `dividend_time`, `dividend_amount`, (times, cases), to columns of CASH_OUTPUTS, (cases,).
 
-    `american` is 1 or 0. Greeks as in `european_values`, by differences; theta lets the dividends come nearer too. UNDEFINED where an argument means
+    `american` is 1 or 0; `price_only` 1 leaves out vega and the rhos, 2 is that on half the kernel's grid. Greeks as in `european_values`, by differences; theta lets the dividends come nearer too. UNDEFINED where an argument means
     nothing, times do not ascend, the total standard deviation is below SMALLEST_STDEV, or an American option has a negative rate or yield (it may
     have two exercise boundaries). Verified: tests/known_answers/test_cash_dividends.py.
     """

@@ -70,6 +70,8 @@ class PastMove:
     start: str
     end: str
     """ISO dates; a date means 24:00Z"""
+    stand_in: str = ""
+    """asset whose moves are taken for one without closes on both days"""
 
 
 @dataclass(frozen=True)

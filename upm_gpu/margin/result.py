@@ -116,6 +116,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         "maintenance_margin": maintenance_ratio * initial_unit, "core": measured.core, "expected_shortfall": measure.expected_shortfall,
         "expected_shortfall_standard_error": measure.expected_shortfall_standard_error, "value_at_risk": measure.value_at_risk,
         **{f"charge_{k}": v for k, v in per_unit.items()}})
+    errors = [c.standard_error for c in charges if c.standard_error is not None]  # bounds add up to a bound
     initial = to_accounts(initial_unit)
     maintenance = maintenance_ratio * initial
     total = equity.total
@@ -131,6 +132,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         "standard_error_reliable": ~unreliable,
         **({} if measure.variance_ratio is None else {"variance_ratio": _smallest(measure.variance_ratio, share_account, share_unit, count)}),
         **{f"charge_{k}": to_accounts(v) for k, v in per_unit.items()},
+        **({"charges_standard_error": root_of_squares(np.asarray(sum(errors)))} if errors else {}),
         "collateral_value": equity.collateral_value, "unrealised_pnl": equity.unrealised, "option_value": equity.option_value,
         "equity": total, "excess": total - initial, "margin_ratio": ratio, "status": status}), unit_table
 

@@ -36,8 +36,8 @@ def exchange_rate(market: MarketSnapshot, instrument: Future | Option | Perpetua
 def quote_price(market: MarketSnapshot, instrument: Future | Option | Perpetual) -> float:
     """F_0 in the quote currency: of the perpetual, or of the expiry; of an option on a future, that future's.
 
-    As quoted. A perpetual without a quote stands at the spot; an expiry without one takes ln(F/S) linear in time between quoted
-    expiries, the carry rate of the last one beyond it, and the spot where no expiry is quoted.
+    As quoted. A perpetual without a quote stands at the spot; an expiry without one is what spot, rates, borrow and dividends give where any are known (`carry.py`), else takes
+    ln(F/S) linear in time between quoted expiries, the carry rate of the last one beyond it, and the spot where no expiry is quoted.
     """
     expiry = (instrument.future_expiry if isinstance(instrument, Option) else None) or expiry_of(instrument)
     quoted = market.forwards.get((instrument.underlying, expiry))
@@ -46,6 +46,11 @@ def quote_price(market: MarketSnapshot, instrument: Future | Option | Perpetual)
     spot = spot_price(market, instrument.underlying, instrument.instrument_id) / exchange_rate(market, instrument)
     if expiry is None:
         return spot
+    if instrument.underlying in market.carry or instrument.underlying in market.dividends:
+        from upm_gpu.market.carry import carried_forward
+
+        code = market.spot_currency.get(instrument.underlying, market.reporting_currency)
+        return carried_forward(market, instrument.underlying, expiry) * spot_price(market, code, instrument.instrument_id) / exchange_rate(market, instrument)
     known = sorted((years_between(market.valuation_time, e), math.log(f / spot)) for (u, e), f in market.forwards.items()
                    if u == instrument.underlying and e is not None and e > market.valuation_time)
     years = years_between(market.valuation_time, expiry)

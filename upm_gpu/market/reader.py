@@ -9,6 +9,7 @@ Verified: tests/faults/test_market_files.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,13 @@ from upm_gpu.domain.cells import (
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks, reject_text
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import MarketDataError, StaleDataError
+from upm_gpu.market.carry import (
+    CARRY,
+    DIVIDENDS,
+    carried_forward,
+    read_carry,
+    read_dividends,
+)
 from upm_gpu.market.consistency import carry_warnings, implied_carry
 from upm_gpu.market.snapshot import MarketSnapshot, Quotes
 from upm_gpu.shipped import resolve_sample
@@ -60,7 +68,7 @@ class _Source:
 
 
 def load_market(path: str | Path, reporting_currency: str = "USD") -> MarketSnapshot:
-    """Read spots, forwards, implied_vols, and where there are any rates and history, from a folder or `sample:NAME`.
+    """Read spots, forwards, implied_vols, and where there are any rates, carry, dividends and history, from a folder or `sample:NAME`.
 
     The valuation time is the latest spot timestamp; all spots must lie within five minutes of it. Raises MarketDataError.
     """
@@ -78,14 +86,29 @@ def load_market(path: str | Path, reporting_currency: str = "USD") -> MarketSnap
 
     spots, valuation_time, spot_currency = read_spots(source(SPOTS, True), reporting_currency)  # type: ignore[arg-type]
     forwards = read_forwards(source(FORWARDS, True), spots, valuation_time)  # type: ignore[arg-type]
-    quotes = read_volatilities(source(VOLATILITIES, False), spots, forwards, valuation_time)
     rates_source = source(RATES, False)
     rates = read_rates(rates_source) if rates_source else {}
+    carry, dividends = source(CARRY, False), source(DIVIDENDS, False)
+    points = read_carry(carry.path, carry.sheet, spots) if carry else {}
+    paid = read_dividends(dividends.path, dividends.sheet, spots, spot_currency, reporting_currency, valuation_time) if dividends else {}
+    for held in filter(None, (carry, dividends)):
+        _stop_on_rejects(held.sheet)
+
+    def forward_of(underlying: str, expiry: datetime) -> float | None:
+        return forwards.get((underlying, expiry)) or (carried_forward(known, underlying, expiry) if underlying in points or underlying in paid else None)
+
+    known = MarketSnapshot(valuation_time, reporting_currency, spots, {}, read_volatilities(None, spots, {}, valuation_time), rates, read_history(None, valuation_time), (), {}, spot_currency,
+                           dividends=paid, carry=points)
+    quotes = read_volatilities(source(VOLATILITIES, False), spots, forwards, valuation_time, forward_of)
+    made = sorted({(u, e) for u, e in zip(quotes.underlying.tolist(), quotes.expiry, strict=True)} - set(forwards))
+    made = [(u, e) for u, e in made if u in points or u in paid]
+    forwards = _ordered(forwards | {(u, e): carried_forward(known, u, e) for u, e in made})
     history = read_history(source(HISTORY, False), valuation_time)
     warnings = [w for s in sheets for w in s.warnings]
     if not rates:
         warnings.append("UPM-MD-054 no rates are given: zero rates are used in every currency.")
-    snapshot = MarketSnapshot(valuation_time, reporting_currency, spots, forwards, quotes, rates, history, tuple(warnings), hashes, spot_currency)
+    snapshot = MarketSnapshot(valuation_time, reporting_currency, spots, forwards, quotes, rates, history, tuple(warnings), hashes, spot_currency, dividends=paid, carry=points,
+                              carried_forwards=frozenset(made))
     return replace(snapshot, warnings=(*warnings, *carry_warnings(implied_carry(snapshot))))
 
 
@@ -185,7 +208,11 @@ def read_forwards(source: _Source, spots: dict[str, float], valuation_time: date
     _stop_on_rejects(sheet)
     if past:
         sheet.warnings.append(f"UPM-MD-029 {sheet.file}: {past} forwards had expired at the valuation time and are left out.")
-    return dict(sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or datetime.min.replace(tzinfo=UTC))))
+    return _ordered(found)
+
+
+def _ordered(forwards: dict[tuple[str, datetime | None], float]) -> dict[tuple[str, datetime | None], float]:
+    return dict(sorted(forwards.items(), key=lambda item: (item[0][0], item[0][1] or datetime.min.replace(tzinfo=UTC))))
 
 
 @dataclass(frozen=True)
@@ -200,7 +227,7 @@ class _Quote:
 
 
 def read_volatilities(source: _Source | None, spots: dict[str, float], forwards: dict[tuple[str, datetime | None], float],
-                      valuation_time: datetime) -> Quotes:
+                      valuation_time: datetime, forward_of: Callable[[str, datetime], float | None] | None = None) -> Quotes:
     """One volatility a (underlying, expiry, strike): of a call and a put at one strike the out-of-the-money side is kept.
 
     Out of the money against the forward of the expiry (the spot where there is none): the call at or above it.
@@ -248,7 +275,7 @@ def read_volatilities(source: _Source | None, spots: dict[str, float], forwards:
         if crossed:
             sheet.warnings.append(f"UPM-MD-043 {sheet.file}: {crossed} quotes have a bid above the ask.")
     keys = sorted(found)
-    kept = [_out_of_the_money(found[k], k[2] >= forwards.get((k[0], k[1]), spots[k[0]])) for k in keys]
+    kept = [_out_of_the_money(found[k], k[2] >= ((forward_of(k[0], k[1]) if forward_of else forwards.get((k[0], k[1]))) or spots[k[0]])) for k in keys]
     return Quotes(
         underlying=np.array([k[0] for k in keys], dtype=object),
         expiry=tuple(k[1] for k in keys),

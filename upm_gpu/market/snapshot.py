@@ -51,6 +51,23 @@ class Quotes:
 
 
 @dataclass(frozen=True)
+class Dividend:
+    """A cash dividend to come, a share, in the currency the spot is quoted in."""
+
+    ex_date: datetime
+    amount: float
+
+
+@dataclass(frozen=True)
+class CarryPoint:
+    """What holding a unit of an underlying costs and pays to a tenor, a year, continuously compounded."""
+
+    tenor_days: float
+    borrow_rate: float
+    dividend_yield: float
+
+
+@dataclass(frozen=True)
 class MarketSnapshot:
     """One consistent set of market data at `valuation_time`."""
 
@@ -71,5 +88,11 @@ class MarketSnapshot:
     """asset -> currency its spot is quoted in, as are its closes in the history; not named: the reporting currency"""
     linear_marks: dict[str, str] = field(default_factory=dict)
     """underlying -> currency its option marks are quoted and discounted in, "" where they are not discounted; not named: coins, undiscounted"""
+    dividends: dict[str, tuple[Dividend, ...]] = field(default_factory=dict)
+    """underlying -> cash dividends to come, ascending by ex date"""
+    carry: dict[str, tuple[CarryPoint, ...]] = field(default_factory=dict)
+    """underlying -> borrow rate and dividend yield, ascending by tenor"""
+    carried_forwards: frozenset[tuple[str, datetime]] = frozenset()
+    """keys of `forwards` that nobody quoted: they come from spot, rates, `carry` and `dividends`"""
     surface_family: SurfaceFamily = "svi"
     """what volatility surfaces are fitted as"""

@@ -27,6 +27,7 @@ from upm_gpu.pricing.compiled import (
     Program,
     TableRequest,
 )
+from upm_gpu.pricing.dividends import cash_dividends_of, dividend_request
 from upm_gpu.pricing.exotics import check_exotic, exotic_group
 from upm_gpu.pricing.model_repricing import AtQuotes, at_quotes_warning, model_request, why_at_quotes
 from upm_gpu.pricing.states import (
@@ -325,7 +326,8 @@ class _Build:
             if isinstance(instrument, Option) and early_exercise(instrument):
                 if not settled:
                     names["table"] = len(requests)
-                requests.append(self.exercise_premium(g, instrument, values, not settled))
+                paid = cash_dividends_of(self.market, instrument)
+                requests.append(dividend_request(g, instrument, values, not settled, horizon, paid) if paid else self.exercise_premium(g, instrument, values, not settled))
             if isinstance(instrument, Exotic):
                 names["family"] = Family.SETTLED_EXOTIC if settled else Family.EXOTIC
                 found = exotic_group(g, instrument, values, exchange_rate(self.market, instrument), settled, horizon, self.market.valuation_time, self.states, self.bridges)

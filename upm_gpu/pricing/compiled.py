@@ -69,6 +69,8 @@ class TableRequest:
     """what of Black's value the group has beside the table; today all of it"""
     inside: tuple[float, float] = (-np.inf, np.inf)
     """range of ln(F / K) in which the product lives: the other side of its barrier is never read"""
+    spot_over_forward_today: float | None = None
+    """None: that of the horizon; another where a dividend goes ex in between"""
 
 
 @dataclass(frozen=True)

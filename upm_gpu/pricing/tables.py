@@ -53,6 +53,8 @@ HALVINGS_AT_A_BARRIER = 6
 """near a barrier a value turns within a standard deviation of what is left of its life"""
 MOST_NODES = 1_000_000
 SAMPLED_CELLS = 400
+COSTLY = {"cash_dividends": 24}
+"""operations of milliseconds a price, and the cells of their tables that are looked at; they are priced on half their grid (`price_only` 2)"""
 SHARE_OF_RANGE = 33
 """points at which the smile is looked up across the range of a state"""
 CHUNK = 4 * BLOCK
@@ -161,8 +163,15 @@ def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sig
 def operation_inputs(operation: str, inputs: Sequence[tuple[str, float | tuple[float, ...]]], spot: NDArray[np.float64], sigma: NDArray[np.float64], price_only: bool) -> dict[str, NDArray[np.float64]]:
     """Columns of an operation at unit strike for points (n,) of spot / K and volatility."""
     columns = {name: np.tile(np.asarray(value)[:, None], spot.shape) if isinstance(value, tuple) else np.full(spot.shape, value) for name, value in inputs}
+    if "dividend_share" in columns:  # of the spot, which keeps its dividends in proportion (`dividends.py`)
+        columns["dividend_amount"] = columns.pop("dividend_share") * spot
     columns |= {"spot": spot, "strike": np.ones_like(spot), "volatility": sigma}
-    return columns | ({"price_only": np.ones_like(spot)} if price_only and "price_only" in operation_named(operation).inputs else {})
+    return columns | ({"price_only": np.full_like(spot, 2.0 if operation in COSTLY else 1.0)} if price_only and "price_only" in operation_named(operation).inputs else {})
+
+
+def spot_over_forward_today(request: TableRequest) -> float:
+    """Of the stock with all its dividends to come."""
+    return request.spot_over_forward if request.spot_over_forward_today is None else request.spot_over_forward_today
 
 
 def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ranges) -> Box:
@@ -195,7 +204,7 @@ def group_of(program: Program, g: int) -> dict[str, float]:
 def table_key(request: TableRequest, box: Box) -> str:
     """SHA-256 of all that a table is a function of: what is priced, the corners of its box and how it is refined."""
     asked = {k: v for k, v in asdict(request).items() if k not in ("name", "group") and not k.endswith("_today")}
-    how = [TOLERANCE, FIRST_STEPS, HALVINGS, HALVINGS_AT_A_BARRIER, MOST_NODES, SAMPLED_CELLS]
+    how = [TOLERANCE, FIRST_STEPS, HALVINGS, HALVINGS_AT_A_BARRIER, MOST_NODES, COSTLY.get(request.operation, SAMPLED_CELLS)]
     return hashlib.sha256(json.dumps([asked, box, how], sort_keys=True).encode("ascii")).hexdigest()
 
 
@@ -261,7 +270,7 @@ def _errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tu
     shape = table.values.shape
     skip = 1 if np.isinf(request.inside).all() else 0  # the cell at a barrier is read too
     cells = (shape[0] - 1 - 2 * skip) * (shape[1] - 3)
-    at = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLED_CELLS)).astype(np.int64))
+    at = np.unique(np.linspace(0, cells - 1, min(cells, COSTLY.get(request.operation, SAMPLED_CELLS))).astype(np.int64))
     i, j = skip + at // (shape[1] - 3), 1 + at % (shape[1] - 3)
     worst = []
     for along in (0.5, 0.0), (0.0, 0.5):
@@ -277,6 +286,6 @@ def _correct_today(compiled: Compiled, program: Program, request: TableRequest, 
     group = group_of(program, request.group)
     span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
     row: Mapping[str, NDArray[np.float64]] = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
-    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today, base=1.0)
+    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today, base=1.0, spot_over_forward=spot_over_forward_today(request))
     sigma = np.clip(row["volatility"], VOLATILITY_FLOOR, VOLATILITY_CAP)
     terms[TERM_REALS.index("correction"), span] = row["strike"] * direct_values(today, -row["log_moneyness"], sigma, backend)

@@ -113,7 +113,7 @@ def _printed(manifest: dict, total: accounts.Totals, level: float | None, days: 
         "rejects": count,
         "age": None if not isinstance(age, int | float) else words.duration(float(age)),
         "warnings": [str(text) for text in found.get("warnings", manifest.get("warnings", []) or [])],
-        "tables": quality.quality_tables({"value_tables": manifest.get("value_tables")} | found, rejects),
+        "tables": quality.quality_tables({k: manifest.get(k) for k in ("value_tables", "charges")} | found, rejects),
         "first": first,
         "rest": rest,
         "realised": came,

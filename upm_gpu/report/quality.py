@@ -12,6 +12,7 @@
 * ``surface_arbitrage``: list of objects, one an underlying: shares of scenarios whose moved surface holds arbitrage, largest corrections where they were projected;
 * ``model_minus_mark``: object of figures, or of objects of figures (one an underlying);
 * ``correlation_regimes``: list of the correlations scenarios moved by, one object a regime (regime, probability, scenarios_drawn, mean_price_price, ...);
+* ``charges``: of a methodology with charges: what each comes to over all units and why, what is left out because a larger one of its group counts, what was below zero;
 * ``value_tables``: of a run that priced by tables: how many, their nodes, their largest error, what direct prices in the tails changed;
 * ``rejects``: object of counts by file or code, where there is more to say than `rejects.csv` does.
 """
@@ -50,6 +51,8 @@ def quality_tables(quality: dict, rejects: list[dict[str, str]] | None) -> list[
     ):
         tables.append(any_table(title, quality.get(key), empty))
     tables.append(any_table("Correlation used", in_order(quality.get("correlation_regimes")), "The model draws whole dates of the history: it has no correlation of its own."))
+    if quality.get("charges"):
+        tables.append(any_table("Charges", quality["charges"], ""))
     if quality.get("value_tables"):
         tables.append(any_table("Value tables", in_words(quality["value_tables"]), ""))
     return tables
