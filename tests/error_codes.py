@@ -66,7 +66,7 @@ def _members(node: ast.Call | ast.Tuple, rooms: list[str], found: dict[str, Use]
                 use.messages += [said] * bool(said)
                 if isinstance(kind, type) and issubclass(kind, errors.UpmError):
                     use.exits.add(kind.exit_code)
-            elif type(value) is int and 0 < value < 100 and said:
+            elif type(value) is int and 0 < value < 200 and said:
                 for room in [p.value for p in parts if isinstance(p, ast.Constant) and p.value in ("IN", "MD")] or rooms:
                     use = found.setdefault(f"UPM-{room}-{value:03d}", Use())
                     use.messages.append(said)
