@@ -6,6 +6,7 @@ Run: python benchmarks/tables.py [--instruments N] [--scenarios S] [--out DIR]. 
 2. `tables`: the tables this engine makes for the same N instruments, one an expiry and side, to 1e-5 of strike, today's corrections included.
 3. `run`: the engine (draws, prices, sums, tails) and the whole from plan to margins over the same book American and European, best of 2, in processor seconds of all threads, which a busy
    machine spoils less. Target: at most 2x.
+4. `heston`: the same of a book of European options under Heston, repriced by the model at the path's own variance and, beside it, at quoted volatilities that move.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from upm_gpu.backend import cpu
 from upm_gpu.backend.select import choose
 from upm_gpu.domain.instrument import Option
 from upm_gpu.engine import compute_outcome
+from upm_gpu.model.heston import HestonParameters
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import Plan, make_plan
 from upm_gpu.pricing import tables
@@ -60,6 +62,19 @@ def plans(instruments: int, scenarios: int) -> tuple[Plan, Plan]:
     return found[0], found[1]
 
 
+def heston_plans(instruments: int, scenarios: int) -> tuple[Plan, Plan]:
+    """The same book and Heston scenarios, repriced under the model and at quoted volatilities."""
+    base = plan_of(Shape(1_000, instruments, 20, scenarios, 30), sticky_moneyness=True)
+    names = tuple(f"U{u:03d}" for u in range(20))
+    one = np.ones(len(names))
+    model = HestonParameters(names, 0.36 * one, 4.0 * one, 0.36 * one, 1.2 * one, -0.4 * one, 0.5 * np.eye(len(names)) + 0.5)
+    market = replace(base.market, rates={"USD": ((30.0, RATE),)})
+    listed = tuple(replace(i, settlement="linear") if isinstance(i, Option) else i for i in base.book.instruments)
+    by_model, at_quotes = (make_plan(replace(base.book, instruments=listed), market, replace(base.spec, model="heston", repricing=repricing), base.methodology, model)
+                           for repricing in ("model", "quoted"))
+    return by_model, at_quotes
+
+
 def timed(work: Callable[[], Any], passes: int = 1, clock: Callable[[], float] = time.perf_counter) -> tuple[float, Any]:
     """Seconds of the fastest pass, and its result."""
     best, result = float("inf"), None
@@ -88,7 +103,7 @@ def node_prices(instruments: list[Option]) -> dict[str, Any]:
     return {"instruments": len(instruments), "nodes_each": list(NODES), "prices": prices, "seconds": seconds, "microseconds_a_price": 1e6 * seconds / prices}
 
 
-def measured(american: Plan, european: Plan) -> dict[str, Any]:
+def measured(american: Plan, european: Plan, names: tuple[str, str] = ("american", "european")) -> dict[str, Any]:
     """Tables, then both runs."""
     choice = choose("cpu")
     shelf = Shelf()
@@ -96,13 +111,13 @@ def measured(american: Plan, european: Plan) -> dict[str, Any]:
     ranges, _ = timed(lambda: tables.state_ranges(american.scenarios, choice.module, choice.threads))
     found: dict[str, Any] = {"tables": {"count": len(reports), "nodes": sum(r.nodes[0] * r.nodes[1] for r in reports), "largest_error_per_strike": max(r.error for r in reports),
                                         "seconds": seconds, "seconds_of_ranges": ranges}}
-    for name, plan in (("american", american), ("european", european)):
+    for name, plan in zip(names, (american, european), strict=True):
         whole, outcome = timed(lambda plan=plan: compute_outcome(plan, choice, 0, in_memory(), shelf=shelf), 2, time.process_time)
         phases = {k: round(outcome.timings[k], 4) for k in ("tables", "engine", "table_check", "attribution", "margin") if k in outcome.timings}
         found[name] = {"processor_seconds": whole, "wall_seconds_by_phase": phases}
-    phases = [found[name]["wall_seconds_by_phase"]["engine"] for name in ("american", "european")]
+    phases = [found[name]["wall_seconds_by_phase"]["engine"] for name in names]
     found["ratio_of_engines"] = phases[0] / phases[1]
-    found["ratio_of_runs"] = found["american"]["processor_seconds"] / found["european"]["processor_seconds"]
+    found["ratio_of_runs"] = found[names[0]]["processor_seconds"] / found[names[1]]["processor_seconds"]
     found["share_of_ranges"] = ranges / phases[0]
     return found
 
@@ -115,7 +130,7 @@ def main() -> None:
     options = parser.parse_args()
     american, european = plans(options.instruments, options.scenarios)
     listed = [i for i in american.book.instruments if isinstance(i, Option)]
-    result = {"nodes": node_prices(listed), **measured(american, european), "expiries_days": list(EXPIRIES), "scenarios": options.scenarios,
+    result = {"nodes": node_prices(listed), **measured(american, european), "heston": measured(*heston_plans(options.instruments, options.scenarios), ("model", "quoted")), "expiries_days": list(EXPIRIES), "scenarios": options.scenarios,
               "accounts": len(american.book.accounts), "positions": len(american.book.positions.instrument), "cores": os.cpu_count(),
               "load_average": os.getloadavg()[0], "processor": platform.processor() or platform.machine(), "precision": "mixed"}
     commit = subprocess.run(["git", "rev-parse", "--short=8", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent).stdout.strip() or "unknown"

@@ -26,6 +26,7 @@ struct ArithmeticAsianInput {
     continuous,      // 1: averaged over all of [0, T]
     past,            // fixings so far
     average_so_far,
+    price_only,      // 1: no Greeks
     fixings,         // to come; their times follow, ascending
     size
   };
@@ -199,7 +200,7 @@ UPM_OUT_OF_LINE bool expected_of(AsianScratch* w, double spot, double volatility
 
 UPM_OUT_OF_LINE void arithmetic_asian_values(const double* in, i64 in_stride, double* out, i64 out_stride) {
 #define UPM_IN(name) in[ArithmeticAsianInput::name * in_stride]
-  const bool on_forward = UPM_IN(forward) == UPM_IN(forward), continuous = UPM_IN(continuous) != 0.0;
+  const bool on_forward = UPM_IN(forward) == UPM_IN(forward), continuous = UPM_IN(continuous) != 0.0, price_only = UPM_IN(price_only) != 0.0;
   const double level = on_forward ? UPM_IN(forward) : UPM_IN(spot), years = UPM_IN(time_to_expiry), rate = UPM_IN(rate), volatility = UPM_IN(volatility);
   const double carry = on_forward ? 0.0 : rate - UPM_IN(dividend_yield), sign = UPM_IN(sign), past = UPM_IN(past), strike = UPM_IN(strike);
   const i32 given = to_int(UPM_IN(fixings));
@@ -224,11 +225,12 @@ UPM_OUT_OF_LINE void arithmetic_asian_values(const double* in, i64 in_stride, do
       }
     }
   }
-  Expected middle = {0.0, 0.0, 0.0, 0.0, 0.0}, bent[4];
+  const Expected none = {0.0, 0.0, 0.0, 0.0, 0.0};
+  Expected middle = none, bent[4] = {none, none, none, none};
   const double by_volatility = 3e-4 * volatility, by_carry = 3e-4 / at_least(years, 1e-10);
   if (status == CASE_FOUND) {
     bool enough = expected_of(&w, level, volatility, carry, years, strike, continuous, sign, &middle);
-    for (i32 i = 0; i < 4 && enough; ++i) {
+    for (i32 i = 0; i < 4 && enough && !price_only; ++i) {
       const double side = i % 2 ? -1.0 : 1.0;
       enough = expected_of(&w, level, volatility + (i < 2 ? side * by_volatility : 0.0), carry + (i < 2 ? 0.0 : side * by_carry), years, strike, continuous, sign, bent + i);
     }
@@ -244,6 +246,8 @@ UPM_OUT_OF_LINE void arithmetic_asian_values(const double* in, i64 in_stride, do
   price.d[D_RATE] = (on_forward ? 0.0 : slope) - years * price.v;
   price.d[D_YIELD] = -slope;
   write_greeks(price, on_forward, status, out, out_stride);
+  if (price_only)
+    out[GreeksOutput::vega * out_stride] = out[GreeksOutput::rho * out_stride] = out[GreeksOutput::dividend_rho * out_stride] = not_a_number();
 #undef UPM_IN
 }
 

@@ -112,6 +112,18 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_inverse_contract(UPM_DER
   }
 }
 
+// Input: the log-level. Reals: see RunningFixings. Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_running_fixings(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)inputs, (void)days, (void)events;
+  const i32 kind = (i32)reals[upm::FIXINGS_KIND];
+  double so_far = reals[upm::FIXINGS_START];
+  for (i32 d = 0; d < dates; ++d) {
+    if (reals[upm::FIXINGS_DATES + d] != 0.0) so_far = upm::after_fixing(kind, so_far, *at(x, d, in[0]));
+    *at(x, d, out) = so_far;
+  }
+}
+
 // Input: the log-level. Reals: see RunningExtreme. Grid (scenario tiles, operations).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_running_extreme(UPM_DERIVED_ARGUMENTS) {
   UPM_DERIVED_PATH

@@ -29,6 +29,14 @@ UPM_INLINE double bridge_high(double start, double end, double variance, double 
   return 0.5 * (start + end + sqrt(move * move - 2.0 * variance * log(u)));
 }
 
+// What a fixing at a log-level makes of the levels over today's added up (0), the log-levels added up (1), the highest (2) or the lowest (3) log-level.
+UPM_INLINE double after_fixing(i32 kind, double so_far, double level) {
+  return kind == 0 ? so_far + exp(level) : kind == 1 ? so_far + level : kind == 2 ? at_least(level, so_far) : at_most(level, so_far);
+}
+
+// Reals of running_fixings: kind, value before the first fixing, then 1 for each date that is a fixing, else 0.
+enum RunningFixings { FIXINGS_KIND, FIXINGS_START, FIXINGS_DATES };
+
 // Reals of running_extreme: seed (two words), stream word, factor word, side, then for each date the variance of the interval that ends there and its step word.
 enum RunningExtreme { EXTREME_SEED_LOW, EXTREME_SEED_HIGH, EXTREME_STREAM, EXTREME_FACTOR, EXTREME_SIDE, EXTREME_DATES };
 

@@ -18,11 +18,13 @@ namespace upm {
 #define UPM_VOLATILITY_CAP 5.0
 #define UPM_MONEYNESS_LIMIT 3.0
 #define UPM_VARIANCE_FLOOR 1e-12
+#define UPM_LEAST_LEFT 1e-12
 
 enum Family {
 #define UPM_FAMILY(name, prefix) FAMILY_##name,
 #include "families.def"
 #undef UPM_FAMILY
+  FAMILIES
 };
 
 // One row of Program.group_integers, in the order of GROUP_INTEGERS.
@@ -36,6 +38,7 @@ struct GroupReals {
   double spot0, forward0, expiry_years, remaining_years, discount0, discount, volatility_loading;
   double svi_a, svi_b, svi_rho, svi_m, svi_s, svi_tilt;
   double barrier, barrier_side, miss_black, miss_cash, miss_index, hit_black, hit_cash, hit_index, region_cash, region_index;
+  double average_past, average_weight, average_log, average_share, average_shift, average_bend, average_scale, average_years, average_cash;
 };
 
 // One column of Compiled.terms, in the order of TERM_REALS.
@@ -100,10 +103,14 @@ UPM_INLINE double european_value(const GroupReals& g, const European& s, const T
   return european_value_at(european_volatility(g, s, t, smile), s, t, root_years, discount);
 }
 
+// A table at a place in ln(F / K) and a volatility.
+UPM_INLINE double table_read(const ValueTable& table, double place, double volatility) {
+  return table_value(table.value, table.low[0], table.inverse_step[0], (i32)table.nodes[0], table.low[1], table.inverse_step[1], (i32)table.nodes[1], place, log(volatility));
+}
+
 // What an option of a group with a table is worth above Black's value: read at its log-moneyness and volatility, per unit of strike.
 UPM_INLINE double european_addition(const ValueTable& table, double volatility, double log_change, double unit, const Terms& t) {
-  return t.strike * table_value(table.value, table.low[0], table.inverse_step[0], (i32)table.nodes[0], table.low[1], table.inverse_step[1], (i32)table.nodes[1],
-                                log_change - t.log_moneyness, log(volatility)) * unit;
+  return t.strike * table_read(table, log_change - t.log_moneyness, volatility) * unit;
 }
 
 // Volatility of an option under the scenarios' own model, read from the group's table at its log-moneyness and at `place`, the group's volatility state in its own
@@ -167,6 +174,28 @@ UPM_INLINE double settled_exotic_value(const GroupReals& g, const SettledOption&
   if (hit != 0.0) return (g.hit_black * payoff + g.hit_cash + g.hit_index * s.index) * s.unit;
   const double inside = t.sign * (s.index - t.strike) > 0.0 ? g.region_cash + g.region_index * s.index : 0.0;
   return (g.miss_black * payoff + g.miss_cash + g.miss_index * s.index + inside) * s.unit;
+}
+
+// Share of the strike that the fixings so far leave to those to come; all of it where they are multiplied and not added.
+UPM_INLINE double average_left(const GroupReals& g, double path) { return 1.0 - (g.average_past + g.average_weight * path); }
+
+// Where the table of an option on an average is read: ln(F / K) of the fixings to come, K what the strike leaves to their average.
+UPM_INLINE double average_place(const GroupReals& g, const European& s, const Terms& t, double left) {
+  return s.log_change - t.log_moneyness - log(at_least(left, UPM_LEAST_LEFT) * g.average_scale);
+}
+
+// An option on an average with fixings to come: Black's value on a lognormal average of the same forward, and what the table adds to it a unit of what is left of the strike.
+UPM_INLINE double average_value(const GroupReals& g, const European& s, const Terms& t, double path, double volatility, double left, double read) {
+  const double within = at_least(left, UPM_LEAST_LEFT), log_forward = g.average_log + g.average_share * s.log_change + g.average_shift * path + g.average_bend * (volatility * volatility);
+  const double black = black_undiscounted(exp(log_forward), within, log_forward - log(within), volatility * sqrt(g.average_years), t.sign);
+  const double sure = t.sign > 0.0 ? at_least(-left, 0.0) : 0.0;  // what the fixings so far are worth above the strike
+  return t.strike * (g.average_cash * (black + sure) + at_least(left, 0.0) * read) * s.unit;
+}
+
+// The same with nothing left to fix: `average_cash` is the discount factor of the payment.
+UPM_INLINE double fixed_average_value(const GroupReals& g, const GroupStates& s, const Terms& t) {
+  const double average = g.average_past + g.average_weight * s.path + g.average_share * exp(g.average_log + g.average_shift * s.path);
+  return t.strike * at_least(t.sign * (average - 1.0), 0.0) * g.average_cash * exp(s.scale);
 }
 
 }  // namespace upm

@@ -17,6 +17,13 @@ UPM_INLINE upm::Terms terms_at(const double* terms, i64 options, i64 option) {
   return r;
 }
 
+UPM_INLINE upm::ValueTable table_at(const double* axes, const i64* nodes, const double* values, i32 table) {
+  const double* a = axes + 4 * table;
+  const i64* n = nodes + 3 * table;
+  const upm::ValueTable r = {{a[0], a[1]}, {a[2], a[3]}, {n[0], n[1]}, values + n[2]};
+  return r;
+}
+
 // Columns linear in a state: exp(state) - 1, or the state itself. Grid (scenario tiles, linear).
 template <class Stored>
 UPM_INLINE void linear_columns(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* state, const i32* date, const i32* form, Stored* unit) {
@@ -58,9 +65,7 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
     const double root_years = upm::sqrt(r.remaining_years);
     const upm::Smile smile = upm::smile_of(g);
     if (g.table >= 0) {
-      const double* a = table_axes + 4 * g.table;
-      const i64* n = table_nodes + 3 * g.table;
-      const upm::ValueTable table = {{a[0], a[1]}, {a[2], a[3]}, {n[0], n[1]}, table_values + n[2]};
+      const upm::ValueTable table = table_at(table_axes, table_nodes, table_values, g.table);
       for (i64 column = slice[1]; column < slice[2]; ++column) {
         const upm::Terms t = terms_at(terms, options, column - linear);
         const double volatility = upm::european_volatility(r, shared, t, smile);
@@ -86,9 +91,7 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
       const double volatility = upm::european_volatility(r, shared, t, smile);
       double addition = 0.0;
       if (g.table >= 0) {
-        const double* a = table_axes + 4 * g.table;
-        const i64* n = table_nodes + 3 * g.table;
-        const upm::ValueTable table = {{a[0], a[1]}, {a[2], a[3]}, {n[0], n[1]}, table_values + n[2]};
+        const upm::ValueTable table = table_at(table_axes, table_nodes, table_values, g.table);
         addition = upm::european_addition(table, volatility, shared.log_change, shared.unit, t);
       }
       out[column * stride] = (Stored)(upm::exotic_value(r, shared, t, volatility, root_years, hit, addition) - value0[column - linear]);
@@ -104,6 +107,19 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
     const upm::SettledOption shared = upm::settled_option_share(g, r, x);
     const double hit = upm::barrier_hit(r, x.path);
     STORE(upm::settled_exotic_value(r, shared, t, hit))
+  } else if (g.family == upm::FAMILY_AVERAGE) {
+    const upm::European shared = upm::european_share(g, r, x);
+    const upm::Smile smile = upm::smile_of(g);
+    const double left = upm::average_left(r, x.path);
+    for (i64 column = slice[1]; column < slice[2]; ++column) {
+      const upm::Terms t = terms_at(terms, options, column - linear);
+      const double volatility = upm::european_volatility(r, shared, t, smile);
+      double read = 0.0;
+      if (g.table >= 0) read = upm::table_read(table_at(table_axes, table_nodes, table_values, g.table), upm::average_place(r, shared, t, left), volatility);
+      out[column * stride] = (Stored)(upm::average_value(r, shared, t, x.path, volatility, left, read) - value0[column - linear]);
+    }
+  } else if (g.family == upm::FAMILY_FIXED_AVERAGE) {
+    STORE(upm::fixed_average_value(r, x, t))
   } else {
     const upm::InverseFuture shared = upm::inverse_future_share(g, r, x);
     STORE(upm::inverse_future_value(shared, t))

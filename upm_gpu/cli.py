@@ -111,6 +111,27 @@ def explain(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="
 
 
 @app.command()
+def compare(
+    methodologies: Annotated[str, typer.Option(help="Two or more, separated by commas: files, or names of those that ship (house, derive_pmrm2_v2). Differences are against the first.")],
+    book: Annotated[str | None, typer.Option(help="Book folder, or sample:crypto.")] = None,
+    market: Annotated[str | None, typer.Option(help="Market folder, or sample:crypto.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Run configuration (TOML): model and scenarios of the Monte Carlo methodologies.")] = None,
+    paths: Annotated[str | None, typer.Option("--paths", help="Number of scenarios.")] = None,
+    seed: Annotated[str | None, typer.Option(help="64-bit seed.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or reference.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to create: tables, explanation, checksums.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """One book under several methodologies, or under two versions of one, and why they differ."""
+    from upm_gpu import job
+
+    overrides = {"book.path": book, "market.path": market, "scenarios.count": paths, "scenarios.seed": seed, "compute.device": device}
+    found, page = job.compare(config, {k: v for k, v in overrides.items() if v is not None}, methodologies, out, quiet)
+    _print(found, json, page)
+
+
+@app.command()
 def price(cases: Annotated[Path, typer.Argument(help="CSV of cases.")], device: Annotated[str, typer.Option(help="cpu, cuda or reference.")] = "cpu",
           out: Annotated[Path | None, typer.Option(help="File to write; stdout without it.")] = None) -> None:
     """Value each row with the engine's own pricing functions."""

@@ -221,6 +221,24 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     _say(f"{out}: {spec.count} scenarios x {len(dates)} dates x {len(scenarios.state_names)} factors on {choice.name}", quiet)
 
 
+def compare(path: Path | None, overrides: dict[str, str], methodologies: str, out: Path | None, quiet: bool) -> tuple[dict[str, Any], str]:
+    """`upm compare`: totals and explanations as JSON, and the terminal's page; with `out` also a folder of tables."""
+    from upm_gpu.compare import compare as margin_all
+    from upm_gpu.compare import write
+    from upm_gpu.compare_words import lines, summary
+    from upm_gpu.config import load_config
+    from upm_gpu.run.folder import check_target
+
+    if out is not None:
+        check_target(out)
+    found = margin_all(load_config(path, overrides), [name.strip() for name in methodologies.split(",") if name.strip()])
+    for warning in found.warnings:
+        _say(warning, quiet)
+    if out is not None:
+        _say(f"{out}: {', '.join(write(found, out))}", quiet)
+    return summary(found), "\n".join(lines(found))
+
+
 def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, ewma_lambda: float, correlation: str) -> dict[str, Any]:
     """`upm calibrate covariance`."""
     from upm_gpu.calibrate.covariance_file import calibrate_file

@@ -20,6 +20,7 @@ from upm_gpu.margin.result import CALL, LIQUIDATION
 from upm_gpu.margin.units import build_rows, sum_by
 from upm_gpu.market.arbitrage import arbitrage_tables
 from upm_gpu.market.consistency import implied_carry
+from upm_gpu.market.parity_violations import parity_table
 from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, Family
@@ -202,7 +203,7 @@ def quality(plan: Plan, notes: list[str]) -> dict[str, Any]:
         "warnings": [*plan.warnings, *notes],
         "quarantined": list(plan.compile_report.quarantined), "surface": list(plan.compile_report.surfaces),
         "model_minus_mark": plan.compile_report.model_minus_mark, "rejects": rejects, "factors": _factors(plan),
-        "correlation_regimes": correlation_table(plan.regimes, plan.scenarios, plan.fit), **arbitrage_tables(plan.market, list(plan.surfaces.values())), "implied_carry": implied_carry(plan.market)})
+        "correlation_regimes": correlation_table(plan.regimes, plan.scenarios, plan.fit), **arbitrage_tables(plan.market, list(plan.surfaces.values())), "parity_violations": parity_table(plan.market, plan.instruments), "implied_carry": implied_carry(plan.market)})
 
 
 def _factors(plan: Plan) -> list[dict[str, Any]]:

@@ -68,8 +68,9 @@ class Plan:
     def warnings(self) -> tuple[str, ...]:
         """What the inputs, the methodology, the calibration and the compilation had to say."""
         from upm_gpu.margin.methodology import collateral_warnings
+        from upm_gpu.market.parity_violations import parity_table, parity_warnings
 
-        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market.reporting_currency), *self.market.warnings, *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
+        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market.reporting_currency), *self.market.warnings, *parity_warnings(parity_table(self.market, self.instruments)), *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
 
     @property
     def underlyings(self) -> tuple[str, ...]:

@@ -15,9 +15,18 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import InputError
 from upm_gpu.formula.black import black_undiscounted
-from upm_gpu.formula.families import barrier_hit, european_volatility
+from upm_gpu.formula.families import average_place, barrier_hit, european_volatility
 from upm_gpu.formula.value_table import table_values
-from upm_gpu.pricing.compiled import GROUP_INTEGERS, TERM_REALS, Compiled, ModelRequest, Rows, ValueTable, empty
+from upm_gpu.pricing.compiled import (
+    GROUP_INTEGERS,
+    TERM_REALS,
+    Compiled,
+    Family,
+    ModelRequest,
+    Rows,
+    ValueTable,
+    empty,
+)
 from upm_gpu.pricing.exotics import inside_range
 from upm_gpu.pricing.model_tables import model_volatility
 from upm_gpu.pricing.tables import CHUNK, COSTLY, direct_values, group_of
@@ -141,7 +150,11 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
             error[own] = _model_errors(request, table, terms, state, at[int(group["level_state"])], group, backend)
             continue
         sigma = european_volatility(state["forward"], state["volatility"], terms["log_moneyness"], terms["volatility"], terms["residual"], group, skew=state["skew"], stretch=state["stretch"])
-        m = inside_range(request, state["forward"] - terms["log_moneyness"])
+        path = at[int(group["path_state"])] if group["path_state"] >= 0 else np.zeros(len(own))
+        m, left = inside_range(request, state["forward"] - terms["log_moneyness"]), np.ones(len(own))
+        if group["family"] == Family.AVERAGE:
+            m, left = average_place(state["forward"], path, terms["log_moneyness"], group)
+            m = np.minimum(m, table.low[0] + (table.values.shape[0] - 1) / table.inverse_step[0])  # a table ends where nothing is left of the value
         read = table_values(table.low, table.inverse_step, table.values, m, np.log(sigma))
         order = np.argsort(sigma, kind="stable")
         if request.operation in COSTLY:
@@ -152,7 +165,7 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
             missed = np.ones(len(own), bool)
             missed[order] = False
             direct[missed] = read[missed] - np.max(np.abs(read[order] - direct[order]))
-        living = ~barrier_hit(at[int(group["path_state"])] if group["path_state"] >= 0 else np.zeros(len(own)), group)
+        living = np.maximum(left, 0.0) * ~barrier_hit(path, group)
         error[own] = living * (read - direct) * terms["strike"] * np.exp(state["scale"])
     return error
 

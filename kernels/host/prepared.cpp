@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "derived.cuh"
+#include "families.cuh"
 #include "surface_shift.cuh"
 #include "tail.h"
 
@@ -59,9 +61,9 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
   for (int64_t i = 0; i < b.linear; ++i) require(inside(p.linear_state[i], 0, b.states) && inside(p.linear_date[i], 0, b.dates));
   for (int64_t g = 0; g < p.groups; ++g) {
     const int32_t* i = p.group_integers + g * UPM_GROUP_INTEGERS;
-    require(inside(i[0], 0, 6) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
+    require(inside(i[0], 0, FAMILIES) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
-    require(inside(i[14], i[0] == 5 ? 0 : -1, p.tables));
+    require(inside(i[14], i[0] == FAMILY_MODEL_VOLATILITY ? 0 : -1, p.tables));
     for (int s : {5, 6, 7, 11, 12, 13, 15}) require(inside(i[s], -1, b.states));
   }
 }
@@ -191,6 +193,11 @@ void check_derived(const UpmScenarios& set) {
       case 5:  // running_extreme
         require(outputs == 1 && inputs == 1 && reals == 5 + 2 * set.dates && m->input[m->first_input[o]] >= 0);
         break;
+      case 6: {  // running_fixings
+        const double* r = m->real + m->first_real[o];
+        require(outputs == 1 && inputs == 1 && reals == FIXINGS_DATES + set.dates && m->input[m->first_input[o]] >= 0 && r[FIXINGS_KIND] >= 0.0 && r[FIXINGS_KIND] <= 3.0);
+        break;
+      }
       default: require(false);
     }
   }

@@ -167,7 +167,7 @@ void price_european(const Columns& c) {
 }
 
 void price_model_volatility(const Columns& c) {
-  alignas(64) double forward[T], log_change[T], unit[T], place[T], value[T];
+  alignas(64) double forward[T], log_change[T], unit[T], place[T], volatility[T], value[T];
   const GroupIntegers g = *c.integers;
   const GroupReals r = *c.reals;
   for (int s = 0; s < T; ++s) {  // vectorised
@@ -177,13 +177,14 @@ void price_model_volatility(const Columns& c) {
   }
   const double root_years = upm::sqrt(r.remaining_years);
   const ValueTable table = ((const ValueTable*)c.task->program->table)[g.table];
+  SecondAxis axis;
+  second_axis(table, place, &axis);
   for (int64_t column = c.begin; column < c.end; ++column) {
     const int64_t option = column - c.task->book->linear;
     const Terms t = terms_of(c.task->book, option);
-#pragma GCC ivdep  // the table is not written
+    model_volatilities(table, axis, log_change, t, volatility);
     for (int s = 0; s < T; ++s) {  // vectorised
-      const double volatility = model_volatility(table, log_change[s], place[s], t);
-      value[s] = european_value_at(volatility, European{forward[s], log_change[s], 1.0, 0.0, unit[s], 0.0, 1.0}, t, root_years, r.discount);
+      value[s] = european_value_at(volatility[s], European{forward[s], log_change[s], 1.0, 0.0, unit[s], 0.0, 1.0}, t, root_years, r.discount);
     }
     write(c.task, column, value, c.task->value0[option]);
   }
@@ -234,6 +235,37 @@ void price_settled_exotic(const Columns& c) {
     const int64_t option = column - c.task->book->linear;
     const Terms t = terms_of(c.task->book, option);
     for (int s = 0; s < T; ++s) value[s] = settled_exotic_value(r, settled_option_share(g, r, states_at(c, s)), t, barrier_hit(r, c.path[s]));
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
+void price_average(const Columns& c) {
+  alignas(64) double value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  const Smile smile = smile_of(g);
+  const ValueTable* table = g.table < 0 ? nullptr : (const ValueTable*)c.task->program->table + g.table;
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) {
+      const European x = european_share(g, r, states_at(c, s));
+      const double left = average_left(r, c.path[s]);
+      const double volatility = european_volatility(r, x, t, smile);
+      const double read = table ? table_read(*table, average_place(r, x, t, left), volatility) : 0.0;
+      value[s] = average_value(r, x, t, c.path[s], volatility, left, read);
+    }
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
+void price_fixed_average(const Columns& c) {
+  alignas(64) double value[T];
+  const GroupReals r = *c.reals;
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) value[s] = fixed_average_value(r, states_at(c, s), t);
     write(c.task, column, value, c.task->value0[option]);
   }
 }

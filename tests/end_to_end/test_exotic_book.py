@@ -212,7 +212,6 @@ def test_bad_terms_cost_their_row(tmp_path, row, code, column):
     (f"X,option,ETH,linear,USD,1,{FAR},2000,call,,barrier,1900,up_out,,,,,,,,,", "UPM-PR-083"),
     (f"X,option,ETH,linear,USD,1,{FAR},,,,one_touch,2000,down,,,cash,100,hit,,,,", "UPM-PR-083"),
     (f"X,option,ETH,linear,USD,1,{FAR},2000,call,,asian,,,,,,,,geometric,2026-02-01T08:00:00Z;{FAR},,", "UPM-PR-084"),
-    (f"X,option,ETH,linear,USD,1,{FAR},2000,call,,asian,,,,,,,,geometric,2026-02-06T08:00:00Z;{FAR},,", "UPM-PR-085"),
 ])
 def test_what_has_no_price_stops_the_run(tmp_path, row, code):
     book, market = read_book(tmp_path, ROWS + row + "\n", POSITIONS + "X,X,1\n")

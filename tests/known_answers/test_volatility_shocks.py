@@ -29,3 +29,12 @@ def test_floors() -> None:
 def test_additive_by_hand() -> None:
     got = shocked(np.array([0.6, 0.2]), np.array([30.0, 1.0]), ALL, AdditiveShock(points_up=0.5, points_down=0.25, floor=0.05))
     np.testing.assert_allclose(got, [[1.1, 0.6, 0.35], [0.7, 0.2, 0.05]], rtol=1e-15)
+
+
+def test_points_and_references_that_follow_the_term() -> None:
+    """Additive points may scale with the days too: 40 points at 30 days are 60.63 at 7.5 and are floored; a reference of 45 days moves the scale."""
+    scaled = AdditiveShock(points_up=0.4, points_down=0.4, short_term_power=0.3, long_term_power=0.3)
+    got = shocked(np.array([0.6, 0.5]), np.array([7.5, 30.0]), ALL, scaled)
+    np.testing.assert_allclose(got, [[0.6 + 0.4 * 1.5157165665, 0.6, 0.0], [0.9, 0.5, 0.1]], rtol=1e-10, atol=1e-16)
+    later = SHOCK.model_copy(update={"reference_days": 45.0, "minimum_up": 0.0})
+    np.testing.assert_allclose(shocked(np.array([0.6]), np.array([45.0]), ALL, later), [[0.9, 0.6, 0.435]], rtol=1e-14)

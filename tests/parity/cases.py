@@ -52,11 +52,13 @@ GROUPS = (
     (Family.SETTLED_EXOTIC, 2, 1.5, 0, 0, 0),
     (Family.MODEL_VOLATILITY, 0, 45.0, 1, 0, 0),
     (Family.MODEL_VOLATILITY, 1, 5.0, 0, 0, 0),
+    (Family.AVERAGE, 1, 30.0, 0, 1, 0),  # reads the table
+    (Family.FIXED_AVERAGE, 2, 9.0, 0, 0, 0),
 )
 
 
-TABLED, EXOTIC_TABLED = 2, 7
-"""group that reads a value table"""
+TABLED, EXOTIC_TABLED, AVERAGE_TABLED = 2, 7, 12
+"""groups that read a value table"""
 REQUEST = TableRequest("I", TABLED, "american", True, 1.0, 1.0, (), 0.5, 1.0, (), 0.5, 1.0)
 TABLE = ValueTable((-2.0, -2.5), (8.0, 4.0), 1e-2 * np.sin(np.add.outer(0.7 * np.arange(33.0), 0.4 * np.arange(15.0))))
 """from log-moneyness -2 to 2, ln sigma -2.5 to 1: wings lie beyond its ends"""
@@ -103,13 +105,15 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
         years = days / YEAR
         values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
                   "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive,
-                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g in (TABLED, EXOTIC_TABLED) else 1 if g in MODEL else -1, "path_state": 2 * ((u + 1) % UNDERLYINGS)}
+                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g in (TABLED, EXOTIC_TABLED, AVERAGE_TABLED) else 1 if g in MODEL else -1, "path_state": 2 * ((u + 1) % UNDERLYINGS)}
         integers.append([int(values[k]) for k in GROUP_INTEGERS])
         left = max(days - DATES[horizon], 0.0) / YEAR
         values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),
                   "discount": 1.0 if inverse else np.exp(-0.03 * left), "volatility_loading": (30.0 / max(days, 1.0)) ** 0.2,
                   "svi_a": 0.1 * years, "svi_b": 0.2 * years, "svi_rho": -0.3, "svi_m": 0.02, "svi_s": 0.15,
                   "svi_tilt": 2.0 * np.sqrt(0.13 * years)}
+        values |= {"average_past": 0.3, "average_weight": 0.4 if family == Family.AVERAGE else 3.0, "average_log": 0.05, "average_share": 0.8, "average_shift": 0.3, "average_bend": -0.02,
+                   "average_scale": 1.3, "average_years": 0.6 * left, "average_cash": 0.98}
         values |= dict.fromkeys(("barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index"), 0.0)
         if family in (Family.EXOTIC, Family.SETTLED_EXOTIC):
             side = 1.0 if g % 2 else -1.0

@@ -12,6 +12,7 @@ from upm_gpu.backend.contract import merge
 from upm_gpu.backend.cuda.derived import independent_runs
 from upm_gpu.model.registry import reference_states
 from upm_gpu.scenario.derived import (
+    FIXING_KINDS,
     Bridges,
     Derived,
     Funding,
@@ -21,6 +22,7 @@ from upm_gpu.scenario.derived import (
     linear_combination,
     linear_contract,
     running_extreme,
+    running_fixings,
     shortened,
 )
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
@@ -160,6 +162,25 @@ def test_running_extremes_follow_their_twins(backend: Any, kind: str) -> None:
     high, low, straight = np.moveaxis(states[:, size:], 1, 0)
     assert np.all(high >= np.maximum(states[:, 0], 0.0)) and np.all(low <= np.minimum(states[:, 0], 0.0)) and np.all(np.diff(high, axis=0) >= 0.0)
     np.testing.assert_allclose(straight, np.maximum(np.maximum.accumulate(states[:, 2], axis=0), 0.0), atol=EPS)
+
+
+@pytest.mark.parametrize("kind", ["t_both", "explicit"])
+def test_fixings_follow_their_twins(backend: Any, kind: str) -> None:
+    """Sums of a few exponentials of the order of 1, each within 2 ulp; extremes are levels themselves. The second of four dates is no fixing."""
+    days = {float(d) for d in DATES[[0, 2, 3]]}
+    derived = derive(base(kind, 900), [running_fixings(name, DATES, STATE_NAMES[0], name, days) for name in FIXING_KINDS])
+    compiled = make_compiled()
+    rows = make_rows(compiled)
+    with backend.prepare(compiled, rows, "double") as prepared:
+        states = backend.states(prepared, derived, 30, 250)
+    expected = reference.states(reference.prepare(compiled, rows, "double"), derived, 30, 250)
+    size = len(STATE_NAMES)
+    np.testing.assert_allclose(states[:, size:], expected[:, size:], rtol=0, atol=0 if backend is reference else 64 * EPS)
+    fixed = states[[0, 2, 3], 0]
+    made = np.moveaxis(states[:, size:], 1, 0)
+    for found, path in zip(made, (np.cumsum(np.exp(fixed), axis=0), np.cumsum(fixed, axis=0), np.maximum.accumulate(fixed), np.minimum.accumulate(fixed)), strict=True):
+        np.testing.assert_allclose(found[[0, 2, 3]], path, rtol=8 * EPS, atol=8 * EPS)
+        np.testing.assert_array_equal(found[1], found[0])
 
 
 @pytest.mark.parametrize("kind", ["t_both", "explicit"])

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from upm_gpu.formula.differences import CASE_FOUND, CASE_OUTPUTS, CASE_UNDEFINED, filled
 from upm_gpu.formula.operation import Columns, Operation
 
-INPUTS = ("spot", "forward", "time_to_expiry", "rate", "dividend_yield", "volatility", "strike", "sign", "continuous", "past", "average_so_far", "fixings")
-_ABSENT = {"spot": np.nan, "forward": np.nan, "rate": 0.0, "dividend_yield": 0.0, "continuous": 0.0, "past": 0.0, "average_so_far": 1.0, "fixings": 0.0}
+INPUTS = ("spot", "forward", "time_to_expiry", "rate", "dividend_yield", "volatility", "strike", "sign", "continuous", "past", "average_so_far", "price_only", "fixings")
+_ABSENT = {"spot": np.nan, "forward": np.nan, "rate": 0.0, "dividend_yield": 0.0, "continuous": 0.0, "past": 0.0, "average_so_far": 1.0, "price_only": 0.0, "fixings": 0.0}
 NODES = 500
 """of the spline in the strike left: prices to some 1e-6 of the level at 50 fixings"""
 
@@ -111,6 +111,8 @@ def arithmetic_asian_values(columns: dict[str, Any]) -> Columns:
         up, middle, down = (at(name, shift) for shift in (by, 0.0, -by))
         soonest = float(np.min(times[times > 0.0], initial=case["time_to_expiry"]))
         out["price"][i], out["delta"][i], out["gamma"][i] = middle, (up - down) / (2.0 * by), (up - 2.0 * middle + down) / by**2
+        if case["price_only"]:  # vega and the rhos are not asked for
+            continue
         out["vega"][i] = slope("volatility", 3e-3 * case["volatility"])
         if case["continuous"]:  # the average begins now: only later beginnings have the same form
             late = 0.01 * soonest

@@ -72,6 +72,19 @@ def running_extreme(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[n
     return out[None], 0
 
 
+def running_fixings(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[np.float64]) -> Made:
+    """What the fixings up to each date make of a log-level y: kind 0 the sum of exp(y), 1 the sum of y, 2 the highest, 3 the lowest y. Reals: kind, the value
+    before the first fixing, then (D,) 1 where a date is a fixing, else 0. Before the next fixing the value stays."""
+    kind, so_far = int(reals[0]), np.full(inputs[0].shape[1], reals[1])
+    out = np.zeros_like(inputs[0])
+    for d, fixed in enumerate(reals[2:]):
+        if fixed:
+            y = inputs[0][d]
+            so_far = (so_far + np.exp(y), so_far + y, np.maximum(y, so_far), np.minimum(y, so_far))[kind]
+        out[d] = so_far
+    return out[None], 0
+
+
 def _accrued(reals: NDArray[np.float64], table: NDArray[np.float64], f: Any, level: NDArray[np.float64]) -> NDArray[np.float64]:
     """(D, S) funding so far at each date."""
     out, past = np.zeros_like(level), np.zeros(level.shape[1])
@@ -89,7 +102,7 @@ def _or_zero(x: Any) -> Any:
 
 
 OPERATIONS: dict[int, Callable[..., Made]] = {1: linear_combination, 2: linear_contract, 3: inverse_contract,
-                                                                                               4: surface_shift, 5: running_extreme}
+                                                                                               4: surface_shift, 5: running_extreme, 6: running_fixings}
 """by the number in `kernels/derived.def`"""
 DRAWS = (5,)
 """operations that draw, and are told which scenarios"""

@@ -17,6 +17,8 @@ VOLATILITY_FLOOR = 0.05
 VOLATILITY_CAP = 5.0
 MONEYNESS_LIMIT = 3.0
 VARIANCE_FLOOR = 1e-12
+LEAST_LEFT = 1e-12
+"""of a strike: below it all is fixed"""
 
 
 def svi_total_variance(k: Any, a: Any, b: Any, rho: Any, m: Any, s: Any, xp: Any = np, tilt: Any = 0.0) -> Any:
@@ -138,4 +140,31 @@ def settled_exotic(level_at_expiry: Any, path: Any, strike: Any, sign: Any, grou
     payoff = xp.maximum(sign * (index - strike), 0.0)
     missed = group["miss_black"] * payoff + group["miss_cash"] + group["miss_index"] * index + xp.where(sign * (index - strike) > 0.0, group["region_cash"] + group["region_index"] * index, 0.0)
     value = xp.where(barrier_hit(path, group), group["hit_black"] * payoff + group["hit_cash"] + group["hit_index"] * index, missed)
+    return value if scale is None else value * xp.exp(scale)
+
+
+def average_place(forward_move: Any, path: Any, log_moneyness: Any, group: dict[str, Any], xp: Any = np) -> tuple[Any, Any]:
+    """Where the table of an option on an average is read, and the share of the strike that the fixings so far leave to those to come: see `Program` in `pricing/compiled.py`."""
+    left = 1.0 - (group["average_past"] + group["average_weight"] * path)
+    return forward_move - log_moneyness - xp.log(xp.maximum(left, LEAST_LEFT) * group["average_scale"]), left
+
+
+def average(forward_move: Any, volatility_state: Any, path: Any, strike: Any, log_moneyness: Any, volatility: Any, residual: Any, sign: Any, group: dict[str, Any], *,
+            scale: Any = None, skew: Any = 0.0, stretch: Any = 0.0, table: Any = None, xp: Any = np) -> Any:
+    """An option on an average, some of it fixed on the path and some to come. `path` is what the path's fixings add up to. Others as in `european`."""
+    sigma = european_volatility(forward_move, volatility_state, log_moneyness, volatility, residual, group, skew=skew, stretch=stretch, xp=xp)
+    place, left = average_place(forward_move, path, log_moneyness, group, xp)
+    within = xp.maximum(left, LEAST_LEFT)
+    log_forward = group["average_log"] + group["average_share"] * forward_move + group["average_shift"] * path + group["average_bend"] * (sigma * sigma)
+    black = black_undiscounted(xp.exp(log_forward), within, log_forward - xp.log(within), sigma * np.sqrt(group["average_years"]), sign)
+    value = group["average_cash"] * (black + xp.where(sign > 0.0, xp.maximum(-left, 0.0), 0.0))
+    if table is not None:
+        value = value + xp.maximum(left, 0.0) * table_values(table.low, table.inverse_step, table.values, place, xp.log(sigma))
+    return strike * value if scale is None else strike * value * xp.exp(scale)
+
+
+def fixed_average(path: Any, strike: Any, sign: Any, group: dict[str, Any], scale: Any = None, xp: Any = np) -> Any:
+    """An option on an average that has all its fixings, paid at the horizon or later."""
+    level = group["average_past"] + group["average_weight"] * path + group["average_share"] * xp.exp(group["average_log"] + group["average_shift"] * path)
+    value = strike * xp.maximum(sign * (level - 1.0), 0.0) * group["average_cash"]
     return value if scale is None else value * xp.exp(scale)

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from upm_gpu.domain.book import Book
+from upm_gpu.errors import InputError
 from upm_gpu.margin.charges import ChargeModule, load
 from upm_gpu.margin.requests import MeasureRequest
 from upm_gpu.shipped import find_file, package_file
@@ -70,6 +71,8 @@ def load_methodology(path: str | Path | None = None) -> Methodology:
     """A methodology file, checked; None: the house methodology that ships with the package. Raises InputError with every complaint."""
     file = package_file(DEFAULT) if path is None else find_file(path)
     tables, text = read_toml(file, "methodology")
+    if "rule_book" in tables:
+        raise InputError("UPM-CF-125", f"{place(file.name, text, 'rule_book')}: {tables['rule_book']!r} is a rule book, which draws no scenarios. Margin under it with `upm compare --methodologies {file.stem},house`.")
     made = build(Methodology, tables, file.name, text, NUMBERS)
     core, pledged = made.core, made.collateral
     percent = f" Write {core.level / 100.0:g}." if 50.0 <= core.level < 100.0 else ""

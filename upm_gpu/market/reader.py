@@ -40,7 +40,7 @@ from upm_gpu.market.carry import (
     read_dividends,
 )
 from upm_gpu.market.consistency import carry_warnings, implied_carry
-from upm_gpu.market.snapshot import MarketSnapshot, Quotes
+from upm_gpu.market.snapshot import MarketSnapshot, Pairs, Quotes
 from upm_gpu.shipped import resolve_sample
 
 SPOTS = Schema("spots", ("asset", "price", "currency", "timestamp"), ids=frozenset({"asset", "currency"}), room="MD")
@@ -287,7 +287,15 @@ def read_volatilities(source: _Source | None, spots: dict[str, float], forwards:
         mark_type=np.array([q.option_type for q in kept], dtype=object),
         open_interest=np.array([q.open_interest for q in kept], np.float64),
         volume=np.array([q.volume for q in kept], np.float64),
+        pairs=_pairs({k: found[k] for k in keys if {"call", "put"} <= set(found[k])}),
     )
+
+
+def _pairs(found: dict[tuple[str, datetime, float], dict[str, _Quote]]) -> Pairs | None:
+    if not found:
+        return None
+    sides = {f"{side}_{name}": np.array([getattr(q[side], name) for q in found.values()], np.float64) for side in ("call", "put") for name in ("volatility", "bid", "ask", "mark")}
+    return Pairs(np.array([k[0] for k in found], dtype=object), tuple(k[1] for k in found), np.array([k[2] for k in found], np.float64), **sides)
 
 
 def _out_of_the_money(sides: dict[str, _Quote], call: bool) -> _Quote:

@@ -32,6 +32,23 @@ def years_between(start: datetime, end: datetime) -> float:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Strikes quoted as a call and as a put; every array has shape (P,), sorted as `Quotes`. Prices are NaN where not given, as in the file."""
+
+    underlying: NDArray[np.object_]
+    expiry: tuple[datetime, ...]
+    strike: NDArray[np.float64]
+    call_volatility: NDArray[np.float64]
+    call_bid: NDArray[np.float64]
+    call_ask: NDArray[np.float64]
+    call_mark: NDArray[np.float64]
+    put_volatility: NDArray[np.float64]
+    put_bid: NDArray[np.float64]
+    put_ask: NDArray[np.float64]
+    put_mark: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Quotes:
     """Quoted implied volatilities; every array has shape (Q,), sorted by (underlying, expiry, strike)."""
 
@@ -48,6 +65,8 @@ class Quotes:
     mark_type: NDArray[np.object_]
     open_interest: NDArray[np.float64]
     volume: NDArray[np.float64]
+    pairs: Pairs | None = None
+    """both sides of the strikes that have them; None where the source has one side only"""
 
 
 @dataclass(frozen=True)

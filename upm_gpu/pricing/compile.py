@@ -44,6 +44,8 @@ from upm_gpu.scenario.derived import Bridges
 from upm_gpu.scenario.spec import ScenarioSpec
 
 NO_DATE = -1
+MOST_FIXING_DATES = 512
+"""states of a tile of scenarios stay within tens of megabytes"""
 FREE_STRIKE = 1e-30
 """A linear future that settles inside the longest horizon is a call struck at next to nothing: worth the forward while it lives, the
 index once it has settled. In units of its forward; 1e-30 is lost in the rounding of the forward."""
@@ -96,10 +98,16 @@ class CompileReport:
 
 
 def path_dates(instruments: Iterable[Instrument], market: MarketSnapshot, horizons: Sequence[float], extra: Sequence[float] = ()) -> np.ndarray:
-    """(D,) ascending days since valuation: horizons, further dates asked for, and every expiry inside the longest horizon."""
-    longest = max(horizons)
-    expiries = {days_between(market.valuation_time, i.expiry) for i in instruments if isinstance(i, Future | Option)}
-    return np.array(sorted({*horizons, *extra, *(e for e in expiries if 0.0 < e <= longest)}))
+    """(D,) ascending days since valuation: horizons, further dates asked for, every expiry and every fixing inside the longest horizon. Raises InputError for too many fixings."""
+    longest, held = max(horizons), list(instruments)
+    days = {days_between(market.valuation_time, i.expiry) for i in held if isinstance(i, Future | Option)}
+    fixings = {days_between(market.valuation_time, t) for i in held if isinstance(i, Exotic) for t in i.fixings}
+    inside = [d for d in fixings if 0.0 < d <= longest]
+    if len(inside) > MOST_FIXING_DATES:
+        named = next(i.instrument_id for i in held if isinstance(i, Exotic) and i.fixings)
+        raise InputError("UPM-PR-085", f"{named} and others of the book: {len(inside)} times of fixings lie inside the longest horizon of {longest:g} days, each a path date; at most {MOST_FIXING_DATES} "
+                         "are simulated. Remove instruments with many fixings and their positions, or use a nearer horizon.")
+    return np.array(sorted({*horizons, *extra, *inside, *(d for d in days if 0.0 < d <= longest)}))
 
 
 def option_expiries(instruments: Iterable[Instrument], market: MarketSnapshot) -> tuple[tuple[str, str, float], ...]:
@@ -165,7 +173,7 @@ class _Build:
                 terms = (*terms, instrument.exercise, instrument.option_type)
             if isinstance(instrument, Exotic):
                 spot = spot_price(self.market, instrument.underlying, instrument.instrument_id) / exchange_rate(self.market, instrument)
-                check_exotic(instrument, spot, self.market.valuation_time, max(self.horizons))
+                check_exotic(instrument, spot, self.market.valuation_time)
                 terms = (*terms, instrument.instrument_id)
             self.groups.setdefault(terms, []).append((n, instrument))
             return
@@ -329,9 +337,9 @@ class _Build:
                 paid = cash_dividends_of(self.market, instrument)
                 requests.append(dividend_request(g, instrument, values, not settled, horizon, paid) if paid else self.exercise_premium(g, instrument, values, not settled))
             if isinstance(instrument, Exotic):
-                names["family"] = Family.SETTLED_EXOTIC if settled else Family.EXOTIC
                 found = exotic_group(g, instrument, values, exchange_rate(self.market, instrument), settled, horizon, self.market.valuation_time, self.states, self.bridges)
                 values |= found.reals
+                names["family"] = found.family
                 names["path_state"] = self.states.index(found.path_state)
                 if found.request.alive:
                     names["table"] = len(requests)

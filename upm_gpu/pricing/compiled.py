@@ -34,13 +34,18 @@ class Family(IntEnum):
     """the same expired inside the horizon"""
     MODEL_VOLATILITY = 5
     """a European option alive at the horizon, at the volatility of the scenarios' own model"""
+    AVERAGE = 6
+    """an option on an average, some of its fixings inside the horizon and some beyond"""
+    FIXED_AVERAGE = 7
+    """the same with no fixing beyond"""
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
                   "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table", "path_state")
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
                "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt",
-               "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index")
+               "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index",
+               "average_past", "average_weight", "average_log", "average_share", "average_shift", "average_bend", "average_scale", "average_years", "average_cash")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign", "correction")
 
 
@@ -67,6 +72,8 @@ class TableRequest:
     discount_today: float
     base: float = 1.0
     """what of Black's value the group has beside the table; today all of it"""
+    growth: float = 1.0
+    """forward of that Black's value over the forward of the expiry; today 1"""
     inside: tuple[float, float] = (-np.inf, np.inf)
     """range of ln(F / K) in which the product lives: the other side of its barrier is never read"""
     spot_over_forward_today: float | None = None
@@ -123,6 +130,10 @@ class Program:
       once the state `path_state` has reached `barrier` (log-level; side +1 above, -1 below, 0 none) hit_black Black76 + hit_cash + hit_index F; all times exp(state[scale_state]).
     Settled exotic, I the index at `settle_date`: miss_black payoff + miss_cash + miss_index I + (region_cash + region_index I where sign (I - strike) > 0), or with hit_*.
     Model volatility: European at sigma = residual table(ln F/K, v volatility_loading), without limits; `residual` is the ratio of the quote to the model's volatility today.
+    Average, A = state[path_state] what the fixings of the path add up to: left = 1 - (average_past + average_weight A), the share of the strike that is left to the fixings to come;
+      ln G = average_log + average_share state[forward_state] + average_shift A + average_bend sigma^2, the forward of their average over the strike;
+      strike (average_cash (Black76(G, left, sigma, average_years, sign) + (max(-left, 0) of a call)) + max(left, 0) table(ln(F/K) - ln(left average_scale), ln sigma)) exp(state[scale_state]).
+    Fixed average: strike average_cash max(sign (average_past + average_weight A + average_share exp(average_log + average_shift A) - 1), 0), likewise.
     The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European arithmetic at zero states with `expiry_years` and `discount0`.
     """
 

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from upm_gpu.domain.instrument import Exotic, Instrument
 from upm_gpu.errors import InputError
-from upm_gpu.formula.geometric_asian import average_times
-from upm_gpu.market.snapshot import days_between
-from upm_gpu.pricing.compiled import TableRequest
+from upm_gpu.pricing.averages import average_at, average_inputs, fixed_by, running_sum
+from upm_gpu.pricing.compiled import Family, TableRequest
 from upm_gpu.pricing.states import States
 from upm_gpu.scenario.derived import Bridges, running_extreme
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
@@ -32,7 +31,6 @@ from upm_gpu.scenario.spec import ScenarioSpec
 
 PILOT_BLOCKS = 4
 """blocks of scenarios from which the variance of an interval is taken: its root within half a per cent"""
-YEAR = 365.0
 
 Inputs = tuple[tuple[str, float | tuple[float, ...]], ...]
 
@@ -44,6 +42,7 @@ class ExoticGroup:
     reals: dict[str, float]
     path_state: str
     request: TableRequest
+    family: Family
 
 
 def bridges_of(scenarios: ScenarioSet, spec: ScenarioSpec, instruments: Iterable[Instrument]) -> Bridges | None:
@@ -59,8 +58,8 @@ def bridges_of(scenarios: ScenarioSet, spec: ScenarioSpec, instruments: Iterable
     return Bridges(spec.seed, spec.stream, np.var(np.diff(drawn, axis=0, prepend=0.0), axis=2))
 
 
-def check_exotic(option: Exotic, spot: float, valuation: datetime, longest: float) -> None:
-    """Refuse what cannot be priced. `spot` in the option's quote currency, `longest` horizon in days. Raises InputError."""
+def check_exotic(option: Exotic, spot: float, valuation: datetime) -> None:
+    """Refuse what cannot be priced. `spot` in the option's quote currency. Raises InputError."""
     if option.barrier:
         up = option.barrier_type.startswith("up")
         if spot >= option.barrier if up else spot <= option.barrier:
@@ -70,9 +69,6 @@ def check_exotic(option: Exotic, spot: float, valuation: datetime, longest: floa
         if fixing <= valuation:
             raise InputError("UPM-PR-084", f"{option.instrument_id}: the fixing at {fixing.isoformat()} is not after the valuation time {valuation.isoformat()} and has no value. "
                              "Leave it out of fixings and count it in fixings_so_far and average_so_far.")
-        if days_between(valuation, fixing) <= longest:
-            raise InputError("UPM-PR-085", f"{option.instrument_id}: the fixing at {fixing.isoformat()} lies inside the longest horizon of {longest:g} days; averages are priced before their next "
-                             "fixing only. Remove the instrument and its positions, or use a nearer horizon.")
 
 
 def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: float, settled: bool, horizon: float, valuation: datetime, states: States,
@@ -92,14 +88,22 @@ def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: flo
         state = _path_state(option, side, states, bridges)
         edge = math.log(option.barrier / option.strike) - math.log(over)
         inside = (-math.inf, edge) if side > 0.0 else (edge, math.inf)
+    ratio = values["spot0"] / rate / option.strike
     name, today = _inputs(option, sign, 0.0, valuation)
     later = _inputs(option, sign, horizon, valuation)[1]
     remaining = values["remaining_years"]
     kept = carry * years / remaining if remaining > 0.0 else carry  # F / S stays what it is today: the operation's forward is the scenario's
-    alive = not settled and option.product != "digital"
-    request = TableRequest(option.instrument_id, group, name, alive, sign, over, (("rate", interest), ("dividend_yield", interest - kept), ("time_to_expiry", remaining), *later), remaining, values["discount"],
-                           (("rate", interest), ("dividend_yield", interest - carry), ("time_to_expiry", years), *today), years, values["discount0"], reals.get("miss_black", 0.0), inside)
-    return ExoticGroup(reals, state, request)
+    alive, family = not settled and option.product != "digital", Family.SETTLED_EXOTIC if settled else Family.EXOTIC
+    base, years_black, growth = reals.get("miss_black", 0.0), remaining, 1.0
+    fixed = fixed_by(option, valuation, horizon)
+    if option.product == "asian" and fixed.on_path:
+        state = running_sum(option, valuation, float(states.dates[-1]), states)
+        average = average_at(option, fixed, horizon, ratio, ratio / over, over, kept, left)
+        reals, base, years_black, growth = average.reals, 1.0, average.years, average.growth
+        alive, family = bool(fixed.to_come) and option.asian_average == "arithmetic", Family.AVERAGE if fixed.to_come else Family.FIXED_AVERAGE
+    request = TableRequest(option.instrument_id, group, name, alive, sign, over, (("rate", interest), ("dividend_yield", interest - kept), ("time_to_expiry", remaining), *later), years_black, values["discount"],
+                           (("rate", interest), ("dividend_yield", interest - carry), ("time_to_expiry", years), *today), years, values["discount0"], base, growth, inside)
+    return ExoticGroup(reals, state, request, family)
 
 
 def _payments(option: Exotic, sign: float, rate: float, left: float) -> dict[str, float]:
@@ -125,7 +129,7 @@ def _inputs(option: Exotic, sign: float, after: float, valuation: datetime) -> t
     """The operation and its inputs per unit of strike, `after` days."""
     k = option.strike
     if option.product == "asian":
-        return _average(option, sign, after, valuation)
+        return average_inputs(option, sign, fixed_by(option, valuation, after), after)
     asset, cash = (0.0, option.payout / k) if option.payout_type == "cash" else (option.payout, 0.0)
     if option.product == "digital":
         return "single_barrier", (("region", sign), ("asset", asset), ("cash", cash))
@@ -138,15 +142,6 @@ def _inputs(option: Exotic, sign: float, after: float, valuation: datetime) -> t
     if option.payout_time == "hit":
         return "single_barrier", (*barrier, ("knock_in", touched), ("asset", 0.0), ("cash", 0.0), ("hit_asset", 0.0), ("hit_payment", cash))
     return "single_barrier", (*barrier, ("knock_in", touched), ("asset", asset), ("cash", cash))
-
-
-def _average(option: Exotic, sign: float, after: float, valuation: datetime) -> tuple[str, Inputs]:
-    times = [max(days_between(valuation, t) - after, 0.0) / YEAR for t in option.fixings]
-    past, so_far = option.fixings_so_far, option.average_so_far / option.strike
-    if option.asian_average == "geometric" or not times:  # once all is fixed both averages are the same payment
-        given = average_times(times, past)
-        return "geometric_asian", (("sign", sign), *given.items(), ("log_past", (1.0 - given["share"]) * math.log(so_far) if past else 0.0))
-    return "arithmetic_asian", (("sign", sign), ("past", float(past)), ("average_so_far", so_far if past else 1.0), ("fixing_time", tuple(times)))
 
 
 def _path_state(option: Exotic, side: float, states: States, bridges: Bridges | None) -> str:

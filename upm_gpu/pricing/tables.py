@@ -29,6 +29,7 @@ from upm_gpu.formula.families import VOLATILITY_CAP, VOLATILITY_FLOOR, european_
 from upm_gpu.formula.operations import operation_named
 from upm_gpu.formula.value_table import table_values
 from upm_gpu.pricing import model_tables
+from upm_gpu.pricing.averages import places
 from upm_gpu.pricing.compiled import (
     GROUP_INTEGERS,
     GROUP_REALS,
@@ -156,7 +157,7 @@ def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sig
         i = int(bad[0])
         raise InputError("UPM-PR-081", f"{request.name}: no {request.operation} price at forward / strike {forward[i]:.6g} and volatility {sigma[i]:.6g} (status {found['status'][i]:g}). "
                          "Check the rates and the volatilities of its expiry, or leave the instrument out.")
-    european = request.discount * black_undiscounted(forward, 1.0, log_moneyness, sigma * np.sqrt(request.years), request.sign)
+    european = request.discount * black_undiscounted(forward * request.growth, 1.0, log_moneyness + np.log(request.growth), sigma * np.sqrt(request.years), request.sign)
     return found["price"] - request.base * european
 
 
@@ -191,7 +192,11 @@ def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ra
     row = {k: terms[k].reshape(-1, 1, 1, 1, 1) for k in ("log_moneyness", "volatility", "residual")}
     sigma = european_volatility(move, across("volatility_state", SHARE_OF_RANGE, 2), **row, group=group, skew=across("skew_state", 5, 3), stretch=across("stretch_state", 5, 4))
     move = move.ravel()
-    met = (m.min() + move[0], m.max() + move[-1]), (np.log(sigma.min()), np.log(sigma.max()))
+    reach = float(m.min() + move[0]), float(m.max() + move[-1])
+    if group["family"] == Family.AVERAGE:
+        path = int(group["path_state"])
+        reach = places(group, reach, (float(low[path]), float(high[path])), float(sigma.max()) * float(np.sqrt(request.years)))
+    met = reach, (np.log(sigma.min()), np.log(sigma.max()))
     (a, b), (c, d) = ((float(np.floor(low / step) * step), float(np.ceil(high / step) * step)) for (low, high), step in zip(met, FIRST_STEPS, strict=True))
     return (a, b), (c, d)
 
@@ -286,6 +291,6 @@ def _correct_today(compiled: Compiled, program: Program, request: TableRequest, 
     group = group_of(program, request.group)
     span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
     row: Mapping[str, NDArray[np.float64]] = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
-    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today, base=1.0, spot_over_forward=spot_over_forward_today(request))
+    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today, base=1.0, growth=1.0, spot_over_forward=spot_over_forward_today(request))
     sigma = np.clip(row["volatility"], VOLATILITY_FLOOR, VOLATILITY_CAP)
     terms[TERM_REALS.index("correction"), span] = row["strike"] * direct_values(today, -row["log_moneyness"], sigma, backend)

@@ -9,6 +9,7 @@
 * ``surface_violations``: list of fitted slices with a negative density or lifted over the one before, and of broken conditions of an SSVI surface;
 * ``implied_carry``: list of forwards against spot and rates, with the carry a year that explains the rest and whether it is out of bounds;
 * ``quote_violations``: list of counts by expiry of verticals, butterflies and calendars that the quotes violate, at their volatilities and beyond the spread;
+* ``parity_violations``: list of expiries whose calls and puts at one strike break put-call parity (American chains: its bounds), with counts and the worst;
 * ``surface_arbitrage``: list of objects, one an underlying: shares of scenarios whose moved surface holds arbitrage, largest corrections where they were projected;
 * ``model_minus_mark``: object of figures, or of objects of figures (one an underlying);
 * ``correlation_regimes``: list of the correlations scenarios moved by, one object a regime (regime, probability, scenarios_drawn, mean_price_price, ...);
@@ -46,6 +47,7 @@ def quality_tables(quality: dict, rejects: list[dict[str, str]] | None) -> list[
         ("surface_violations", "Arbitrage in fitted surfaces", "None found: no negative density, no falling total variance."),
         ("implied_carry", "Forwards against spots and rates", "No forward is quoted."),
         ("quote_violations", "Arbitrage in quotes", "None found in verticals, butterflies and calendars."),
+        ("parity_violations", "Put-call parity of quotes", "None found where a strike has both sides."),
         ("surface_arbitrage", "Arbitrage in moved surfaces", "Not looked for."),
         ("model_minus_mark", "Model minus mark", "The run kept no comparison of model values with marks."),
     ):

@@ -13,7 +13,7 @@ The operations are in `kernels/derived.def`: formula `kernels/derived.cuh`, tile
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +25,7 @@ from upm_gpu.rng.streams import PATH_HIGH, PATH_LOW, key_words, stream_word
 if TYPE_CHECKING:
     from upm_gpu.scenario.sets import ScenarioSet
 
-OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3, "surface_shift": 4, "running_extreme": 5}
+OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3, "surface_shift": 4, "running_extreme": 5, "running_fixings": 6}
 """name -> number in `kernels/derived.def`"""
 SNAP = 1e-9
 """a date this close to a whole number of steps is on it"""
@@ -205,3 +205,14 @@ def running_extreme(output: str, dates: NDArray[np.float64], level: str, place: 
     head = [words[0], words[1], stream_word(bridges.stream, PATH_HIGH if side > 0.0 else PATH_LOW), place, side]
     table = np.column_stack([bridges.variance[:, place], np.round(np.asarray(dates, np.float64) * 86400.0)])
     return Operation("running_extreme", (output,), (level,), np.concatenate([np.array(head, np.float64), table.ravel()]))
+
+
+FIXING_KINDS = {"sum": 0, "log_sum": 1, "highest": 2, "lowest": 3}
+UNSEEN = 64.0
+"""in log-level: no path comes near it, so that an extreme over no fixing yet has reached nothing"""
+
+
+def running_fixings(output: str, dates: NDArray[np.float64], level: str, kind: str, fixings: Container[float]) -> Operation:
+    """What the fixings so far make of a log-level: its exponential or itself added up, its highest or lowest value. Those that are no path date are left out."""
+    start = {"highest": -UNSEEN, "lowest": UNSEEN}.get(kind, 0.0)
+    return Operation("running_fixings", (output,), (level,), np.array([FIXING_KINDS[kind], start, *(float(d) in fixings for d in dates)], np.float64))

@@ -87,11 +87,14 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
             return families.model_option(level, forward, volatility * group["volatility_loading"], terms["strike"], terms["log_moneyness"], terms["residual"], terms["sign"], group,
                                          tables[group["table"]], scale=scale)
         path = np.zeros(1) if group["path_state"] < 0 else states[group["date"] if group["settle_date"] < 0 else group["settle_date"], group["path_state"]]
-        if group["family"] == Family.EXOTIC:
+        if group["family"] == Family.FIXED_AVERAGE:
+            return families.fixed_average(path, terms["strike"], terms["sign"], group, None if group["scale_state"] < 0 else states[group["date"], group["scale_state"]])
+        if group["family"] in (Family.EXOTIC, Family.AVERAGE):
             forward, volatility, skew, stretch = (np.zeros(1) if group[name] < 0 else states[group["date"], group[name]] for name in ("forward_state", "volatility_state", "skew_state", "stretch_state"))
             scale = None if group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
             table = None if group["table"] < 0 else tables[group["table"]]
-            return families.exotic(forward, volatility, path, terms["strike"], terms["log_moneyness"], terms["volatility"], terms["residual"], terms["sign"], group,
+            priced = families.exotic if group["family"] == Family.EXOTIC else families.average
+            return priced(forward, volatility, path, terms["strike"], terms["log_moneyness"], terms["volatility"], terms["residual"], terms["sign"], group,
                                    scale=scale, skew=skew, stretch=stretch, table=table)
         level = states[group["date"], group["level_state"]]
         at_expiry = states[group["settle_date"], group["forward_state"]]

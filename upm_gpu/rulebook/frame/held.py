@@ -7,7 +7,8 @@ changes no bit. Verified: tests/properties/test_rulebook_laws.py.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ class Held:
     """(L,)"""
     quantity: NDArray[np.float64]
     """(L,)"""
+    spots: Mapping[str, float] = field(default_factory=dict)
+    """today's price of every asset of the market in the reporting currency, such as of stablecoins"""
 
     @property
     def matrix(self) -> Any:
@@ -109,4 +112,4 @@ def hold(book: Book, market: MarketSnapshot) -> tuple[Held, Units]:
     netted = quantity[first] if len(unit) else quantity
     for e in np.flatnonzero(end - first > 1):
         netted[e] = math.fsum(quantity[first[e]: end[e]])
-    return Held(terms, units.names, unit[first], instrument[first], netted), units
+    return Held(terms, units.names, unit[first], instrument[first], netted, market.spots), units

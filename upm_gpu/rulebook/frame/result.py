@@ -24,12 +24,13 @@ class RuleMargin:
     """what the rule book could not apply to this book, in words"""
 
 
-def composed(units: tuple[str, ...], charges: Mapping[str, NDArray[np.float64]], maintenance: NDArray[np.float64], worst: tuple[str, ...], notes: tuple[str, ...] = ()) -> RuleMargin:
+def composed(units: tuple[str, ...], charges: Mapping[str, NDArray[np.floating]], maintenance: NDArray[np.floating], worst: tuple[str, ...], notes: tuple[str, ...] = ()) -> RuleMargin:
     """The result whose initial margin is the sum of its charges in their order; a negative or undefined charge is a fault of the rule book, never a number."""
     for name, amount in charges.items():
         if not np.all(amount >= 0.0):
             raise AssertionError(f"charge {name} of {units[int(np.flatnonzero(~(amount >= 0.0))[0])]} is negative or undefined")
-    return RuleMargin(units, np.sum(list(charges.values()), axis=0), maintenance, dict(charges), worst, notes)
+        amounts = {name: np.asarray(amount, np.float64) for name, amount in charges.items()}
+    return RuleMargin(units, np.sum(list(amounts.values()), axis=0), np.asarray(maintenance, np.float64), amounts, worst, notes)
 
 
 def worst_of(pnl: NDArray[np.float64], names: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -191,6 +191,7 @@ def _between(triangle: list[list[float]], places: dict[str, int]) -> Callable[[l
 
     def gamma(buckets: list[Bucket]) -> NDArray[np.float64]:
         at = [places[b.name] for b in buckets]
-        return matrix[np.ix_(at, at)]
+        place = np.array(at, np.intp)
+        return matrix[place[:, None], place]
 
     return gamma

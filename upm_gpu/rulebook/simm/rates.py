@@ -8,6 +8,8 @@ Source: ISDA SIMM Methodology, sections B, C, D. Verified: tests/known_answers/t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,52 +27,74 @@ from upm_gpu.rulebook.simm.parameters import InterestRate, Period, of_period, sq
 MILLION = 1e6
 
 
-def delta(held: list[Factors], rates: InterestRate, period: Period) -> MeasureMargin:
+@dataclass(frozen=True)
+class RateRules:
+    """The calibration of rates for one margin period, as arrays."""
+
+    section: InterestRate
+    period: Period
+    tenors: NDArray[np.float64]
+    """(12, 12) correlation"""
+    weights: dict[str, NDArray[np.float64]]
+    """(12,) by volatility group: regular, low, high"""
+    inflation: float
+    basis: float
+    vega: float
+    ratio: float
+
+
+def rate_rules(section: InterestRate, period: Period) -> RateRules:
+    """Made once for all portfolios."""
+    weights = {group: of_period(section, f"weight_{group}", period) for group in ("regular", "low", "high")}
+    inflation, basis, vega, ratio = (float(of_period(section, key, period)) for key in ("weight_inflation", "weight_basis", "weight_vega", "volatility_ratio"))
+    return RateRules(section, period, square(section.correlation_tenors), weights, inflation, basis, vega, ratio)
+
+
+def delta(held: list[Factors], rules: RateRules) -> MeasureMargin:
     """Delta margin of the currencies held."""
-    buckets = [_delta_bucket(f, rates, period) for f in held]
-    return measure_margin(buckets, _between_currencies(buckets, rates))
+    buckets = [_delta_bucket(f, rules) for f in held]
+    return measure_margin(buckets, _between_currencies(buckets, rules.section))
 
 
-def _delta_bucket(f: Factors, rates: InterestRate, period: Period) -> Bucket:
+def _delta_bucket(f: Factors, rules: RateRules) -> Bucket:
+    rates = rules.section
     basis, inflation = f.kind == "Risk_XCcyBasis", f.kind == "Risk_Inflation"
     group = "regular" if f.bucket in rates.regular_volatility else "low" if f.bucket in rates.low_volatility else "high"
-    weight = of_period(rates, f"weight_{group}", period)[np.maximum(f.tenor, 0)]
-    weight = np.where(inflation, of_period(rates, "weight_inflation", period), np.where(basis, of_period(rates, "weight_basis", period), weight))
+    weight = np.where(inflation, rules.inflation, np.where(basis, rules.basis, rules.weights[group][np.maximum(f.tenor, 0)]))
     crowd = float(concentration(f.amount[~basis].sum(), MILLION * threshold_group(rates, f.bucket).delta))
     weighted = f.amount * weight * np.where(basis, 1.0, crowd)
-    return Bucket(f.bucket, weighted, _correlation(f, rates, basis, inflation), crowd)
+    return Bucket(f.bucket, weighted, _correlation(f, rules, basis, inflation), crowd)
 
 
-def _correlation(f: Factors, rates: InterestRate, basis: NDArray[np.bool_], inflation: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _correlation(f: Factors, rules: RateRules, basis: NDArray[np.bool_], inflation: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(K, K) between the factors of a currency."""
-    t = np.maximum(f.tenor, 0)
-    made = square(rates.correlation_tenors)[np.ix_(t, t)] * np.where(f.same("curve"), 1.0, rates.correlation_curves)
+    rates, t = rules.section, np.maximum(f.tenor, 0)
+    made = rules.tenors[t[:, None], t] * np.where(f.same("curve"), 1.0, rates.correlation_curves)
     made = np.where(inflation[:, None] != inflation[None, :], rates.correlation_inflation, made)
     made = np.where(basis[:, None] | basis[None, :], rates.correlation_basis, made)
     np.fill_diagonal(made, 1.0)
     return made
 
 
-def vega(held: list[Factors], rates: InterestRate, period: Period) -> MeasureMargin:
+def vega(held: list[Factors], rules: RateRules) -> MeasureMargin:
     """Vega margin of the currencies held."""
-    weight = float(of_period(rates, "weight_vega", period))
     buckets = []
     for f in held:
-        crowd = float(concentration(f.amount.sum(), MILLION * threshold_group(rates, f.bucket).vega))
-        buckets.append(Bucket(f.bucket, f.amount * weight * crowd, _vega_correlation(f, rates), crowd))
-    return measure_margin(buckets, _between_currencies(buckets, rates))
+        crowd = float(concentration(f.amount.sum(), MILLION * threshold_group(rules.section, f.bucket).vega))
+        buckets.append(Bucket(f.bucket, f.amount * rules.vega * crowd, _vega_correlation(f, rules), crowd))
+    return measure_margin(buckets, _between_currencies(buckets, rules.section))
 
 
-def _vega_correlation(f: Factors, rates: InterestRate) -> NDArray[np.float64]:
+def _vega_correlation(f: Factors, rules: RateRules) -> NDArray[np.float64]:
     """(K, K): expiries as tenors, inflation volatility with rate volatility as inflation with rates."""
-    return np.where(f.same("kind"), square(rates.correlation_tenors)[np.ix_(f.tenor, f.tenor)], rates.correlation_inflation)
+    return np.where(f.same("kind"), rules.tenors[f.tenor[:, None], f.tenor], rules.section.correlation_inflation)
 
 
-def curvature(held: list[Factors], rates: InterestRate, period: Period) -> MeasureMargin:
+def curvature(held: list[Factors], rules: RateRules) -> MeasureMargin:
     """Curvature margin of the currencies held."""
-    buckets = [Bucket(f.bucket, f.amount * decay(f.tenor, period), _vega_correlation(f, rates) ** 2) for f in held]
-    gamma = np.full((len(buckets),) * 2, rates.correlation_currencies**2)
-    return curvature_margin(buckets, gamma, float(of_period(rates, "volatility_ratio", period)) ** -2)
+    buckets = [Bucket(f.bucket, f.amount * decay(f.tenor, rules.period), _vega_correlation(f, rules) ** 2) for f in held]
+    gamma = np.full((len(buckets),) * 2, rules.section.correlation_currencies**2)
+    return curvature_margin(buckets, gamma, rules.ratio**-2)
 
 
 def _between_currencies(buckets: list[Bucket], rates: InterestRate) -> NDArray[np.float64]:
