@@ -68,11 +68,11 @@ class _Clock:
 
 
 def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads: int, tail: TailState, weights: np.ndarray | None = None) -> np.ndarray:
-    """(L,) Euler contribution of every line to the expected shortfall of its unit, losses positive."""
-    from upm_gpu.risk.tail import tail_weights
+    """(L,) contribution of every line to the core measure of its unit, losses positive: Euler's to expected shortfall, the loss in the scenario of value-at-risk."""
+    from upm_gpu.risk.tail import quantile_weights, tail_weights
 
     h = plan.horizon(plan.core.horizon)
-    first, scenario, weight = tail_weights(tail, h, plan.core.level, weights)
+    first, scenario, weight = (quantile_weights if plan.methodology.core.measure == "value_at_risk" else tail_weights)(tail, h, plan.core.level, weights)
     ones = Rows(plan.rows.first, plan.rows.column, np.ones(len(plan.rows.column)))
     with backend.prepare(plan.compiled, ones, precision, threads) as prepared:
         per_entry = backend.attribution(prepared, plan.scenarios, h, first, scenario, weight)
@@ -185,14 +185,15 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     """Charges, equity and tables: NumPy and pandas only."""
     import pandas as pd
 
-    from upm_gpu.margin.methodology import charges_in_force, haircuts
+    from upm_gpu.margin.methodology import charges_in_force, core_measure, haircuts
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
-    core = np.maximum(measures[plan.core].expected_shortfall, 0.0) * methodology.core.multiplier
+    amount, error = core_measure(methodology.core, measures[plan.core])
+    core = np.maximum(amount, 0.0) * methodology.core.multiplier
     cut = haircuts(methodology, book, market.reporting_currency)
     pledged = pledged_of(book, market, units, cut) if PledgedRequest() in plan.further else None
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
-                        further.stressed, further.exposures, pledged, market.valuation_time.date())
+                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date())
     in_force = charges_in_force(methodology)
     charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
     equity = account_equity(book, market, cut, option_values(plan.compiled, plan.instruments, value0))

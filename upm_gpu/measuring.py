@@ -19,7 +19,7 @@ from upm_gpu.domain.instrument import Option, Spot, expiry_of
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import (
     NAME,
-    UNIT,
+    Classes,
     ExposureRequest,
     Exposures,
     Measure,
@@ -30,7 +30,7 @@ from upm_gpu.margin.requests import (
     StressRequest,
 )
 from upm_gpu.margin.result import model_values
-from upm_gpu.margin.rows import largest_names, line_underlyings, name_rows, rest_rows, stacked
+from upm_gpu.margin.rows import class_rows, kind_of, largest_names, line_underlyings, name_rows, rest_rows, stacked
 from upm_gpu.margin.units import instrument_levels, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.passes import Loop, chunk_ranges, tails
@@ -66,7 +66,7 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
     found = Further()
     asked = [r for r in plan.further if isinstance(r, MeasureRequest)]
     names: tuple[Names, Rows] | None = None
-    if any(r.rows != UNIT for r in asked):
+    if any(r.rows == NAME or isinstance(r.rows, Rest) for r in asked):
         names = name_rows(plan.units, plan.instruments, plan.compiled)
         found.names = names[0]
     kinds = list(dict.fromkeys((r.scenario_set, _count(plan, r)) for r in asked))
@@ -135,14 +135,13 @@ def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names
     rests = [r for r in asked if isinstance(r.rows, Rest)]
     first = dict.fromkeys(r for r in asked if not isinstance(r.rows, Rest))
     first |= dict.fromkeys(replace(r, rows=NAME, level=r.rows.level) for r in rests if isinstance(r.rows, Rest))
-    kinds = list(dict.fromkeys(str(r.rows) for r in first))
-    parts = [plan.rows if kind == UNIT or names is None else names[1] for kind in kinds]
+    kinds = list(dict.fromkeys(r.rows for r in first))
+    parts = [_rows(plan, kind, names) for kind in kinds]
     start = dict(zip(kinds, np.cumsum([0, *(p.count for p in parts)]).tolist(), strict=False))
     count = {kind: part.count for kind, part in zip(kinds, parts, strict=True)}
     tail = job.tails(stacked(parts), second=False)
     for r in first:
-        kind = str(r.rows)
-        found.measures[r] = job.measures(tail, start[kind], count[kind], r.horizon, r.level)
+        found.measures[r] = job.measures(tail, start[r.rows], count[r.rows], r.horizon, r.level)
     found.passes.append({"scenario_set": asked[0].scenario_set, "scenarios": job.sub.spec.count, "rows": sum(count.values())})
     del tail
     if not rests or names is None:
@@ -161,6 +160,13 @@ def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names
     found.passes.append({"scenario_set": asked[0].scenario_set, "scenarios": job.sub.spec.count, "rows": len(different) * units})
 
 
+def _rows(plan: Plan, kind: str | Rest | Classes, names: tuple[Names, Rows] | None) -> Rows:
+    """The rows of a kind that is known before anything is measured."""
+    if isinstance(kind, Classes):
+        return class_rows(plan.units, plan.instruments, plan.compiled, kind.classes)
+    return names[1] if kind == NAME and names is not None else plan.rows
+
+
 def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
     """What every unit holds, with values and Greeks of today."""
     from upm_gpu.exhibits import unit_greeks
@@ -177,7 +183,7 @@ def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
     days = np.array([0.0 if e is None else days_between(plan.market.valuation_time, e) for e in expiry], np.float64)
     strike = np.array([i.strike if isinstance(i, Option) else np.nan for i in instruments], np.float64)
     each = {name: quantity * values[n] for name, values in unit_greeks(choice.module, instruments, plan.compiled, plan.market).items()}
-    kind = tuple("option" if isinstance(i, Option) else type(i).__name__.lower() for i in instruments)
+    kind = tuple(kind_of(i) for i in instruments)
     settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else i.quote_currency for i in instruments]
     currencies = tuple(sorted(set(settles)))
     currency = np.array([currencies.index(c) for c in settles], np.int64)

@@ -60,11 +60,14 @@ def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timin
 
 
 def total_standard_error(outcome: Outcome) -> float:
-    """Standard error of the sum of all accounts' expected shortfalls: the scenarios are common, so the excesses are added first.
+    """Standard error of the sum of all units' cores: the scenarios are common, so the excesses are added first. Where the core is a value-at-risk: a bound, the sum of the errors.
 
     Variance of the mean over scenarios of the sum over units of max(L - VaR, 0), over (1 - level)^2; times the multiplier.
     """
     plan, tail = outcome.plan, outcome.tail
+    if plan.methodology.core.measure == "value_at_risk":
+        measured = outcome.result.measured
+        return float(np.sum(measured.core_standard_error[measured.core > 0.0]))
     h = plan.horizon(plan.core.horizon)
     measure = outcome.result.measured.measures[plan.core]
     excess = np.maximum(-tail.pnl[h] - measure.value_at_risk[:, None], 0.0)
@@ -233,7 +236,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         command=tuple(folder.settings.get("command", ())), valuation_time=plan.market.valuation_time.isoformat().replace("+00:00", "Z"),
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
-        extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
+        extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "core_measure": plan.methodology.core.measure, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
                "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
                "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
                **({"value_tables": _tables(outcome)} if outcome.tables else {}), **_charges(outcome)})

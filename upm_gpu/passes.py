@@ -11,6 +11,7 @@ import numpy as np
 
 from upm_gpu.backend.contract import Prepared, TailState, merge
 from upm_gpu.margin.adaptive import batch_ends, precise_enough
+from upm_gpu.margin.methodology import core_measure
 from upm_gpu.margin.requests import Measure, MeasureRequest
 from upm_gpu.margin.units import gross_notional
 from upm_gpu.plan import Plan, with_count
@@ -98,8 +99,7 @@ def adaptive_tails(plan: Plan, backend: ModuleType, prepared: Prepared, chunk: i
             continue  # an interrupted run went past this batch already
         final = with_count(plan, end)
         cut = replace(state, pnl=np.ascontiguousarray(state.pnl[:, :, : final.depth]), scenario=np.ascontiguousarray(state.scenario[:, :, : final.depth]))
-        core = measure(final, cut)[plan.core]
-        if precise_enough(core.expected_shortfall, core.expected_shortfall_standard_error, gross, plan.spec.target_relative_error):
+        if precise_enough(*core_measure(plan.methodology.core, measure(final, cut)[plan.core]), gross, plan.spec.target_relative_error):
             break
     return final, cut, ranges
 

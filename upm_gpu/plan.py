@@ -16,7 +16,15 @@ from upm_gpu.margin.units import Units, build_rows, build_units, priced_instrume
 from upm_gpu.market.marks import linear_marks
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.model.regimes import RegimeInForce
-from upm_gpu.pricing.compile import CompileReport, Dynamics, compile_book, dynamics_of, option_expiries, path_dates
+from upm_gpu.pricing.compile import (
+    CompileReport,
+    Dynamics,
+    Periods,
+    compile_book,
+    dynamics_of,
+    option_expiries,
+    path_dates,
+)
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.exotics import bridges_of
 from upm_gpu.pricing.states import funding_dates
@@ -95,7 +103,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.guided import guided
-    from upm_gpu.margin.methodology import charges_in_force, core_request, simulated_assets
+    from upm_gpu.margin.methodology import charges_in_force, class_periods, core_request, simulated_assets
     from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
@@ -114,8 +122,11 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     requests = tuple(r for r in measures if r.main)
     further = tuple(r for r in asked if r not in requests)
     clock = spec.trading_clock(market.valuation_time)
-    clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in measures)}))
+    own = class_periods(methodology.core, instruments)
+    clock_days = tuple(sorted({*spec.horizons, *(r.horizon for r in measures), *(own or ())}))
     horizons = tuple(clock.target(market.valuation_time, h) for h in clock_days)
+    at = dict(zip(clock_days, horizons, strict=True))
+    periods = None if own is None else Periods(at[core.horizon], tuple(at[d] for d in own))
     dynamics = dynamics_of(spec)
     surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
@@ -128,7 +139,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
     laws = pricing_laws(model) if spec.repricing == "model" else None
-    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments), laws)
+    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments), laws, periods)
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, [r.scenario_set for r in measures if not r.main], spec).items()}

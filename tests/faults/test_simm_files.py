@@ -19,6 +19,7 @@ ROWS = [
     (("Risk_Commodity", "Coal", "Residual", "", "", 5.0), "UPM-IN-128", ("1 to 17.",)),
     (("Risk_IRCurve", "USD", "1", "4y", "OIS", 5.0), "UPM-IN-129", ("column Label1", "2w, 1m")),
     (("Risk_IRCurve", "USD", "1", "10y", "SOFR", 5.0), "UPM-IN-129", ("column Label2", "OIS, Libor1m")),
+    (("Risk_CreditNonQ", "T1", "1", "5y", "", 5.0), "UPM-IN-129", ("column Label2", "CMBX")),
     (("Risk_IRCurve", "USD", "1", "10y", "OIS", "1,5"), "UPM-IN-122", ("7 cells", "the header has 6")),
     (("Risk_IRCurve", "USD", "1", "10y", "OIS", "5e"), "UPM-IN-125", ("column AmountUSD", "5e")),
     (("Risk_IRCurve", "USD", "1", "10y", "OIS", "nan"), "UPM-IN-125", ("column AmountUSD",)),

@@ -26,6 +26,22 @@ def test_published_netting_set(tmp_path, case, side):
     assert made.margin == pytest.approx(expected["All"], rel=1e-9) == pytest.approx(case["expected"][f"{side}/All/All"], rel=1e-9)
 
 
+UNITS = json.loads((Path(__file__).parent / "reference" / "simm_2_4_units.json").read_text())
+
+
+@pytest.mark.parametrize(("group", "case"), [(g, c) for g in ("cases", "cases_with_multipliers") for c in UNITS[g]])
+def test_published_unit_tests_of_every_class(tmp_path, group, case):
+    """Weights, correlations, concentration, vega, curvature, residual buckets and multipliers of every risk class, in whole USD."""
+    rows = []
+    for part in UNITS[group][case]["rows"]:
+        name, _, number = part.partition(".")
+        rows += [UNITS["groups"][name][int(number) - 1]] if number else UNITS["groups"][name]
+    if group == "cases_with_multipliers":
+        rows = rows + [["", "Param_ProductClassMultiplier", product, "", "", "", factor] for product, factor in UNITS["multipliers"].items()]
+    (made,) = margins(tmp_path, [tuple(r) for r in rows], UNITS["version"], UNITS["days"], columns=tuple(UNITS["columns"]))
+    assert made.margin == pytest.approx(UNITS[group][case]["margin"], rel=0.0, abs=0.5)
+
+
 def test_two_currencies_with_concentration_inflation_and_basis(tmp_path):
     """EUR is crowded (CR 1.5: 742.5 millions a basis point over 330), JPY is not; gamma 0.32 is scaled by g = 1 / 1.5."""
     rows = [("Risk_IRCurve", "EUR", "1", "5y", "OIS", 7.0e8), ("Risk_Inflation", "EUR", "", "", "", 4.25e7), ("Risk_XCcyBasis", "EUR", "", "", "", 1.0e6),
@@ -39,13 +55,14 @@ def test_two_currencies_with_concentration_inflation_and_basis(tmp_path):
     assert measure(tmp_path, rows, "delta") == pytest.approx(expected, rel=1e-12)
 
 
-def test_inflation_volatility_stands_beside_rate_volatility(tmp_path):
+def test_inflation_volatility_is_one_factor_beside_rate_volatility(tmp_path):
+    """Its expiries are added: 300 - 500 of vega; of curvature after the decay of each."""
     rows = [("Risk_IRVol", "USD", "", "1y", "", 2000.0), ("Risk_InflationVol", "USD", "", "1y", "", -500.0), ("Risk_InflationVol", "USD", "", "5y", "", 300.0)]
-    w = 0.23 * np.array([2000.0, -500.0, 300.0])
-    rho = np.array([[1, 0.24, 0.24], [0.24, 1, 0.79], [0.24, 0.79, 1]])
+    w = 0.23 * np.array([2000.0, -200.0])
+    rho = np.array([[1, 0.24], [0.24, 1]])
     assert measure(tmp_path, rows, "vega") == pytest.approx(sqrt(w @ rho @ w), rel=1e-12)
-    c = 0.5 * np.array([2000.0 * 14 / 365, -500.0 * 14 / 365, 300.0 * 14 / 1825])
-    assert measure(tmp_path, rows, "curvature") == pytest.approx((c.sum() + LAMBDA * sqrt(c @ rho**2 @ c)) / 0.47**2, rel=1e-12)
+    c = 0.5 * np.array([2000.0 * 14 / 365, -500.0 * 14 / 365 + 300.0 * 14 / 1825])
+    assert measure(tmp_path, rows, "curvature") == pytest.approx((c.sum() + (LAMBDA * (1 + min(0.0, c.sum() / np.abs(c).sum()))) * sqrt(c @ rho**2 @ c)) / 0.47**2, rel=1e-12)
 
 
 def test_credit_names_tenors_residual_and_base_correlation(tmp_path):
@@ -64,7 +81,7 @@ def test_credit_names_tenors_residual_and_base_correlation(tmp_path):
 
 
 def test_credit_volatility_keeps_expiries_apart(tmp_path):
-    rows = [("Risk_CreditVolNonQ", "CMBX", "1", "1y", "", 3000.0), ("Risk_CreditVolNonQ", "CMBX", "1", "5y", "", -2000.0)]
+    rows = [("Risk_CreditVolNonQ", "EU.IG", "1", "1y", "CMBX", 3000.0), ("Risk_CreditVolNonQ", "US.IG", "1", "5y", "CMBX", -2000.0)]
     w = 0.76 * np.array([3000.0, -2000.0])
     assert measure(tmp_path, rows, "vega") == pytest.approx(sqrt(w @ w + 2 * 0.83 * w[0] * w[1]), rel=1e-12)
 

@@ -22,7 +22,7 @@ def random_book(rng: np.random.Generator, count: int = 60, size: float = 1e5):
         bucket = str(rng.choice([*range(1, BUCKETS[group] + 1), *(["Residual"] if group != "commodity" else [])])) if group in BUCKETS and kind != "Risk_BaseCorr" else ""
         name = f"N{bucket}{rng.integers(3)}"
         qualifier = currency if group == "interest_rate" or kind == "Risk_FX" else "EUR" + str(rng.choice([c for c in CURRENCIES if c != "EUR"])) if kind == "Risk_FXVol" else name
-        rows.append((kind, qualifier, bucket, tenor, str(rng.choice(CURVES)) if kind == "Risk_IRCurve" else "", float(np.round(rng.normal() * size, 4))))
+        rows.append((kind, qualifier, bucket, tenor, str(rng.choice(CURVES)) if kind == "Risk_IRCurve" else str(rng.choice(["CMBX", "ABX"])) if group == "credit_non_qualifying" else "", float(np.round(rng.normal() * size, 4))))
     return rows
 
 

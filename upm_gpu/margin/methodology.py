@@ -6,16 +6,21 @@ Verified: tests/faults/test_config.py.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from upm_gpu.domain.book import Book
+from upm_gpu.domain.instrument import Instrument
 from upm_gpu.errors import InputError
 from upm_gpu.margin.charges import ChargeModule, load
-from upm_gpu.margin.requests import MeasureRequest
+from upm_gpu.margin.requests import Measure, MeasureRequest, ProductClass
+from upm_gpu.margin.rows import class_of
 from upm_gpu.shipped import find_file, package_file
 from upm_gpu.strict_toml import Strict, build, check, parse_horizon, place, read_toml
 
@@ -23,13 +28,23 @@ DEFAULT = "configs/methodology/house_v1.toml"
 NUMBERS = {"core.horizon": 62, "core.level": 61, "schema_version": 67}
 
 
+class PeriodClass(Strict):
+    """Instruments with a margin period of their own."""
+
+    name: str
+    horizon: str = Field(description="margin period of risk of the class")
+    kinds: list[Literal["spot", "future", "perpetual", "option"]] = Field(default=[], description="blank: all")
+    underlyings: list[str] = Field(default=[], description="blank: all")
+
+
 class Core(Strict):
     """The measure of the core margin."""
 
-    measure: Literal["expected_shortfall"] = Field(default="expected_shortfall", description="of the P&L over the margin period")
+    measure: Literal["expected_shortfall", "value_at_risk"] = Field(default="expected_shortfall", description="of the P&L over the margin period")
     level: float = Field(default=0.99, description="confidence")
     horizon: str = Field(default="2d", description="margin period of risk")
-    multiplier: float = Field(default=1.0, description="core = max(0, ES) x multiplier")
+    multiplier: float = Field(default=1.0, description="core = max(0, measure) x multiplier")
+    classes: list[PeriodClass] = Field(default=[], description="product classes with another margin period; an instrument is in the first that fits")
 
     @property
     def horizon_days(self) -> float:
@@ -86,6 +101,10 @@ def load_methodology(path: str | Path | None = None) -> Methodology:
           for a in pledged.haircuts),
     ], file.name, text)
     parse_horizon(core.horizon, place(file.name, text, "core.horizon"))
+    for i, each in enumerate(core.classes):
+        parse_horizon(each.horizon, place(file.name, text, f"core.classes.{i}.horizon"))
+    names = [c.name for c in core.classes]
+    check([("core.classes", 63, len(set(names)) == len(names), f"classes {', '.join(names)}: a name stands twice. Give each class a name of its own, or remove one.")], file.name, text)
     charges_in_force(made, file.name, text)
     return made
 
@@ -116,6 +135,22 @@ def charges_in_force(methodology: Methodology, name: str = "methodology", text: 
 def core_request(methodology: Methodology) -> MeasureRequest:
     """The measurement behind the core: expected shortfall at the methodology's level over its margin period of risk."""
     return MeasureRequest("base", methodology.core.horizon_days, methodology.core.level)
+
+
+def core_measure(core: Core, measure: Measure) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(U,) the measure of the core and its standard error, before floor and multiplier."""
+    if core.measure == "value_at_risk":
+        return measure.value_at_risk, measure.value_at_risk_standard_error
+    return measure.expected_shortfall, measure.expected_shortfall_standard_error
+
+
+def class_periods(core: Core, instruments: Sequence[Instrument]) -> tuple[float, ...] | None:
+    """(N,) margin period of each instrument in days of the trading clock; None where all have the core's."""
+    if not core.classes:
+        return None
+    classes = [ProductClass(c.name, tuple(c.kinds), tuple(c.underlyings)) for c in core.classes]
+    days = [*(parse_horizon(c.horizon, f"key core.classes.{i}.horizon") for i, c in enumerate(core.classes)), core.horizon_days]
+    return tuple(days[k] for k in class_of(instruments, classes))
 
 
 def haircuts(methodology: Methodology, book: Book, reporting_currency: str) -> dict[str, float]:

@@ -34,6 +34,23 @@ class Rest:
 
 
 @dataclass(frozen=True)
+class ProductClass:
+    """Instruments of some kinds and underlyings; nothing named is all."""
+
+    name: str
+    kinds: tuple[str, ...] = ()
+    """spot, future, perpetual, option"""
+    underlyings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Rows (U x (C + 1)), unit by unit: the part of a unit in each class, the first that fits, and last what fits none."""
+
+    classes: tuple[ProductClass, ...]
+
+
+@dataclass(frozen=True)
 class MeasureRequest:
     """One measurement: expected shortfall and value-at-risk of every row at one horizon and level."""
 
@@ -43,8 +60,8 @@ class MeasureRequest:
     """days"""
     level: float
     """confidence, 0.99"""
-    rows: str | Rest = UNIT
-    """UNIT (U,), NAME (E,) or a Rest (U,)"""
+    rows: str | Rest | Classes = UNIT
+    """UNIT (U,), NAME (E,), a Rest (U,) or Classes (U x (C + 1),)"""
     count: int = 0
     """the first so many scenarios of the set; 0: as many as the run has (of an adaptive run: where it stopped)"""
 
@@ -190,7 +207,7 @@ class Measured:
     units: tuple[str, ...]
     measures: dict[MeasureRequest, Measure]
     core: NDArray[np.float64]
-    """(U,) max(0, ES) x multiplier"""
+    """(U,) max(0, ES or VaR, as the methodology says) x multiplier"""
     gross_notional: NDArray[np.float64]
     """(U,) sum of |quantity| x level"""
     underlyings: tuple[str, ...] = ()
@@ -201,6 +218,8 @@ class Measured:
     stressed: dict[StressRequest, Stressed] = field(default_factory=dict)
     exposures: Exposures | None = None
     """where a charge asks for them"""
+    core_standard_error: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(U,) of the core, before its floor"""
     pledged: Pledged | None = None
     """where a charge asks for it"""
     valuation_date: date | None = None

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.domain.instrument import Instrument
-from upm_gpu.margin.requests import Names, Rest
+from upm_gpu.domain.instrument import Instrument, Option
+from upm_gpu.margin.requests import Names, ProductClass, Rest
 from upm_gpu.margin.units import Lines, Units, grouped_rows
 from upm_gpu.pricing.compiled import Compiled, Rows
 
@@ -35,6 +35,23 @@ def name_rows(units: Units, instruments: Sequence[Instrument], compiled: Compile
     distinct, group = np.unique(key, return_inverse=True)
     rows, _ = grouped_rows(units.lines, group.astype(np.int32), len(distinct), compiled)
     return Names((distinct // count).astype(np.int32), (distinct % count).astype(np.int32)), rows
+
+
+def kind_of(instrument: Instrument) -> str:
+    """spot, future, perpetual or option."""
+    return "option" if isinstance(instrument, Option) else type(instrument).__name__.lower()
+
+
+def class_of(instruments: Sequence[Instrument], classes: Sequence[ProductClass]) -> NDArray[np.int64]:
+    """(N,) number of the first class each instrument fits; the number of classes where it fits none."""
+    return np.array([next((c for c, k in enumerate(classes) if (not k.kinds or kind_of(i) in k.kinds) and (not k.underlyings or i.underlying in k.underlyings)), len(classes)) for i in instruments], np.int64)
+
+
+def class_rows(units: Units, instruments: Sequence[Instrument], compiled: Compiled, classes: Sequence[ProductClass]) -> Rows:
+    """(U x (C + 1)) rows, unit by unit."""
+    lines, size = units.lines, len(classes) + 1
+    group = lines.unit.astype(np.int64) * size + class_of(instruments, classes)[lines.instrument]
+    return grouped_rows(lines, group.astype(np.int32), len(units.names) * size, compiled)[0]
 
 
 def largest_names(names: Names, shortfall: NDArray[np.float64], underlyings: Sequence[str], units: int, rest: Rest) -> NDArray[np.int64]:

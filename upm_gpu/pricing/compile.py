@@ -80,6 +80,16 @@ class Dynamics:
         return float((30.0 / max(days, 1.0)) ** exponent)
 
 
+@dataclass(frozen=True)
+class Periods:
+    """Instruments that are read at their own dates at one horizon: the margin period by product class."""
+
+    horizon: float
+    """the horizon at which they are"""
+    days: tuple[float, ...]
+    """(N,) the date of each instrument, days since valuation, a path date"""
+
+
 def dynamics_of(spec: ScenarioSpec) -> Dynamics:
     """The choices of a specification."""
     return Dynamics(spec.volatility_dynamics != "sticky_strike", spec.volatility_shift == "additive", spec.volatility_decay_short, spec.volatility_decay_long,
@@ -118,8 +128,8 @@ def option_expiries(instruments: Iterable[Instrument], market: MarketSnapshot) -
 
 def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str],
                  dates: np.ndarray, horizons: Sequence[float], dynamics: Dynamics, bridges: Bridges | None = None,
-                 laws: Mapping[str, PricingLaw] | None = None) -> tuple[Compiled, CompileReport]:
-    """Arrays of every instrument for every horizon. `state_names` are those the model draws; the arrays name those made from them too, with the operations. With `laws`, those of the
+                 laws: Mapping[str, PricingLaw] | None = None, periods: Periods | None = None) -> tuple[Compiled, CompileReport]:
+    """Arrays of every instrument for every horizon; at that of `periods` each instrument is read at its own date. `state_names` are those the model draws; the arrays name those made from them too, with the operations. With `laws`, those of the
     scenarios' own model by underlying, European options are priced under it at the horizon; without, at quoted volatilities that move.
 
     `instruments` ascend by id and exclude cash in the reporting currency. Raises InputError for a state the model does
@@ -134,7 +144,7 @@ def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surf
     date_index = {float(d): i for i, d in enumerate(dates)}
     states = States(market, dynamics, np.asarray(dates, float), state_names)
     states.add(*surface_operations(state_names, surfaces, dynamics))
-    build = _Build(market, surfaces, states, date_index, tuple(horizons), dynamics, check_marks(market), bridges, laws)
+    build = _Build(market, surfaces, states, date_index, tuple(horizons), dynamics, check_marks(market), bridges, laws, periods)
     for n, instrument in enumerate(instruments):
         build.add(n, instrument)
     return build.finish(tuple(instruments), np.asarray(dates, float))
@@ -153,11 +163,16 @@ class _Build:
     marks: MarkCheck
     bridges: Bridges | None
     laws: Mapping[str, PricingLaw] | None = None
-    linear_states: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
-    """(state, form) -> its instruments and their coefficients"""
+    periods: Periods | None = None
+    linear_states: dict[tuple[int, int, float], list[tuple[int, float]]] = field(default_factory=dict)
+    """(state, form, own date) -> its instruments and their coefficients"""
     groups: dict[tuple, list[tuple[int, Future | Option]]] = field(default_factory=dict)
     beyond: list[Beyond] = field(default_factory=list)
     at_quotes: AtQuotes = field(default_factory=dict)
+
+    def own_date(self, n: int) -> float:
+        """Days at which instrument `n` is read at the horizon of the periods; 0 where all are read at the horizon."""
+        return self.periods.days[n] if self.periods is not None else 0.0
 
     def add(self, n: int, instrument: Instrument) -> None:
         """Give instrument `n` a linear key or a place in a pricing group."""
@@ -175,19 +190,19 @@ class _Build:
                 spot = spot_price(self.market, instrument.underlying, instrument.instrument_id) / exchange_rate(self.market, instrument)
                 check_exotic(instrument, spot, self.market.valuation_time)
                 terms = (*terms, instrument.instrument_id)
-            self.groups.setdefault(terms, []).append((n, instrument))
+            self.groups.setdefault((*terms, self.own_date(n)), []).append((n, instrument))
             return
         settles = self.expiry_date(instrument)
         moving = instrument.settlement == "linear" and self.states.exchange(instrument.quote_currency)
         if isinstance(instrument, Future) and settles != NO_DATE and not moving:
-            key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency)
+            key = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, self.own_date(n))
             self.groups.setdefault(key, []).append((n, instrument))
         else:
             self.linear(n, *self.states.contract(instrument, settles))
 
     def linear(self, n: int, state: str, coefficient: float, form: int) -> None:
         """Fold into the column of its state: P&L = coefficient x (exp(state) - 1), or coefficient x state."""
-        self.linear_states.setdefault((self.states.index(state), form), []).append((n, coefficient))
+        self.linear_states.setdefault((self.states.index(state), form, self.own_date(n)), []).append((n, coefficient))
 
     def expiry_date(self, instrument: Future | Option | Perpetual) -> int:
         """Index of the path date of the expiry, or NO_DATE when it lies beyond the longest horizon."""
@@ -222,6 +237,7 @@ class _Build:
             last = first + len(group)
             column[[n for n, _ in group]] = np.arange(first, last)
             reals = self.group_terms([i for _, i in group], terms[:, first - len(linear): last - len(linear)])
+            reals["own_date"] = self.own_date(group[0][0])
             base.append((first, len(group), group[0][1], reals))
             first = last
         programs = tuple(self.program(h, linear, base) for h in self.horizons)
@@ -281,14 +297,16 @@ class _Build:
         found = {float(quotes.strike[q]): float(quotes.implied_volatility[q]) for q in same}
         return np.array([found.get(float(k), np.nan) for k in strike])
 
-    def program(self, horizon: float, linear: list[tuple[int, int]], base: list[tuple[int, int, Future | Option, dict[str, float]]]) -> Program:
+    def program(self, label: float, linear: list[tuple[int, int, float]], base: list[tuple[int, int, Future | Option, dict[str, float]]]) -> Program:
         """Every column at one horizon: constants of the groups, and the dates and states each reads."""
-        at = self.date_index[float(horizon)]
+        by_class = self.periods is not None and label == self.periods.horizon
         days = sorted(self.date_index)
         integers = np.full((len(base), len(GROUP_INTEGERS)), -1, np.int32)
         requests: list[TableRequest | ModelRequest] = []
         reals = np.zeros((len(base), len(GROUP_REALS)))
         for g, (first, count, instrument, constants) in enumerate(base):
+            horizon = constants["own_date"] if by_class else float(label)
+            at = self.date_index[horizon]
             expiry = self.expiry_date(instrument)
             settled = expiry != NO_DATE and days[expiry] <= horizon
             values = {k: v for k, v in constants.items() if k in GROUP_REALS}
@@ -346,8 +364,9 @@ class _Build:
                 requests.append(found.request)
             integers[g] = [names.get(k, -1) for k in GROUP_INTEGERS]
             reals[g] = [values.get(k, 0.0) for k in GROUP_REALS]
-        state, form = np.array(linear, np.int32).reshape(-1, 2).T.copy()
-        return Program(float(horizon), state, np.full(len(linear), at, np.int32), integers, reals, form, tuple(requests))
+        state, form = np.array([key[:2] for key in linear], np.int32).reshape(-1, 2).T.copy()
+        read = np.array([self.date_index[date if by_class else float(label)] for _, _, date in linear], np.int32)
+        return Program(float(label), state, read, integers, reals, form, tuple(requests))
 
     @staticmethod
     def exercise_premium(group: int, option: Option, reals: dict[str, float], alive: bool) -> TableRequest:

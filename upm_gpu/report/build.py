@@ -61,7 +61,7 @@ def report_data(run_path: Path, manifest: dict, rows: int) -> tuple[dict, dict]:
     def view(account_id: str, rows_of: Columns, found: dict[str, float]) -> dict:
         return {
             "id": account_id,
-            "waterfall": figures.waterfall(rows_of, decimals),
+            "waterfall": figures.waterfall(rows_of, decimals, str(manifest.get("core_measure", "expected_shortfall"))),
             "contributors": figures.contributors(found, decimals) if found else None,
             "greeks": figures.greeks(table_of_greeks, account_id),
             "distributions": figures.distributions(histograms, tails, account_id, decimals),
@@ -105,7 +105,7 @@ def _printed(manifest: dict, total: accounts.Totals, level: float | None, days: 
     return {
         "total": total,
         "currency": currency(manifest),
-        "measure": f"ES {100.0 * level:g} % over {words.margin_period(manifest, days)}" if level is not None and days is not None else "expected shortfall",
+        "measure": f"{'VaR' if manifest.get('core_measure') == 'value_at_risk' else 'ES'} {100.0 * level:g} % over {words.margin_period(manifest, days)}" if level is not None and days is not None else "expected shortfall",
         "scenarios": manifest.get("scenarios") if isinstance(manifest.get("scenarios"), int) else None,
         "valuation_time": words.moment(str(manifest.get("valuation_time", ""))),
         "device": str(manifest.get("device", "")),

@@ -44,6 +44,7 @@ def explain(run_path: Path | str, account_id: str) -> dict:
     return figures | {
         "currency": currency(manifest),
         "level": level,
+        "core_measure": manifest.get("core_measure", "expected_shortfall"),
         "horizon_days": days,
         "period": None if days is None else margin_period(manifest, days),
         "core": _plain(core_margin(row)[0]),
@@ -83,7 +84,7 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
     console.print(Text.assemble(("Account ", "bold"), text(explanation["account_id"], "bold"), "  ", text(explanation["status"], style)))
     measure = ""
     if explanation["level"] is not None and explanation["horizon_days"] is not None:
-        measure = f" (ES {100 * explanation['level']:g} % over {explanation['period']})"
+        measure = f" ({'VaR' if explanation.get('core_measure') == 'value_at_risk' else 'ES'} {100 * explanation['level']:g} % over {explanation['period']})"
     figures = table(f"Margin, {unit}", ["", unit], {unit})
     figures.add_row("Core" + measure, money(explanation["core"]))
     for name, amount in explanation["charges"].items():

@@ -12,17 +12,17 @@ CONTRIBUTORS = 12
 """positions named in a contributor chart; the rest is one bar"""
 
 
-def waterfall(margin: Columns, decimals: int) -> list[dict]:
-    """From expected shortfall through core and charges to initial margin, and from collateral through equity to excess.
+def waterfall(margin: Columns, decimals: int, measure: str = "expected_shortfall") -> list[dict]:
+    """From the core's `measure`, a column, through core and charges to initial margin, and from collateral through equity to excess.
 
     `margin` holds the rows to be summed: one account or all of them. A step is a signed amount; a total restarts at 0.
     """
-    shortfall, core = float(np.nansum(margin["expected_shortfall"])), float(np.nansum(core_margin(margin)))
+    shortfall, core = float(np.nansum(margin[measure])), float(np.nansum(core_margin(margin)))
     initial, collateral = float(np.nansum(margin["initial_margin"])), float(np.nansum(margin["collateral_value"]))
     equity, excess = float(np.nansum(margin["equity"])), float(np.nansum(margin["excess"]))
     bars: list[tuple[str, float, str]] = []
     if abs(core - shortfall) > 1e-9 * max(abs(core), abs(shortfall), 1.0):
-        bars += [("Expected shortfall", shortfall, "total"), ("Multiplier and floor", core - shortfall, "step")]
+        bars += [(measure.replace("_", " ").capitalize(), shortfall, "total"), ("Multiplier and floor", core - shortfall, "step")]
     bars.append(("Core margin", core, "total"))
     bars += [(charge_title(name), float(np.nansum(margin[name])), "step") for name in charge_names(margin)]
     bars += [("Initial margin", initial, "sum"), ("Collateral", collateral, "total")]

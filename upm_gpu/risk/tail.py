@@ -178,3 +178,21 @@ def tail_weights(tail: TailState, horizon: int, level: float, weights: NDArray[n
     order = np.argsort(scenario, axis=1, kind="stable")
     return (np.arange(rows + 1, dtype=np.int64) * used, np.take_along_axis(scenario, order, 1).ravel(),
             np.take_along_axis(np.broadcast_to(weight, scenario.shape), order, 1).ravel())
+
+
+def quantile_weights(tail: TailState, horizon: int, level: float, weights: NDArray[np.float64] | None = None) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]:
+    """What a row's value-at-risk weighs, laid out as `tail_weights`: -1 in the scenario that is the quantile.
+
+    So the contributions of a row's positions are their losses in that one scenario and add up to its VaR. They are as noisy as one scenario is; those to expected shortfall are means.
+    """
+    rows, depth = tail.scenario.shape[1], min(tail.scenario.shape[2], tail.count)
+    if weights is None:
+        boundary = np.full(rows, int(np.floor(tail_size(tail.count, check_level(level)))))
+    else:
+        from upm_gpu.risk.weighted_tail import quantile_ranks
+
+        boundary = quantile_ranks(tail, weights, horizon, level)
+    if np.any(boundary >= depth):
+        raise CapacityError("UPM-CP-081", f"the tail holds the worst {depth} of {tail.count} scenarios, level {level:g} needs {int(boundary.max()) + 1}. "
+                            "Ask for this level when the scenarios are run.")
+    return np.arange(rows + 1, dtype=np.int64), tail.scenario[horizon, np.arange(rows), boundary], np.full(rows, -1.0)

@@ -172,3 +172,13 @@ def euler_weights(tail: TailState, weights: NDArray[np.float64], horizon: int, l
     first = np.zeros(len(ids) + 1, np.int64)
     np.cumsum([len(i) for i in ids], out=first[1:])
     return first, np.concatenate([*ids, np.zeros(0, np.uint32)]), np.concatenate([*shares, np.zeros(0)])
+
+
+def quantile_ranks(tail: TailState, weights: NDArray[np.float64], horizon: int, level: float) -> NDArray[np.int64]:
+    """(R,) rank, worst first, of the scenario that is each row's value-at-risk."""
+    depth = min(tail.scenario.shape[2], tail.count)
+    total, squares = float(np.sum(weights)), float(np.sum(weights * weights))
+    found = [row_tail_of(weights[scenario], total, squares, level, tail.count) for scenario in tail.scenario[horizon, :, :depth]]
+    if any(f is None for f in found):
+        raise too_shallow(depth, tail.count, level)
+    return np.array([f.boundary for f in found if f is not None], np.int64)

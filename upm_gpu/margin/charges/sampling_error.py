@@ -1,6 +1,6 @@
-"""Load for sampling error: `multiple` standard errors of the core's expected shortfall.
+"""Load for sampling error: `multiple` standard errors of the core.
 
-amount = multiple x SE(ES) x multiplier of the core. With multiple = 2 the margin covers the true expected shortfall in about 97.5 % of
+amount = multiple x SE(core), that of its expected shortfall or value-at-risk times the multiplier. With multiple = 2 the margin covers the true expected shortfall in about 97.5 % of
 seeds where the standard error is reliable. Source: house choice; the standard error is the one reported beside every figure.
 """
 
@@ -27,5 +27,4 @@ def requests(core: MeasureRequest, parameters: Parameters) -> list[Request]:
 
 def charge(measured: Measured, core: MeasureRequest, multiplier: float, parameters: Parameters) -> Charge:
     """(U,) amounts in the reporting currency."""
-    amount = parameters.multiple * multiplier * measured.measures[core].expected_shortfall_standard_error
-    return floor_at_zero(NAME, amount, f"{parameters.multiple:g} standard errors of the expected shortfall")
+    return floor_at_zero(NAME, parameters.multiple * measured.core_standard_error, f"{parameters.multiple:g} standard errors of the core")

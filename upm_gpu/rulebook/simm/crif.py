@@ -211,7 +211,9 @@ def _tenor(kind: str, cell: dict[str, str]) -> str:
 
 
 def _label2(kind: str, cell: dict[str, str]) -> str:
-    if kind in ("Risk_CreditQ", "Risk_CreditNonQ"):
+    if RISK_TYPES[kind] == "credit_non_qualifying" and not cell["Label2"]:
+        raise _BadCell("UPM-IN-129", "Label2", "the label is blank. Give the group of the non-qualifying name, such as CMBX: names of one group correlate more.")
+    if RISK_TYPES[kind].startswith("credit") and kind != "Risk_BaseCorr":  # payment currency; of non-qualifying names, their group
         return cell["Label2"]
     if kind != "Risk_IRCurve":
         return ""

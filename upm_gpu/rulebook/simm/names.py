@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,15 +79,15 @@ def curvature(held: list[Factors], rules: ByName, period: Period) -> MeasureMarg
     return curvature_margin(buckets, rules.gamma(buckets) ** 2)
 
 
-def credit(section: Credit, period: Period) -> ByName:
-    """The rules of a credit class."""
+def credit(section: Credit, period: Period, kin: Literal["name", "curve"]) -> ByName:
+    """The rules of a credit class; `kin` is what two factors of one name share: qualifying the name itself, non-qualifying the group in Label2."""
     names = _bucket_places(len(section.weight_10d))
 
     def correlation(f: Factors) -> NDArray[np.float64]:
         if f.bucket == RESIDUAL:
             made = np.full((len(f.amount),) * 2, section.correlation_residual)
         else:
-            made = np.where(f.same("name"), section.correlation_same_name, section.correlation_different_name)
+            made = np.where(f.same(kin), section.correlation_same_name, section.correlation_different_name)
         np.fill_diagonal(made, 1.0)
         return made
 
@@ -160,7 +161,7 @@ def class_rules(calibration: Calibration, risk_class: str, period: Period, curre
         return foreign_exchange(calibration.fx, period, currency)
     if risk_class in ("equity", "commodity"):
         return named(getattr(calibration, risk_class), period)
-    return credit(getattr(calibration, risk_class), period)
+    return credit(getattr(calibration, risk_class), period, "name" if risk_class == "credit_qualifying" else "curve")
 
 
 def _volatility_scale(period: Period) -> float:

@@ -8,7 +8,8 @@ Source: ISDA SIMM Methodology, sections B, C, D. Verified: tests/known_answers/t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,10 +80,23 @@ def _correlation(f: Factors, rules: RateRules, basis: NDArray[np.bool_], inflati
 def vega(held: list[Factors], rules: RateRules) -> MeasureMargin:
     """Vega margin of the currencies held."""
     buckets = []
-    for f in held:
+    for f in map(_one_inflation, held):
         crowd = float(concentration(f.amount.sum(), MILLION * threshold_group(rules.section, f.bucket).vega))
         buckets.append(Bucket(f.bucket, f.amount * rules.vega * crowd, _vega_correlation(f, rules), crowd))
     return measure_margin(buckets, _between_currencies(buckets, rules.section))
+
+
+def _one_inflation(f: Factors) -> Factors:
+    """Inflation volatility is one risk factor of a currency: its expiries are added, like those of a name."""
+    inflation = f.kind == "Risk_InflationVol"
+    if inflation.sum() < 2:
+        return f
+    first = int(np.argmax(inflation))
+    amount = f.amount.copy()
+    amount[first] = math.fsum(f.amount[inflation])
+    kept = ~inflation
+    kept[first] = True
+    return replace(f, kind=f.kind[kept], name=f.name[kept], tenor=f.tenor[kept], curve=f.curve[kept], amount=amount[kept])
 
 
 def _vega_correlation(f: Factors, rules: RateRules) -> NDArray[np.float64]:
@@ -92,7 +106,8 @@ def _vega_correlation(f: Factors, rules: RateRules) -> NDArray[np.float64]:
 
 def curvature(held: list[Factors], rules: RateRules) -> MeasureMargin:
     """Curvature margin of the currencies held."""
-    buckets = [Bucket(f.bucket, f.amount * decay(f.tenor, rules.period), _vega_correlation(f, rules) ** 2) for f in held]
+    exposed = [_one_inflation(replace(f, amount=f.amount * decay(f.tenor, rules.period))) for f in held]
+    buckets = [Bucket(f.bucket, f.amount, _vega_correlation(f, rules) ** 2) for f in exposed]
     gamma = np.full((len(buckets),) * 2, rules.section.correlation_currencies**2)
     return curvature_margin(buckets, gamma, rules.ratio**-2)
 
