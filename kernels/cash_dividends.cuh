@@ -38,39 +38,45 @@ struct CashValue {
 
 // The grid runs from the side where exercise may be due: upwards for a put, downwards for a call.
 struct CashGrid {
-  double spot[UPM_CASH_POINTS], payoff[UPM_CASH_POINTS], value[UPM_CASH_POINTS], side[UPM_CASH_POINTS], diagonal[UPM_CASH_POINTS];
+  double spot[UPM_CASH_POINTS], payoff[UPM_CASH_POINTS], value[UPM_CASH_POINTS], side[UPM_CASH_POINTS], factor[UPM_CASH_POINTS], inverse[UPM_CASH_POINTS], down[UPM_CASH_POINTS];
   double near_end, far_end;  // value[0] = (1 + c) value[1] - c value[2]: linear in S
   double log_low, step;
   i32 last;                  // of the points in use
   i32 at;                    // the point of today's spot
 };
 
-// One step of length dt: (1 - w dt L) new = (1 + (1 - w) dt L) old, L V = near V[j - 1] - (near + far + rate) V[j] + far V[j + 1].
-UPM_INLINE void cash_step(CashGrid& g, double near, double far, double rate, double dt, double weight, bool american) {
+// The matrix 1 - fresh L of a step, L V = near V[j - 1] - (near + far + rate) V[j] + far V[j + 1], eliminated from the far end, so that values are filled from the side of exercise. It is the same
+// for all steps between two dividends: half steps of weight 1 and whole steps of weight 1/2 have one `fresh`.
+UPM_INLINE void cash_matrix(CashGrid& g, double near, double far, double rate, double fresh) {
   const i32 last = g.last;
-  const double middle = -(near + far + rate), old = (1.0 - weight) * dt, fresh = weight * dt;
-  for (i32 j = 1; j < last; ++j) g.side[j] = fma(old, fma(near, g.value[j - 1], fma(middle, g.value[j], far * g.value[j + 1])), g.value[j]);
-  // The far end is eliminated first, so that values are filled from the side of exercise.
-  double lower = -fresh * (near - far * g.far_end), diagonal = 1.0 - fresh * fma(far, 1.0 + g.far_end, middle);
-  g.diagonal[last - 1] = diagonal;
-  double below = lower;  // of the row eliminated last
+  const double middle = -(near + far + rate);
+  double below = -fresh * (near - far * g.far_end);  // of the row eliminated last
+  g.inverse[last - 1] = 1.0 / (1.0 - fresh * fma(far, 1.0 + g.far_end, middle));
+  g.down[last - 1] = below * g.inverse[last - 1];
   for (i32 j = last - 2; j >= 1; --j) {
-    double upper = -fresh * far;
-    double own = 1.0 - fresh * middle;
-    lower = -fresh * near;
+    double upper = -fresh * far, own = 1.0 - fresh * middle;
     if (j == 1) {
       own -= fresh * near * (1.0 + g.near_end);
       upper += fresh * near * g.near_end;
     }
-    double factor = upper / g.diagonal[j + 1];
-    g.diagonal[j] = own - factor * below;
-    g.side[j] -= factor * g.side[j + 1];
-    below = lower;
+    g.factor[j] = upper * g.inverse[j + 1];
+    g.inverse[j] = 1.0 / (own - g.factor[j] * below);
+    below = -fresh * near;
+    g.down[j] = j == 1 ? 0.0 : below * g.inverse[j];
   }
+}
+
+// One step with cash_matrix: (1 - fresh L) new = (1 + old L) old.
+UPM_INLINE void cash_step(CashGrid& g, double near, double far, double rate, double old, bool american) {
+  const i32 last = g.last;
+  const double middle = -(near + far + rate);
+  for (i32 j = 1; j < last; ++j) g.side[j] = fma(old, fma(near, g.value[j - 1], fma(middle, g.value[j], far * g.value[j + 1])), g.value[j]);
+  for (i32 j = last - 2; j >= 1; --j) g.side[j] -= g.factor[j] * g.side[j + 1];
+  double before = 0.0;
   for (i32 j = 1; j < last; ++j) {
-    double down = j == 1 ? 0.0 : j == last - 1 ? -fresh * (near - far * g.far_end) : -fresh * near;
-    double value = (g.side[j] - (j == 1 ? 0.0 : down * g.value[j - 1])) / g.diagonal[j];
-    g.value[j] = american ? at_least(value, g.payoff[j]) : value;
+    const double value = g.side[j] * g.inverse[j] - g.down[j] * before;
+    before = american ? at_least(value, g.payoff[j]) : value;
+    g.value[j] = before;
   }
   g.value[0] = fma(1.0 + g.near_end, g.value[1], -g.near_end * g.value[2]);
   g.value[last] = fma(1.0 + g.far_end, g.value[last - 1], -g.far_end * g.value[last - 2]);
@@ -142,9 +148,10 @@ UPM_OUT_OF_LINE CashValue cash_value(const CashTerms& t) {
     i32 steps = to_int(round_to_integer(UPM_CASH_STEPS / t.coarse * span / t.years));
     steps = steps < UPM_CASH_LEAST ? UPM_CASH_LEAST : steps;
     double dt = span / steps;
+    cash_matrix(g, diffusion - lean, diffusion + lean, t.rate, 0.5 * dt);
     for (i32 n = 0; n < steps + 2; ++n) {
       const bool first = n < 4;
-      if (span > 0.0) cash_step(g, diffusion - lean, diffusion + lean, t.rate, first ? 0.5 * dt : dt, first ? 1.0 : 0.5, t.american);
+      if (span > 0.0) cash_step(g, diffusion - lean, diffusion + lean, t.rate, first ? 0.0 : 0.5 * dt, t.american);
     }
     time = until;
     if (i > 0) {

@@ -39,7 +39,7 @@ RANKS = (1, 64)
 LEAST_PRICES = 16
 """of a unit at the first look, where its tail has as many"""
 SHARE_OF_ERROR = 0.1
-MOST_COSTLY = 256
+MOST_COSTLY = 1_024
 """direct prices of an operation of `tables.COSTLY` at each look, some seconds; the other positions are given its largest error found, per unit of strike"""
 CLOSER = 0.2
 """of what is allowed: units whose table errors, added without their signs, come to more at the first look are repriced in 64 scenarios"""

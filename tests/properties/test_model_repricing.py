@@ -248,8 +248,8 @@ def test_a_table_that_is_felt_stops_the_run_by_name(tmp_path, monkeypatch):
     plain = model_tables._fill
 
     def bent(*arguments):
-        table = plain(*arguments)
-        return replace(table, values=1.1 * table.values)
+        table, worthless = plain(*arguments)
+        return replace(table, values=1.1 * table.values), worthless
 
     monkeypatch.setattr(model_tables, "_fill", bent)
     monkeypatch.setattr(model_tables, "TOLERANCE", 1.0)

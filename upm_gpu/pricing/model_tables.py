@@ -42,6 +42,8 @@ HALVINGS = 6
 """near the money and close to expiry the smile of a jump turns within a standard deviation"""
 MOST_NODES = 1_000_000
 SAMPLED_CELLS = 400
+ROWS_AT_A_TIME = 16
+"""of nodes, between looks at whether their prices have ended"""
 
 Array = NDArray[np.float64]
 Box = tuple[tuple[float, float], tuple[float, float]]
@@ -53,18 +55,29 @@ def model_volatility(request: ModelRequest, m: Array, y: Array, backend: ModuleT
 
     Raises InputError UPM-PR-081 where the model has no price.
     """
-    forward, one = np.exp(m), np.ones_like(m)
-    sign, years = np.where(m <= 0.0, 1.0, -1.0), np.full_like(m, request.years_today if today else request.years)
+    years = request.years_today if today else request.years
+    return _lifted(m, _relative_price(request, m, y, years, backend), years, backend)
+
+
+def _relative_price(request: ModelRequest, m: Array, y: Array, years: float, backend: ModuleType) -> Array:
+    """(n,) price of the out-of-the-money option over min(F, K), undiscounted."""
+    forward = np.exp(m)
+    terms = {"forward": forward, "strike": np.ones_like(m), "time_to_expiry": np.full_like(m, years), "sign": np.where(m <= 0.0, 1.0, -1.0)}
     moving = np.maximum((np.exp(request.power * y) - request.base) / request.slope, 0.0)
-    terms = {"forward": forward, "strike": one, "time_to_expiry": years, "sign": sign}
     found = backend.values(request.operation, {**terms, **{name: np.full_like(m, value) for name, value in request.inputs}, request.moving: moving})
     bad = np.flatnonzero((found["status"] != 0.0) | ~np.isfinite(found["price"]))
     if bad.size:
         i = int(bad[0])
         raise InputError("UPM-PR-081", f"{request.name}: no {request.operation} price at forward / strike {forward[i]:.6g} and {request.moving} {moving[i]:.6g} (status {found['status'][i]:g}). "
                          "Check the model's parameters for explosive ones, or set model.repricing to quoted.")
-    lead = np.minimum(forward, 1.0)
-    price = np.minimum(np.maximum(found["price"] / lead, 0.0) + LIFT, 1.0 - LIFT) * lead
+    return np.asarray(np.maximum(found["price"], 0.0) / np.minimum(forward, 1.0))
+
+
+def _lifted(m: Array, relative: Array, years: float, backend: ModuleType) -> Array:
+    """(n,) implied volatility of relative prices plus `LIFT`."""
+    forward = np.exp(m)
+    price = np.minimum(relative + LIFT, 1.0 - LIFT) * np.minimum(forward, 1.0)
+    terms = {"forward": forward, "strike": np.ones_like(m), "time_to_expiry": np.full_like(m, years), "sign": np.where(m <= 0.0, 1.0, -1.0)}
     volatility: Array = backend.values("european", {**terms, "market_price": price})["implied_volatility"]
     assert np.isfinite(volatility).all(), "a price inside its bounds has a volatility"
     return volatility
@@ -93,8 +106,8 @@ def build(request: ModelRequest, box: Box, backend: ModuleType) -> tuple[ValueTa
     while steps[1] * FEWEST_CELLS > box[1][1] - box[1][0] > 1e-3:
         steps[1] *= 0.5
     for halving in range(HALVINGS + 1):
-        table = _fill(request, box, (steps[0], steps[1]), backend)
-        errors = _errors(table, request, box, backend)
+        table, worthless = _fill(request, box, (steps[0], steps[1]), backend)
+        errors = _errors(table, worthless, request, box, backend)
         if max(errors) <= TOLERANCE or halving == HALVINGS:
             break
         for axis in (0, 1):
@@ -115,7 +128,8 @@ def _zero(request: ModelRequest) -> float:
     return float(np.log(request.base) / request.power) if request.base > 0.0 else -np.inf
 
 
-def _fill(request: ModelRequest, box: Box, steps: tuple[float, float], backend: ModuleType) -> ValueTable:
+def _fill(request: ModelRequest, box: Box, steps: tuple[float, float], backend: ModuleType) -> tuple[ValueTable, NDArray[np.bool_]]:
+    """The table, and the nodes (M, Y) whose price is none."""
     (m0, m1), (y0, y1) = box
     first, last = int(np.floor(m0 / steps[0])) - 1, int(np.ceil(m1 / steps[0])) + 1  # a node beyond either end, so that no cubic is one-sided
     origin = _zero(request)
@@ -123,25 +137,45 @@ def _fill(request: ModelRequest, box: Box, steps: tuple[float, float], backend: 
         begin, end = max(int(np.floor((y0 - origin) / steps[1])) - 1, 0), int(np.ceil((y1 - origin) / steps[1])) + 1
     else:
         origin, begin, end = 0.0, int(np.floor(y0 / steps[1])) - 1, int(np.ceil(y1 / steps[1])) + 1
-    m = steps[0] * np.arange(first, max(last, first + 3) + 1)
-    y = origin + steps[1] * np.arange(begin, max(end, begin + 3) + 1)
+    m = np.asarray(steps[0] * np.arange(first, max(last, first + 3) + 1), np.float64)
+    y = np.asarray(origin + steps[1] * np.arange(begin, max(end, begin + 3) + 1), np.float64)
     if len(m) * len(y) > MOST_NODES:
         raise CapacityError("UPM-CP-070", f"{request.name}: a table of {len(m)} x {len(y)} nodes for log-moneyness {box[0]} and log-volatility {box[1]}. Check the model's parameters: its scenarios reach too far.")
-    at = np.meshgrid(m, y, indexing="ij")
-    values = model_volatility(request, at[0].ravel(), at[1].ravel(), backend).reshape(at[0].shape)
-    return ValueTable((float(m[0]), float(y[0])), (1.0 / steps[0], 1.0 / steps[1]), np.ascontiguousarray(values))
+    relative = _node_prices(request, m, y, backend)
+    values = _lifted(np.repeat(m, len(y)), relative.ravel(), request.years, backend).reshape(relative.shape)
+    return ValueTable((float(m[0]), float(y[0])), (1.0 / steps[0], 1.0 / steps[1]), np.ascontiguousarray(values)), relative == 0.0
 
 
-def _errors(table: ValueTable, request: ModelRequest, box: Box, backend: ModuleType) -> tuple[float, float]:
-    """Largest error of a price half-way between nodes along m and along y, over cells spread evenly over the box."""
+def _node_prices(request: ModelRequest, m: Array, y: Array, backend: ModuleType) -> Array:
+    """(M, Y) relative prices, from the money outward: they fall with the distance to it, and beyond a thousandth of `LIFT` they are 0 and cost nothing."""
+    out = np.zeros((len(m), len(y)))
+    middle = int(np.searchsorted(m, 0.0, side="right"))
+    for rows in np.arange(middle)[::-1], np.arange(middle, len(m)):
+        worth = np.arange(len(y))
+        for start in range(0, len(rows), ROWS_AT_A_TIME):
+            block = rows[start : start + ROWS_AT_A_TIME]
+            at = np.meshgrid(block, worth, indexing="ij")
+            found = _relative_price(request, m[at[0]].ravel(), y[at[1]].ravel(), request.years, backend).reshape(at[0].shape)
+            out[at[0], at[1]] = np.where(found < 1e-3 * LIFT, 0.0, found)
+            worth = worth[found[-1] >= 1e-3 * LIFT]
+            if not len(worth):
+                break
+    return out
+
+
+def _errors(table: ValueTable, worthless: NDArray[np.bool_], request: ModelRequest, box: Box, backend: ModuleType) -> tuple[float, float]:
+    """Largest error of a price half-way between nodes along m and along y, over cells spread evenly over the box; those with a price at no corner are left out."""
     spans = []
     for axis, (low, high) in enumerate(box):
         p = (np.array([low, high]) - table.low[axis]) * table.inverse_step[axis]
         spans.append((max(int(np.floor(p[0] + 1e-9)), 0), max(int(np.ceil(p[1] - 1e-9)), int(np.floor(p[0])) + 1)))
-    wide = spans[1][1] - spans[1][0]
-    cells = (spans[0][1] - spans[0][0]) * wide
-    at = np.unique(np.linspace(0, cells - 1, min(cells, SAMPLED_CELLS)).astype(np.int64))
-    i, j = spans[0][0] + at // wide, spans[1][0] + at % wide
+    i, j = (a.ravel() for a in np.meshgrid(np.arange(*spans[0]), np.arange(*spans[1]), indexing="ij"))
+    corners = [worthless[i + a, np.minimum(j + b, worthless.shape[1] - 1)] for a in (0, 1) for b in (0, 1)]
+    live = np.flatnonzero(~np.logical_and.reduce(corners))
+    if not len(live):
+        return 0.0, 0.0
+    at = live[np.unique(np.linspace(0, len(live) - 1, min(len(live), SAMPLED_CELLS)).astype(np.int64))]
+    i, j = i[at], j[at]
     root, worst = float(np.sqrt(request.years)), []
     for along in (0.5, 0.0), (0.0, 0.5):
         m = np.asarray(table.low[0] + (i + along[0]) / table.inverse_step[0], np.float64)
