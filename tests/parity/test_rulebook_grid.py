@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from small_book import read, write
 
 from upm_gpu.backend import cpu, reference
+from upm_gpu.rulebook import load_rule_book
 from upm_gpu.rulebook.frame.grid import parallel, pnl
 from upm_gpu.rulebook.frame.held import Held, hold
 from upm_gpu.rulebook.frame.volatility import MultiplicativeShock, shocked
@@ -36,3 +39,17 @@ def test_every_backend_prices_the_grid(backend: Any, tmp_path: Any) -> None:
     np.testing.assert_allclose(got / scale, priced(held, reference.values) / scale, rtol=0.0, atol=1e-13)
     if backend.name != "reference" and cpu.available()[0]:
         np.testing.assert_array_equal(got, priced(held, cpu.values))
+
+
+@pytest.mark.parametrize("name", ["derive_pmrm2_v2", "paradex_v1", "aevo_v1"])
+def test_every_backend_carries_the_rule_book(backend: Any, tmp_path: Path, name: str) -> None:
+    """Margins, charges and the scenario that decides: the twin within rounding, the compiled engines to the bit."""
+    held, rules = everything(tmp_path / "small"), load_rule_book(f"configs/methodology/{name}.toml")
+    got, plain = (rules.module.margin(held, rules.parameters, values) for values in (backend.values, reference.values))
+    np.testing.assert_allclose(got.initial, plain.initial, rtol=1e-12)
+    np.testing.assert_allclose(got.maintenance, plain.maintenance, rtol=1e-12)
+    assert got.worst == plain.worst and got.initial[0] > 0.0
+    if backend.name != "reference" and cpu.available()[0]:
+        same = rules.module.margin(held, rules.parameters, cpu.values)
+        for charge, amount in got.charges.items():
+            np.testing.assert_array_equal(amount, same.charges[charge])

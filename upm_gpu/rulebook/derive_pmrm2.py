@@ -54,7 +54,9 @@ class Scenario(Strict):
     @property
     def name(self) -> str:
         """Such as `spot +18 %, volatility up`."""
-        return f"skew {self.volatility}" if self.volatility in ("linear", "abs") else f"spot {100.0 * (self.spot - 1.0):+.4g} %, volatility {self.volatility}"
+        if self.volatility in ("linear", "abs"):
+            return f"skew {self.volatility}"
+        return f"spot {'unchanged' if self.spot == 1.0 else f'{100.0 * (self.spot - 1.0):+.4g} %'}, volatility {self.volatility}"
 
 
 class StaticDiscount(Strict):

@@ -39,7 +39,7 @@ class GridScenario(Strict):
     @property
     def name(self) -> str:
         """Such as `spot -15 %, volatility up`."""
-        return f"spot {100.0 * self.spot:+.4g} %, volatility {self.volatility}"
+        return f"spot {f'{100.0 * self.spot:+.4g} %' if self.spot else 'unchanged'}, volatility {self.volatility}"
 
 
 class Factors(Strict):
