@@ -15,7 +15,7 @@ import numpy as np
 
 from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.select import Choice
-from upm_gpu.domain.instrument import Option, expiry_of
+from upm_gpu.domain.instrument import Option, Spot, expiry_of
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import (
     NAME,
@@ -42,6 +42,8 @@ from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.stresses import stressed
 
+COIN = "coin"
+"""what spot and inverse contracts settle in, among currencies"""
 FIRST_PASS = 1000
 """number in the ledger of the first further pass: those of the core and its deepenings are below"""
 
@@ -185,5 +187,9 @@ def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
     strike = np.array([i.strike if isinstance(i, Option) else np.nan for i in instruments], np.float64)
     each = {name: quantity * values[n] for name, values in unit_greeks(choice.module, instruments, plan.compiled, plan.market).items()}
     kind = tuple(kind_of(i) for i in instruments)
-    return Exposures(unit, line_underlyings(lines, instruments)[first], n, tuple(i.instrument_id for i in instruments), kind, days[n], strike[n], quantity,
+    settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else i.quote_currency for i in instruments]
+    currencies = tuple(sorted(set(settles)))
+    currency = np.array([currencies.index(c) for c in settles], np.int64)
+    level = np.array([plan.market.spots[i.underlying] for i in instruments], np.float64)
+    return Exposures(unit, line_underlyings(lines, instruments)[first], n, tuple(i.instrument_id for i in instruments), kind, currency[n], currencies, level[n], days[n], strike[n], quantity,
                      quantity * instrument_levels(instruments, plan.market)[n], quantity * value[n], **each)
