@@ -3,8 +3,8 @@
 Correlated normals with loadings, a factor model, quadratic-exponential steps of Heston, filtered historical simulation, Sobol points plain
 and scrambled to correlated normals; float64, one thread, one process pinned to one core. Rounds are interleaved, so all see the same machine; what is
 kept is processor seconds, the least and the median of the rounds, and the ratio of the median to that of the fastest peer. Peers write the
-same arrays from their own generators, without caps, dates and centrings (ours has no centring either but where a case says so); what a peer may do once (compile, allocate) is not
-counted. JAX and torch need the `bench` extra; those not installed are named and left out.
+same arrays from their own generators, without caps and dates, and with a centring where ours has one (a case says so; theirs is one polynomial of the degree that our
+table has in each of its cells); what a peer may do once (compile, allocate) is not counted. JAX and torch need the `bench` extra; those not installed are named and left out.
 
 Slopes: ours at one, two and four times the factors, steps and scenarios; seconds over those of one, 2 and 4 where cost is linear.
 """

@@ -76,7 +76,7 @@ def heston(underlyings: int, steps: int, scenarios: int) -> Work:
 
 
 def filtered(factors: int, steps: int, rows: int, scenarios: int, centred: bool) -> Work:
-    """GJR of every factor on residuals of `rows` dates; `centred`: E[exp] is 1 step by step, which no peer does."""
+    """GJR of every factor on residuals of `rows` dates; `centred`: E[exp] is 1 step by step."""
     gjr = Dynamics(("gjr",) * factors, (Garch(*GJR),) * factors, np.full(factors, 0.0009), np.full(factors, 1.5))
     model = FilteredHistoricalParameters(names(factors), gjr, residuals(rows, factors), measure="margin" if centred else "historical")
     return states(model.scenarios(np.array([float(steps)]), ScenarioSpec(count=scenarios)))

@@ -213,22 +213,44 @@ def jax_heston(underlyings: int, steps: int, scenarios: int) -> Work:
     return by_jax(jax, one, scenarios // size)
 
 
-def gjr_step(e: Any, h: Any, xp: Any, where: Any) -> tuple[Any, Any]:
+def gjr_step(e: Any, h: Any, xp: Any, where: Any) -> tuple[Any, Any, Any]:
+    """(move, variance after, deviation)."""
     omega, alpha, beta, gamma = GJR
-    m = (xp.sqrt(h) * e).clip(-1.5, 1.5)
-    return m, (omega + (alpha + gamma * where(m < 0.0, 1.0, 0.0)) * m * m + beta * h).clip(max=2.25)
+    sigma = xp.sqrt(h)
+    m = (sigma * e).clip(-1.5, 1.5)
+    return m, (omega + (alpha + gamma * where(m < 0.0, 1.0, 0.0)) * m * m + beta * h).clip(max=2.25), sigma
+
+
+def centring(e: np.ndarray) -> np.ndarray:
+    """(8, K, 1) of -log E[exp(move)], residuals (K, N), as a polynomial of degree 7 in t = 2 sigma / WIDEST - 1, the highest power first."""
+    t = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
+    moves = (0.5 * WIDEST * (t + 1.0))[:, None, None] * e
+    return np.polyfit(t, -np.log(np.mean(np.exp(np.clip(moves, -1.5, 1.5)), axis=2)), 7)[:, :, None]
+
+
+WIDEST = 0.15
+"""deviation of a day beyond which a peer's centring is that of this one"""
+
+
+def centred_move(m: Any, sigma: Any, coefficients: Any) -> Any:
+    t = (sigma * (2.0 / WIDEST) - 1.0).clip(max=1.0)
+    value = coefficients[0]
+    for c in coefficients[1:]:
+        value = value * t + c
+    return m + value
 
 
 def numpy_filtered(factors: int, steps: int, rows: int, scenarios: int, centred: bool) -> Work:
     rng, size, e = np.random.default_rng(1), chunk(factors, scenarios), np.ascontiguousarray(residuals(rows, factors).T)
+    c = centring(e)
 
     def work() -> np.ndarray:
         out = np.empty((factors, scenarios))
         for at in range(0, scenarios, size):
             x, h = np.zeros((factors, size)), np.full((factors, size), 0.0009)
             for _ in range(steps):
-                m, h = gjr_step(np.take(e, rng.integers(0, rows, size), axis=1), h, np, np.where)
-                x += m
+                m, h, sigma = gjr_step(np.take(e, rng.integers(0, rows, size), axis=1), h, np, np.where)
+                x += centred_move(m, sigma, c) if centred else m
             out[:, at : at + size] = x
         return out
 
@@ -237,14 +259,15 @@ def numpy_filtered(factors: int, steps: int, rows: int, scenarios: int, centred:
 
 def torch_filtered(factors: int, steps: int, rows: int, scenarios: int, centred: bool) -> Work:
     torch, size, e = torch_ready(), chunk(factors, scenarios), torch_ready().from_numpy(np.ascontiguousarray(residuals(rows, factors).T))
+    c = torch.from_numpy(centring(e.numpy()))
 
     def work() -> Any:
         out = torch.empty((factors, scenarios), dtype=torch.float64)
         for at in range(0, scenarios, size):
             x, h = torch.zeros((factors, size), dtype=torch.float64), torch.full((factors, size), 0.0009, dtype=torch.float64)
             for _ in range(steps):
-                m, h = gjr_step(torch.index_select(e, 1, torch.randint(rows, (size,))), h, torch, torch.where)
-                x += m
+                m, h, sigma = gjr_step(torch.index_select(e, 1, torch.randint(rows, (size,))), h, torch, torch.where)
+                x += centred_move(m, sigma, c) if centred else m
             out[:, at : at + size] = x
         return out
 
@@ -254,12 +277,13 @@ def torch_filtered(factors: int, steps: int, rows: int, scenarios: int, centred:
 def jax_filtered(factors: int, steps: int, rows: int, scenarios: int, centred: bool) -> Work:
     jax, jnp = jax_ready()
     size, e = chunk(factors, scenarios), jnp.asarray(residuals(rows, factors).T)
+    c = jnp.asarray(centring(np.asarray(e)))
 
     def one(key: Any) -> Any:
         def step(state: Any, k: Any) -> Any:
             x, h = state
-            m, h = gjr_step(e[:, jax.random.randint(k, (size,), 0, rows)], h, jnp, jnp.where)
-            return (x + m, h), None
+            m, h, sigma = gjr_step(e[:, jax.random.randint(k, (size,), 0, rows)], h, jnp, jnp.where)
+            return (x + (centred_move(m, sigma, c) if centred else m), h), None
 
         return jax.lax.scan(step, (jnp.zeros((factors, size)), jnp.full((factors, size), 0.0009)), jax.random.split(key, steps))[0][0]
 

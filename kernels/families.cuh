@@ -39,7 +39,7 @@ struct GroupIntegers {
 struct GroupReals {
   double spot0, forward0, expiry_years, remaining_years, discount0, discount, volatility_loading;
   double svi_a, svi_b, svi_rho, svi_m, svi_s, svi_tilt;
-  double barrier, barrier_side, miss_black, miss_cash, miss_index, hit_black, hit_cash, hit_index, region_cash, region_index;
+  double barrier, barrier_side, miss_black, miss_cash, miss_index, hit_black, hit_cash, hit_index, region_cash, region_index, fixing_shift;
   double average_past, average_weight, average_log, average_share, average_shift, average_bend, average_scale, average_years, average_cash;
   double leg_moneyness, leg_volatility, leg_residual, correlation, node_step;
 };
@@ -157,6 +157,15 @@ UPM_INLINE double inverse_future_value(const InverseFuture& s, const Terms& t) {
 
 // 1 where the running extreme has reached the barrier (side +1 above, -1 below, 0 none).
 UPM_INLINE double barrier_hit(const GroupReals& g, double path) { return g.barrier_side != 0.0 && g.barrier_side * (path - g.barrier) >= 0.0 ? 1.0 : 0.0; }
+
+// Log-change of the forward by which an option with a barrier is read and known to be beyond it. Where the barrier is looked at on fixings only it is further off, by
+// 0.5826 standard deviations of the time between two (Broadie, Glasserman and Kou 1997): `fixing_shift` times the volatility; else 0.
+UPM_INLINE double looked_at(const GroupReals& g, double log_change, double volatility) { return log_change - g.barrier_side * g.fixing_shift * volatility; }
+
+// The same of an option alive: one whose level is beyond the barrier moved so is as good as hit.
+UPM_INLINE double exotic_hit(const GroupReals& g, double path, double looked) {
+  return barrier_hit(g, path) != 0.0 || (g.fixing_shift != 0.0 && g.barrier_side * (looked - g.barrier) >= 0.0) ? 1.0 : 0.0;
+}
 
 // An option with further terms, alive: before its barrier is hit miss_black of Black's value, a payment above or below the strike (digitals) and what the table
 // adds; once it is hit hit_black of Black's value, hit_cash and hit_index forwards. Without a barrier it is never hit.

@@ -89,15 +89,16 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
     STORE(upm::settled_option_value(shared, t))
   } else if (g.family == upm::FAMILY_EXOTIC) {
     const upm::European shared = upm::european_share(g, r, x);
-    const double root_years = upm::sqrt(r.remaining_years), hit = upm::barrier_hit(r, x.path);
+    const double root_years = upm::sqrt(r.remaining_years);
     const upm::Smile smile = upm::smile_of(g);
     for (i64 column = slice[1]; column < slice[2]; ++column) {
       const upm::Terms t = terms_at(terms, options, column - linear);
       const double volatility = upm::european_volatility(r, shared, t, smile);
+      const double looked = upm::looked_at(r, shared.log_change, volatility), hit = upm::exotic_hit(r, x.path, looked);
       double addition = 0.0;
       if (g.table >= 0) {
         const upm::ValueTable table = table_at(table_axes, table_nodes, table_values, g.table);
-        addition = upm::european_addition(table, volatility, shared.log_change, shared.unit, t);
+        addition = upm::european_addition(table, volatility, looked, shared.unit, t);
       }
       out[column * stride] = (Stored)(upm::exotic_value(r, shared, t, volatility, root_years, hit, addition) - value0[column - linear]);
     }

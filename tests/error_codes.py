@@ -16,7 +16,7 @@ from upm_gpu import errors
 
 PACKAGE = Path(errors.__file__).parent
 CODE = re.compile(r"UPM-([A-Z]{2}|\{\})-(\d{3})")
-NUMBERED = {"strict_toml.py": "CF", "config.py": "CF", "regime_keys.py": "CF", "margin/methodology.py": "CF", "rulebook/simm/parameters.py": "CF", "rulebook/span.py": "CF", "rulebook/tims.py": "CF", "rulebook/bybit_standard.py": "CF", "rulebook/drift.py": "CF", "rulebook/binance_unimmr.py": "CF", "pricing/cases.py": "PR", "market/reader.py": "MD", "domain/holdings.py": "IN",
+NUMBERED = {"strict_toml.py": "CF", "config.py": "CF", "regime_keys.py": "CF", "margin/methodology.py": "CF", "rulebook/simm/parameters.py": "CF", "rulebook/span.py": "CF", "rulebook/tims.py": "CF", "rulebook/bybit_standard.py": "CF", "rulebook/drift.py": "CF", "rulebook/binance_unimmr.py": "CF", "pricing/cases.py": "PR", "market/reader.py": "MD", "market/carry.py": "MD", "domain/holdings.py": "IN",
             "domain/reader.py": "IN", "domain/terms.py": "IN", "domain/cells.py": "IN MD", "domain/tables.py": "IN MD", "domain/blocks.py": "IN MD"}
 """files that write a code by its number -> rooms it may stand in"""
 
@@ -66,7 +66,7 @@ def _members(node: ast.Call | ast.Tuple, rooms: list[str], found: dict[str, Use]
                 use.messages += [said] * bool(said)
                 if isinstance(kind, type) and issubclass(kind, errors.UpmError):
                     use.exits.add(kind.exit_code)
-            elif type(value) is int and 0 < value < 100 and said:
+            elif type(value) is int and 0 < value < 200 and said:
                 for room in [p.value for p in parts if isinstance(p, ast.Constant) and p.value in ("IN", "MD")] or rooms:
                     use = found.setdefault(f"UPM-{room}-{value:03d}", Use())
                     use.messages.append(said)

@@ -23,8 +23,8 @@ _NAMES = {
     "ScenarioSpec": "upm_gpu.scenario.spec",
     "load_methodology": "upm_gpu.margin.methodology",
 }
-_ROOMS = ("rng", "risk")
-__all__ = ["ScenarioSpec", "account_pnl", "load_book", "load_market", "load_methodology", "margin_run", "risk", "rng"]
+_ROOMS = ("backtest", "rng", "risk")
+__all__ = ["ScenarioSpec", "account_pnl", "backtest", "load_book", "load_market", "load_methodology", "margin_run", "risk", "rng"]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,8 @@ from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError
 from upm_gpu.margin.adaptive import SHARE_OF_NOTIONAL
 from upm_gpu.margin.composition import counted
-from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest
+from upm_gpu.margin.pledged import pledged_of
+from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest, PledgedRequest
 from upm_gpu.margin.result import (
     MarginResult,
     account_equity,
@@ -69,12 +70,18 @@ class _Clock:
 def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads: int, tail: TailState, weights: np.ndarray | None = None) -> np.ndarray:
     """(L,) contribution of every line to the core measure of its unit, losses positive: Euler's to expected shortfall, the loss in the scenario of value-at-risk."""
     from upm_gpu.risk.tail import quantile_weights, tail_weights
+    from upm_gpu.risk.weighted_tail import row_parts
 
     h = plan.horizon(plan.core.horizon)
-    first, scenario, weight = (quantile_weights if plan.methodology.core.measure == "value_at_risk" else tail_weights)(tail, h, plan.core.level, weights)
     ones = Rows(plan.rows.first, plan.rows.column, np.ones(len(plan.rows.column)))
+    per_entry = np.zeros(len(plan.rows.column))
     with backend.prepare(plan.compiled, ones, precision, threads) as prepared:
-        per_entry = backend.attribution(prepared, plan.scenarios, h, first, scenario, weight)
+        if plan.methodology.core.measure == "value_at_risk":
+            per_entry[:] = backend.attribution(prepared, plan.scenarios, h, *quantile_weights(tail, h, plan.core.level, weights))
+        else:
+            for part in [range(plan.rows.count)] if weights is None else row_parts(tail):
+                entries = slice(plan.rows.first[part.start], plan.rows.first[part.stop])
+                per_entry[entries] = backend.attribution(prepared, plan.scenarios, h, *tail_weights(tail, h, plan.core.level, weights, part))[entries]
     amount = plan.units.lines.quantity * plan.compiled.instrument_coefficient[plan.units.lines.instrument]
     return amount * per_entry[plan.line_entry]
 
@@ -189,11 +196,13 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     amount, error = core_measure(methodology.core, measures[plan.core])
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
+    cut = haircuts(methodology, book, market.reporting_currency)
+    pledged = pledged_of(book, market, units, cut) if PledgedRequest() in plan.further else None
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
-                        further.stressed, further.exposures, error * methodology.core.multiplier)
+                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date())
     in_force = charges_in_force(methodology)
     charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
-    equity = account_equity(book, market, haircuts(methodology, book, market.reporting_currency), option_values(plan.compiled, plan.instruments, value0))
+    equity = account_equity(book, market, cut, option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines
     contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),

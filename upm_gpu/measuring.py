@@ -15,7 +15,7 @@ import numpy as np
 
 from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.select import Choice
-from upm_gpu.domain.instrument import Option, expiry_of
+from upm_gpu.domain.instrument import Option, Spot, expiry_of
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import (
     NAME,
@@ -42,6 +42,8 @@ from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.stresses import stressed
 
+COIN = "coin"
+"""what spot and inverse contracts settle in, among currencies"""
 FIRST_PASS = 1000
 """number in the ledger of the first further pass: those of the core and its deepenings are below"""
 
@@ -68,9 +70,14 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
         names = name_rows(plan.units, plan.instruments, plan.compiled)
         found.names = names[0]
     kinds = list(dict.fromkeys((r.scenario_set, _count(plan, r)) for r in asked))
+    sets: list[ScenarioSet] = [shortened(plan.sets[name], count) for name, count in kinds]
+    days = tuple(sorted({r.horizon for r in asked}))
+    compiled = replace(bare, programs=tuple(bare.programs[plan.horizon(d)] for d in days))
+    if sets:  # tables of their own, so that those of the core depend on no charge; made once for all further sets
+        compiled, _ = with_tables(compiled, sets, choice.module, choice.threads, shelf)
     for number, (name, count) in enumerate(kinds):
         mine = [r for r in asked if (r.scenario_set, _count(plan, r)) == (name, count)]
-        job = _Pass(plan, choice, chunk, loop, executor, _sub_plan(plan, bare, choice, shelf, name, count, mine), FIRST_PASS + 2 * number)
+        job = _Pass(plan, choice, chunk, loop, executor, _sub_plan(plan, compiled, days, sets[number], mine), FIRST_PASS + 2 * number)
         _measure_set(job, mine, names, found)
     found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
     if any(isinstance(r, ExposureRequest) for r in plan.further):
@@ -84,15 +91,13 @@ def _count(plan: Plan, request: MeasureRequest) -> int:
     return min(-(-own // BLOCK) * BLOCK, plan.spec.count) if plan.spec.variance_reduction == "moment_matching" else own
 
 
-def _sub_plan(plan: Plan, bare: Compiled, choice: Choice, shelf: Shelf | None, name: str, count: int, asked: Sequence[MeasureRequest]) -> Plan:
-    """The plan of one set: its scenarios, only the horizons asked for, value tables that cover it."""
+def _sub_plan(plan: Plan, compiled: Compiled, horizons: tuple[float, ...], scenarios: ScenarioSet, asked: Sequence[MeasureRequest]) -> Plan:
+    """The plan of one set: its scenarios, only the horizons asked for; `compiled` has a program for each of `horizons` and tables that cover the set."""
     days = tuple(sorted({r.horizon for r in asked}))
-    scenarios: ScenarioSet = shortened(plan.sets[name], count)
-    compiled = replace(bare, programs=tuple(bare.programs[plan.horizon(d)] for d in days))
-    compiled, _ = with_tables(compiled, (scenarios,), choice.module, choice.threads, shelf)
-    spec = replace(plan.spec, count=count, target_relative_error=0.0)
+    spec = replace(plan.spec, count=scenarios.count, target_relative_error=0.0)
     lowest = min(level for r in asked for level in (r.level, *([r.rows.level] if isinstance(r.rows, Rest) else [])))
-    return replace(plan, spec=spec, compiled=compiled, scenarios=scenarios, clock_days=days, depth=tail_depth(count, lowest), further=())
+    return replace(plan, spec=spec, compiled=replace(compiled, programs=tuple(compiled.programs[horizons.index(d)] for d in days)), scenarios=scenarios, clock_days=days,
+                   depth=tail_depth(scenarios.count, lowest), further=())
 
 
 @dataclass(frozen=True)
@@ -182,5 +187,9 @@ def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
     strike = np.array([i.strike if isinstance(i, Option) else np.nan for i in instruments], np.float64)
     each = {name: quantity * values[n] for name, values in unit_greeks(choice.module, instruments, plan.compiled, plan.market).items()}
     kind = tuple(kind_of(i) for i in instruments)
-    return Exposures(unit, line_underlyings(lines, instruments)[first], n, tuple(i.instrument_id for i in instruments), kind, days[n], strike[n], quantity,
+    settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else i.quote_currency for i in instruments]
+    currencies = tuple(sorted(set(settles)))
+    currency = np.array([currencies.index(c) for c in settles], np.int64)
+    level = np.array([plan.market.spots[i.underlying] for i in instruments], np.float64)
+    return Exposures(unit, line_underlyings(lines, instruments)[first], n, tuple(i.instrument_id for i in instruments), kind, currency[n], currencies, level[n], days[n], strike[n], quantity,
                      quantity * instrument_levels(instruments, plan.market)[n], quantity * value[n], **each)

@@ -17,7 +17,7 @@ from upm_gpu import exhibits
 from upm_gpu.correlation_used import correlation_provenance, correlation_table
 from upm_gpu.engine import Outcome
 from upm_gpu.margin.result import CALL, LIQUIDATION
-from upm_gpu.margin.units import build_rows, sum_by
+from upm_gpu.margin.units import build_rows
 from upm_gpu.market.arbitrage import arbitrage_tables
 from upm_gpu.market.consistency import implied_carry
 from upm_gpu.market.parity_violations import parity_table
@@ -34,6 +34,8 @@ from upm_gpu.shipped import package_file
 DETAILED = 25
 """accounts shown in detail: those with the largest margin"""
 WORST = 10
+ROWS_TOGETHER = 128
+"""rows whose tails are copied at once: weighted ones are thousands of scenarios deep"""
 EXTRA_LEVEL = 0.995
 STRESSES = "configs/scenario/standard_stress.toml"
 
@@ -70,10 +72,13 @@ def total_standard_error(outcome: Outcome) -> float:
         return float(np.sum(measured.core_standard_error[measured.core > 0.0]))
     h = plan.horizon(plan.core.horizon)
     measure = outcome.result.measured.measures[plan.core]
-    excess = np.maximum(-tail.pnl[h] - measure.value_at_risk[:, None], 0.0)
-    excess[measure.expected_shortfall <= 0.0] = 0.0
-    inside = excess > 0.0
-    total = sum_by(tail.scenario[h][inside], excess[inside], plan.scenarios.count)
+    total = np.zeros(plan.scenarios.count)
+    for first in range(0, tail.pnl.shape[1], ROWS_TOGETHER):  # in order, so that the sums are those of all rows at once
+        some = slice(first, first + ROWS_TOGETHER)
+        excess = np.maximum(-tail.pnl[h, some] - measure.value_at_risk[some, None], 0.0)
+        excess[measure.expected_shortfall[some] <= 0.0] = 0.0
+        inside = excess > 0.0
+        np.add.at(total, tail.scenario[h, some][inside], excess[inside])
     if outcome.weights is not None:
         w = outcome.weights
         mean = float(np.sum(w * total) / np.sum(w))
@@ -90,7 +95,7 @@ def worst_scenarios(outcome: Outcome) -> pd.DataFrame:
     chosen = _unit_of_account(outcome)
     accounts = np.flatnonzero(chosen >= 0)
     names = np.array([a.account_id for a in plan.book.accounts], object)[accounts]
-    return _with_moves(outcome, h, names, tail.pnl[h, chosen[accounts]], tail.scenario[h, chosen[accounts]])
+    return _with_moves(outcome, h, names, tail.pnl[h, chosen[accounts], :WORST], tail.scenario[h, chosen[accounts], :WORST])
 
 
 def _with_moves(outcome: Outcome, horizon: int, names: np.ndarray, pnl: np.ndarray, scenario: np.ndarray) -> pd.DataFrame:

@@ -144,7 +144,7 @@ def build(model: type[Model], tables: dict[str, Any], name: str, text: str, numb
     try:
         return model.model_validate(tables)
     except ValidationError as error:
-        found = [(number, inside + key, message) for number, key, message in (_complaint(model, e, numbers) for e in error.errors(include_url=False))]
+        found = [(number, (inside + key).rstrip("."), message) for number, key, message in (_complaint(model, e, numbers) for e in error.errors(include_url=False))]
     found.sort(key=lambda complaint: line_of(text, complaint[1]))
     _stop_all([(number, f"{place(name, text, key, origin)}: {message}") for number, key, message in found])
 
@@ -209,6 +209,8 @@ def _complaint(model: type[BaseModel], error: Any, numbers: dict[str, int]) -> t
         return number, key, f"{value!r} is not text. Put it in quotes."
     if kind == "bool_type":
         return number, key, f"{value!r} is neither true nor false."
+    if kind == "value_error":  # a rule between keys, in the model's own words
+        return number, key, f"{error['ctx']['error']}."
     if kind == "model_type":
         return number, key, f"{value!r} is a value where the section [{key}] should be."
     return number, key, f"{value!r} cannot be used: {error['msg']}."

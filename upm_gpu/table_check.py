@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import InputError
 from upm_gpu.formula.black import black_undiscounted
-from upm_gpu.formula.families import average_place, barrier_hit, european_volatility
+from upm_gpu.formula.families import average_place, european_volatility, exotic_hit, looked_at
 from upm_gpu.formula.value_table import table_values
 from upm_gpu.pricing.compiled import (
     GROUP_INTEGERS,
@@ -151,7 +151,7 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
             continue
         sigma = european_volatility(state["forward"], state["volatility"], terms["log_moneyness"], terms["volatility"], terms["residual"], group, skew=state["skew"], stretch=state["stretch"])
         path = at[int(group["path_state"])] if group["path_state"] >= 0 else np.zeros(len(own))
-        m, left = inside_range(request, state["forward"] - terms["log_moneyness"]), np.ones(len(own))
+        m, left = inside_range(request, looked_at(state["forward"], sigma, group) - terms["log_moneyness"]), np.ones(len(own))
         if group["family"] == Family.AVERAGE:
             m, left = average_place(state["forward"], path, terms["log_moneyness"], group)
             m = np.minimum(m, table.low[0] + (table.values.shape[0] - 1) / table.inverse_step[0])  # a table ends where nothing is left of the value
@@ -165,7 +165,7 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
             missed = np.ones(len(own), bool)
             missed[order] = False
             direct[missed] = read[missed] - np.max(np.abs(read[order] - direct[order]))
-        living = np.maximum(left, 0.0) * ~barrier_hit(path, group)
+        living = np.maximum(left, 0.0) * ~exotic_hit(path, looked_at(state["forward"], sigma, group), group)
         error[own] = living * (read - direct) * terms["strike"] * np.exp(state["scale"])
     return error
 

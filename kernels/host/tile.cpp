@@ -231,8 +231,9 @@ void price_exotic(const Columns& c) {
     for (int s = 0; s < T; ++s) {
       const European x = european_share(g, r, states_at(c, s));
       const double volatility = european_volatility(r, x, t, smile);
-      const double addition = table ? european_addition(*table, volatility, x.log_change, x.unit, t) : 0.0;
-      value[s] = exotic_value(r, x, t, volatility, root_years, barrier_hit(r, c.path[s]), addition);
+      const double looked = looked_at(r, x.log_change, volatility);
+      const double addition = table ? european_addition(*table, volatility, looked, x.unit, t) : 0.0;
+      value[s] = exotic_value(r, x, t, volatility, root_years, exotic_hit(r, c.path[s], looked), addition);
     }
     write(c.task, column, value, c.task->value0[option]);
   }

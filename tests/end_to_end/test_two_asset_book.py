@@ -193,7 +193,7 @@ def test_equal_steps_are_enough_whatever_the_terms(kind, sign, s, ratio, rho, le
 
 def test_assets_too_alike_are_refused_by_name(tmp_path):
     book, market = read_book(tmp_path, ROWS + f"X,option,ALT,linear,USD,1,{FAR},0,call,,spread,ETH,0.9999\n", POSITIONS + "X,X,1\n")
-    with pytest.raises(InputError, match="UPM-PR-089 X"):
+    with pytest.raises(InputError, match="UPM-PR-099 X"):
         make_plan(book, market, ScenarioSpec(count=4096, horizons=(2.0,)), methodology(), ALT_GAUSSIAN)
 
 

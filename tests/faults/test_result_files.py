@@ -81,12 +81,14 @@ def test_page_checksums_are_on() -> None:
 
 @pytest.mark.parametrize("undefined", [math.nan, math.inf, -math.inf])
 def test_an_undefined_margin_is_never_written(undefined: float) -> None:
-    columns = {"account_id": ["A", "B"], "initial_margin": np.array([1.0, undefined]), "margin_ratio": np.array([math.nan, 1.0])}
+    columns = {"account_id": ["A", "B"], "initial_margin": np.array([1.0, undefined]), "margin_ratio": np.array([math.nan, 1.0]),
+               "variance_ratio": np.array([3.0, math.nan])}  # no equity to compare with; no error to compare
     with pytest.raises(UpmError, match=r"UPM-RN-022 margin.parquet row 2: account_id 'B', column initial_margin is") as caught:
         table(columns, strict="margin.parquet")
     assert caught.value.exit_code == 1
     columns["initial_margin"] = np.array([1.0, 2.0])
     assert table(columns, strict="margin.parquet").column("margin_ratio").to_pylist() == [None, 1.0]
+    assert table(columns, strict="margin.parquet").column("variance_ratio").to_pylist() == [3.0, None]
 
 
 def test_csv_reads_back_to_the_same_bits() -> None:

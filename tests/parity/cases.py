@@ -121,6 +121,7 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
                   "svi_tilt": 2.0 * np.sqrt(0.13 * years)}
         values |= {"average_past": 0.3, "average_weight": 0.4 if family == Family.AVERAGE else 3.0, "average_log": 0.05, "average_share": 0.8, "average_shift": 0.3, "average_bend": -0.02,
                    "average_scale": 1.3, "average_years": 0.6 * left, "average_cash": 0.98}
+        values["fixing_shift"] = 0.01 if family == Family.EXOTIC and g != EXOTIC_TABLED else 0.0
         values |= dict.fromkeys(("barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index"), 0.0)
         if family in (Family.EXOTIC, Family.SETTLED_EXOTIC):
             side = 1.0 if g % 2 else -1.0

@@ -9,7 +9,7 @@ from upm_gpu.errors import CapacityError, InputError
 from upm_gpu.risk.measures import expected_shortfall, value_at_risk
 from upm_gpu.risk.tail import finish, tail_weights
 from upm_gpu.risk.tail_state import TailState
-from upm_gpu.risk.weighted_tail import check_gain, deep_enough
+from upm_gpu.risk.weighted_tail import check_gain, deep_enough, row_parts
 
 COUNT = 5000
 RNG = np.random.default_rng(11)
@@ -60,6 +60,18 @@ def test_euler_weights_add_up_to_the_shortfall():
         part = slice(first[row], first[row + 1])
         assert np.all(np.diff(scenario[part].astype(np.int64)) > 0)
         assert np.sum(PNL[0, row, scenario[part]] * weight[part]) == pytest.approx(found.expected_shortfall[0, row], rel=1e-12)
+
+
+def test_parts_of_the_rows_are_the_whole(monkeypatch):
+    whole = tail_weights(state(900), 0, 0.985, WEIGHTS)
+    monkeypatch.setattr("upm_gpu.risk.weighted_tail.TOGETHER", 2 * 900)
+    assert row_parts(state(900)) == [range(0, 2), range(2, 3)]
+    for part in row_parts(state(900)):
+        first, scenario, weight = tail_weights(state(900), 0, 0.985, WEIGHTS, part)
+        span = slice(whole[0][part.start], whole[0][part.stop])
+        np.testing.assert_array_equal(np.diff(first), [n if row in part else 0 for row, n in enumerate(np.diff(whole[0]))])
+        np.testing.assert_array_equal(scenario, whole[1][span])
+        np.testing.assert_array_equal(weight, whole[2][span])
 
 
 def test_a_tail_too_shallow_is_seen_and_refused():

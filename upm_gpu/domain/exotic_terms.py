@@ -17,7 +17,7 @@ COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout
 PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian", *TWO_ASSETS, "forward_start")
 USES = {
     "digital": ("payout_type", "payout"),
-    "barrier": ("barrier", "barrier_type", "rebate", "monitoring"),
+    "barrier": ("barrier", "barrier_type", "rebate", "monitoring", "fixings"),
     "one_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
     "no_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
     "asian": ("asian_average", "monitoring", "fixings", "average_so_far", "fixings_so_far"),
@@ -65,8 +65,10 @@ def _digital(product: str, text: dict[str, str], expiry: datetime) -> dict[str, 
 
 
 def _barrier(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
-    _continuous(text)
-    return {"barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up_out", "up_in", "down_out", "down_in")), "rebate": _positive(text, "rebate", 0.0)}
+    fixings = _fixings(text, expiry)
+    if (_chosen(text, "monitoring", ("continuous", "discrete"), "continuous") == "discrete") != bool(fixings):
+        raise ColumnFault("fixings", 32, "a barrier has fixings where its monitoring is discrete, and only there. Give their times, separated by semicolons, or leave both blank.")
+    return {"fixings": fixings, "barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up_out", "up_in", "down_out", "down_in")), "rebate": _positive(text, "rebate", 0.0)}
 
 
 def _touch(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def _payout(text: dict[str, str]) -> dict[str, Any]:
 
 def _continuous(text: dict[str, str]) -> None:
     if text.get("monitoring", "").strip() not in ("", "continuous"):
-        raise ColumnFault("monitoring", 41, f"{shown(text['monitoring'])}: a barrier that is looked at on fixings only is not priced in a book, only by upm price. Remove the instrument and its positions.")
+        raise ColumnFault("monitoring", 41, f"{shown(text['monitoring'])}: a touch that is looked at on fixings only is not priced in a book, only by upm price. Remove the instrument and its positions.")
 
 
 def _fixings(text: dict[str, str], expiry: datetime) -> tuple[datetime, ...]:

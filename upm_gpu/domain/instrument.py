@@ -68,7 +68,7 @@ class Exotic(Option):
     product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two", "forward_start"] = "digital"
     barrier: float = 0.0
     barrier_type: str = ""
-    """up_out, up_in, down_out, down_in; of a touch up, down. Looked at all the time"""
+    """up_out, up_in, down_out, down_in; of a touch up, down. Looked at all the time, or where there are fixings on those"""
     rebate: float = 0.0
     payout_type: str = ""
     payout: float = 0.0
@@ -76,7 +76,7 @@ class Exotic(Option):
     payout_time: str = ""
     asian_average: str = ""
     fixings: tuple[datetime, ...] = ()
-    """of an average, to come"""
+    """to come, of an average or a barrier"""
     fixings_so_far: int = 0
     average_so_far: float = 0.0
     underlying_2: str = ""

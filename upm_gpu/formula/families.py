@@ -115,6 +115,16 @@ def barrier_hit(path: Any, group: dict[str, Any], xp: Any = np) -> Any:
     return (group["barrier_side"] != 0.0) & (group["barrier_side"] * (path - group["barrier"]) >= 0.0)
 
 
+def looked_at(forward_move: Any, sigma: Any, group: dict[str, Any]) -> Any:
+    """Log-change of the forward by which an option with a barrier is read; where that is looked at on fixings only, less what moves it away (Broadie, Glasserman and Kou 1997)."""
+    return forward_move - group["barrier_side"] * group["fixing_shift"] * sigma
+
+
+def exotic_hit(path: Any, looked: Any, group: dict[str, Any], xp: Any = np) -> Any:
+    """`barrier_hit` of an option alive; between fixings one that is beyond the barrier moved away is as good as hit."""
+    return barrier_hit(path, group, xp) | ((group["fixing_shift"] != 0.0) & (group["barrier_side"] * (looked - group["barrier"]) >= 0.0))
+
+
 def exotic(forward_move: Any, volatility_state: Any, path: Any, strike: Any, log_moneyness: Any, volatility: Any, residual: Any, sign: Any, group: dict[str, Any], *,
            scale: Any = None, skew: Any = 0.0, stretch: Any = 0.0, table: Any = None, xp: Any = np) -> Any:
     """An option with further terms, alive at the horizon; see `Program` in `pricing/compiled.py`. `path` is the running extreme of the log-level. Others as in `european`."""
@@ -125,13 +135,13 @@ def exotic(forward_move: Any, volatility_state: Any, path: Any, strike: Any, log
     sigma = european_volatility(forward_move, volatility_state, log_moneyness, volatility, residual, group, skew=skew, stretch=stretch, xp=xp)
     stdev = sigma * np.sqrt(group["remaining_years"])
     black = group["discount"] * black_undiscounted(forward, strike, m, stdev, sign)
-    missed = group["miss_black"] * black
+    missed, looked = group["miss_black"] * black, looked_at(forward_move, sigma, group)
     if table is not None:
-        missed = missed + strike * table_values(table.low, table.inverse_step, table.values, m, xp.log(sigma))
+        missed = missed + strike * table_values(table.low, table.inverse_step, table.values, looked - log_moneyness, xp.log(sigma))
     if group["region_cash"] or group["region_index"]:
         d = m / stdev
         missed = missed + group["discount"] * (group["region_cash"] * normal_cdf(sign * (d - 0.5 * stdev)) + group["region_index"] * forward * normal_cdf(sign * (d + 0.5 * stdev)))
-    value = xp.where(barrier_hit(path, group), group["hit_black"] * black + group["hit_cash"] + group["hit_index"] * forward, missed)
+    value = xp.where(exotic_hit(path, looked, group, xp), group["hit_black"] * black + group["hit_cash"] + group["hit_index"] * forward, missed)
     return value if scale is None else value * xp.exp(scale)
 
 

@@ -7,6 +7,7 @@ Requests are frozen values: two charges that ask the same share one measurement.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TypeAlias
 
 import numpy as np
@@ -103,7 +104,12 @@ class ExposureRequest:
     """What every unit holds, instrument by instrument, with its Greeks today."""
 
 
-Request: TypeAlias = MeasureRequest | StressRequest | ExposureRequest
+@dataclass(frozen=True)
+class PledgedRequest:
+    """What every unit has posted, asset by asset."""
+
+
+Request: TypeAlias = MeasureRequest | StressRequest | ExposureRequest | PledgedRequest
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,12 @@ class Exposures:
     instrument_ids: tuple[str, ...]
     kind: tuple[str, ...]
     """of `instrument_ids`: spot, future, perpetual, option"""
+    currency: NDArray[np.int64]
+    """index into `currencies` of what it settles in"""
+    currencies: tuple[str, ...]
+    """quote currencies of linear contracts; "coin" for spot and for contracts that settle in their underlying"""
+    level: NDArray[np.float64]
+    """of the underlying today"""
     days: NDArray[np.float64]
     """to expiry; 0 for spot and perpetual"""
     strike: NDArray[np.float64]
@@ -174,6 +186,21 @@ class Exposures:
 
 
 @dataclass(frozen=True)
+class Pledged:
+    """One entry a line of collateral, arrays (L,)."""
+
+    assets: tuple[str, ...]
+    unit: NDArray[np.int64]
+    asset: NDArray[np.int64]
+    """index into `assets`"""
+    quantity: NDArray[np.float64]
+    value: NDArray[np.float64]
+    """at market, reporting currency"""
+    counted: NDArray[np.float64]
+    """after haircut"""
+
+
+@dataclass(frozen=True)
 class Measured:
     """Everything a charge may read: arrays and names."""
 
@@ -193,6 +220,9 @@ class Measured:
     """where a charge asks for them"""
     core_standard_error: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     """(U,) of the core, before its floor"""
+    pledged: Pledged | None = None
+    """where a charge asks for it"""
+    valuation_date: date | None = None
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_stat
                   "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table", "path_state", "second", "payoff", "half_nodes")
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
                "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt",
-               "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index",
+               "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index", "fixing_shift",
                "average_past", "average_weight", "average_log", "average_share", "average_shift", "average_bend", "average_scale", "average_years", "average_cash",
                "leg_moneyness", "leg_volatility", "leg_residual", "correlation", "node_step")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign", "correction")
@@ -81,6 +81,8 @@ class TableRequest:
     """forward of that Black's value over the forward of the expiry; today 1"""
     inside: tuple[float, float] = (-np.inf, np.inf)
     """range of ln(F / K) in which the product lives: the other side of its barrier is never read"""
+    shift: float = 0.0
+    """times sigma: what ln(F / K) is above the place it is read at, where a barrier is looked at on fixings only; today 0"""
     spot_over_forward_today: float | None = None
     """None: that of the horizon; another where a dividend goes ex in between"""
 
@@ -133,6 +135,7 @@ class Program:
       horizon's own date, once settled forward0 is today's index and settle_date the expiry's. value0 = 0.
     Exotic: before the barrier is hit miss_black Black76 + strike table(ln F/K, ln sigma), and for digitals discount (region_cash N(sign d2) + region_index F N(sign d1));
       once the state `path_state` has reached `barrier` (log-level; side +1 above, -1 below, 0 none) hit_black Black76 + hit_cash + hit_index F; all times exp(state[scale_state]).
+      A barrier that is looked at on fixings only is read, and known to be beyond, at the log-change of the forward less barrier_side fixing_shift sigma.
     Settled exotic, I the index at `settle_date`: miss_black payoff + miss_cash + miss_index I + (region_cash + region_index I where sign (I - strike) > 0), or with hit_*.
     Model volatility: European at sigma = residual table(ln F/K, v volatility_loading), without limits; `residual` is the ratio of the quote to the model's volatility today.
     Average, A = state[path_state] what the fixings of the path add up to: left = 1 - (average_past + average_weight A), the share of the strike that is left to the fixings to come;

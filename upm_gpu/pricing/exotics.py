@@ -4,7 +4,7 @@ Every product is homogeneous in level, strike, barrier and payments, so per unit
 American option is (`pricing/tables.py`). A knock-out is Black's value and a table of what the barrier takes away; the others are tables of the value itself, which end at the
 barrier: beyond it the option is what it has become. Digitals are priced directly. A barrier is looked at all the time: the path between two dates is drawn from a Brownian
 bridge whose variance is that of the model over the interval (`running_extreme` of `scenario/derived.py`), one path an underlying, so that a knock-in and a knock-out are together the
-plain option in every scenario. The rate at the horizon is today's, and so is the ratio of forward and
+plain option in every scenario; a barrier on fixings by the extreme over those of the path. The rate at the horizon is today's, and so is the ratio of forward and
 spot: no roll-down.
 
 Verified by `tests/end_to_end/test_exotic_book.py`.
@@ -22,15 +22,22 @@ from numpy.typing import NDArray
 
 from upm_gpu.domain.instrument import Exotic, Instrument
 from upm_gpu.errors import InputError
-from upm_gpu.pricing.averages import average_at, average_inputs, fixed_by, running_sum
+from upm_gpu.market.snapshot import days_between
+from upm_gpu.pricing.averages import average_at, average_inputs, fixed_by, fixings_label, running_sum
 from upm_gpu.pricing.compiled import Family, TableRequest
 from upm_gpu.pricing.states import States
-from upm_gpu.scenario.derived import Bridges, running_extreme
+from upm_gpu.scenario.derived import Bridges, running_extreme, running_fixings
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
 PILOT_BLOCKS = 4
 """blocks of scenarios from which the variance of an interval is taken: its root within half a per cent"""
+
+SHIFT = 0.5825971579390106
+"""-zeta(1/2) / sqrt(2 pi): how far a barrier on fixings moves away, in standard deviations of the time between two (`kernels/single_barrier.cuh`)"""
+UNEVEN = 4.0
+"""a weekend and a holiday between daily fixings"""
+FEW_FIXINGS = 5
 
 Inputs = tuple[tuple[str, float | tuple[float, ...]], ...]
 
@@ -52,7 +59,7 @@ def bridges_of(scenarios: ScenarioSet, spec: ScenarioSpec, instruments: Iterable
     """
     from upm_gpu.model.registry import reference_states
 
-    if not any(isinstance(i, Exotic) and i.barrier for i in instruments):
+    if not any(isinstance(i, Exotic) and i.barrier and not i.fixings for i in instruments):
         return None
     drawn = reference_states(scenarios, 0, min(scenarios.count, PILOT_BLOCKS * BLOCK))[0]
     return Bridges(spec.seed, spec.stream, np.var(np.diff(drawn, axis=0, prepend=0.0), axis=2))
@@ -68,7 +75,13 @@ def check_exotic(option: Exotic, spot: float, valuation: datetime) -> None:
     for fixing in option.fixings:
         if fixing <= valuation:
             raise InputError("UPM-PR-084", f"{option.instrument_id}: the fixing at {fixing.isoformat()} is not after the valuation time {valuation.isoformat()} and has no value. "
-                             "Leave it out of fixings and count it in fixings_so_far and average_so_far.")
+                             f"Leave it out of fixings{'' if option.barrier else ' and count it in fixings_so_far and average_so_far'}.")
+    if option.barrier and option.fixings:
+        gaps = np.diff([0.0, *(days_between(valuation, t) for t in option.fixings)])
+        if option.fixings[-1] != option.expiry or gaps.max() > UNEVEN * gaps.mean():
+            raise InputError("UPM-PR-089", f"{option.instrument_id}: its barrier is looked at on {len(gaps)} fixings, the last at {option.fixings[-1].isoformat()}, up to {gaps.max():.3g} days apart where "
+                             f"{gaps.mean():.3g} is the mean; only fixings spread over the whole life and ending with it are priced (no gap above {UNEVEN:g} means). Complete its fixings, or remove the "
+                             "instrument and its positions.")
 
 
 def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: float, settled: bool, horizon: float, valuation: datetime, states: States,
@@ -85,7 +98,7 @@ def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: flo
     if option.barrier:
         side = 1.0 if option.barrier_type.startswith("up") else -1.0
         reals |= {"barrier": math.log(option.barrier * rate / values["spot0"]), "barrier_side": side}
-        state = _path_state(option, side, states, bridges)
+        state = _path_state(option, side, states, bridges) if not option.fixings else _looked_state(option, side, valuation, states)
         edge = math.log(option.barrier / option.strike) - math.log(over)
         inside = (-math.inf, edge) if side > 0.0 else (edge, math.inf)
     ratio = values["spot0"] / rate / option.strike
@@ -94,6 +107,14 @@ def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: flo
     remaining = values["remaining_years"]
     kept = carry * years / remaining if remaining > 0.0 else carry  # F / S stays what it is today: the operation's forward is the scenario's
     alive, family = not settled and option.product != "digital", Family.SETTLED_EXOTIC if settled else Family.EXOTIC
+    shift = 0.0
+    if option.barrier and option.fixings and alive:
+        to_come = len(fixed_by(option, valuation, horizon).to_come)
+        reals["fixing_shift"] = SHIFT * math.sqrt(remaining / to_come)
+        shift = reals["barrier_side"] * reals["fixing_shift"]
+        if to_come < FEW_FIXINGS:
+            states.warnings[f"UPM-PR-093 {option.instrument_id}: {to_come} fixings of its barrier are left {horizon:g} days on. Moving the barrier, as upm price does, errs by some hundredths of the "
+                            "price with so few."] = None
     base, years_black, growth = reals.get("miss_black", 0.0), remaining, 1.0
     fixed = fixed_by(option, valuation, horizon)
     if option.product == "asian" and fixed.on_path:
@@ -102,7 +123,7 @@ def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: flo
         reals, base, years_black, growth = average.reals, 1.0, average.years, average.growth
         alive, family = bool(fixed.to_come) and option.asian_average == "arithmetic", Family.AVERAGE if fixed.to_come else Family.FIXED_AVERAGE
     request = TableRequest(option.instrument_id, group, name, alive, sign, over, (("rate", interest), ("dividend_yield", interest - kept), ("time_to_expiry", remaining), *later), years_black, values["discount"],
-                           (("rate", interest), ("dividend_yield", interest - carry), ("time_to_expiry", years), *today), years, values["discount0"], base, growth, inside)
+                           (("rate", interest), ("dividend_yield", interest - carry), ("time_to_expiry", years), *today), years, values["discount0"], base, growth, inside, shift)
     return ExoticGroup(reals, state, request, family)
 
 
@@ -134,6 +155,8 @@ def _inputs(option: Exotic, sign: float, after: float, valuation: datetime) -> t
     if option.product == "digital":
         return "single_barrier", (("region", sign), ("asset", asset), ("cash", cash))
     barrier: Inputs = (("barrier", option.barrier / k), ("up", 1.0 if option.barrier_type.startswith("up") else -1.0), ("hit", 0.0))
+    if option.fixings:
+        barrier = (*barrier, ("fixings", float(len(fixed_by(option, valuation, after).to_come))))
     if option.product == "barrier":
         knock_in, rebate = option.barrier_type.endswith("in"), option.rebate / k
         return "single_barrier", (*barrier, ("region", sign), ("asset", sign), ("cash", -sign), ("knock_in", float(knock_in)), ("hit_payment", 0.0 if knock_in else rebate),
@@ -144,13 +167,29 @@ def _inputs(option: Exotic, sign: float, after: float, valuation: datetime) -> t
     return "single_barrier", (*barrier, ("knock_in", touched), ("asset", asset), ("cash", cash))
 
 
+def _looked_state(option: Exotic, side: float, valuation: datetime, states: States) -> str:
+    """The extreme over the fixings on the path; none where all come later."""
+    longest = float(states.dates[-1])
+    fixings = [t for t in option.fixings if days_between(valuation, t) <= longest]
+    if not fixings:
+        return ""
+    _payable(option, states)
+    level, kind = states.level_in(option.underlying, option.quote_currency), "highest" if side > 0.0 else "lowest"
+    days = {days_between(valuation, t) for t in fixings}
+    return states.made(f"running_{kind}[{level.split('[')[1].rstrip(']')},{fixings_label(fixings)}]", lambda name: running_fixings(name, states.dates, level, kind, days))
+
+
+def _payable(option: Exotic, states: States) -> None:
+    if states.dynamics.rates and (option.rebate or option.payout_time == "hit"):
+        raise InputError("UPM-PR-086", f"{option.instrument_id}: a payment at the hit is not priced under model.rates moving. Set model.rates to fixed, or remove the instrument and its positions.")
+
+
 def _path_state(option: Exotic, side: float, states: States, bridges: Bridges | None) -> str:
     level = states.level_in(option.underlying, option.quote_currency)
     if level not in states.drawn:
         raise InputError("UPM-PR-086", f"{option.instrument_id}: its barrier is in {option.quote_currency} and {option.underlying} moves in another currency; the path between two dates is drawn for "
                          "levels of the model only. Remove the instrument and its positions.")
-    if states.dynamics.rates and (option.rebate or option.payout_time == "hit"):
-        raise InputError("UPM-PR-086", f"{option.instrument_id}: a payment at the hit is not priced under model.rates moving. Set model.rates to fixed, or remove the instrument and its positions.")
+    _payable(option, states)
     place, dates = states.place[level], states.dates
     bridges = bridges or Bridges(0, 0, np.zeros((len(dates), len(states.drawn))))
     return states.made(f"running_{'maximum' if side > 0.0 else 'minimum'}[{option.underlying}]", lambda name: running_extreme(name, dates, level, place, side, bridges))

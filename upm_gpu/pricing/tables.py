@@ -149,7 +149,7 @@ def state_ranges(scenarios: ScenarioSet, backend: ModuleType, threads: int) -> R
 def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sigma: NDArray[np.float64], backend: ModuleType) -> NDArray[np.float64]:
     """What the request's product is worth above Black's value, per unit of strike, at points (n,) of (ln(F / K), sigma)."""
     if np.isfinite(request.inside).any():
-        log_moneyness = inside_range(request, log_moneyness)
+        log_moneyness = inside_range(request, log_moneyness) + request.shift * sigma
     forward = np.exp(log_moneyness)
     found = backend.values(request.operation, operation_inputs(request.operation, request.inputs, forward * request.spot_over_forward, sigma, price_only=True))
     bad = np.flatnonzero((found["status"] != 0.0) | ~np.isfinite(found["price"]))
@@ -193,6 +193,7 @@ def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ra
     sigma = european_volatility(move, across("volatility_state", SHARE_OF_RANGE, 2), **row, group=group, skew=across("skew_state", 5, 3), stretch=across("stretch_state", 5, 4))
     move = move.ravel()
     reach = float(m.min() + move[0]), float(m.max() + move[-1])
+    reach = reach[0] - abs(request.shift) * float(sigma.max()), reach[1] + abs(request.shift) * float(sigma.max())
     if group["family"] == Family.AVERAGE:
         path = int(group["path_state"])
         reach = places(group, reach, (float(low[path]), float(high[path])), float(sigma.max()) * float(np.sqrt(request.years)))
@@ -291,6 +292,6 @@ def _correct_today(compiled: Compiled, program: Program, request: TableRequest, 
     group = group_of(program, request.group)
     span = slice(int(group["first"]) - compiled.linear, int(group["first"]) - compiled.linear + int(group["count"]))
     row: Mapping[str, NDArray[np.float64]] = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
-    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today, base=1.0, growth=1.0, spot_over_forward=spot_over_forward_today(request))
+    today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today, base=1.0, growth=1.0, shift=0.0, spot_over_forward=spot_over_forward_today(request))
     sigma = np.clip(row["volatility"], VOLATILITY_FLOOR, VOLATILITY_CAP)
     terms[TERM_REALS.index("correction"), span] = row["strike"] * direct_values(today, -row["log_moneyness"], sigma, backend)

@@ -62,7 +62,7 @@ def leg_at_its_smile(option: Exotic, market: MarketSnapshot) -> Option:
 
 
 def with_correlations(instruments: Sequence[Instrument], regimes: Sequence[RegimeInForce], scenarios: ScenarioSet) -> tuple[tuple[Instrument, ...], tuple[str, ...]]:
-    """The same instruments, every option on two assets with a correlation, and what is to be said of those that had none. Raises InputError UPM-PR-089."""
+    """The same instruments, every option on two assets with a correlation, and what is to be said of those that had none. Raises InputError UPM-PR-099."""
     made: list[Instrument] = []
     said: dict[tuple[str, str], str] = {}
     for i in instruments:
@@ -70,7 +70,7 @@ def with_correlations(instruments: Sequence[Instrument], regimes: Sequence[Regim
             pair = f"log_level[{i.underlying}]", f"log_level[{i.underlying_2}]"
             absent = [name for name in pair if name not in scenarios.state_names]
             if absent:
-                raise InputError("UPM-PR-089", f"{i.instrument_id}: no correlation in its terms, and the model makes no {absent[0]}. Give the correlation.")
+                raise InputError("UPM-PR-099", f"{i.instrument_id}: no correlation in its terms, and the model makes no {absent[0]}. Give the correlation.")
             rho = model_correlation(pair, regimes, scenarios)
             said[pair] = (f"UPM-PR-098 options on {i.underlying} and {i.underlying_2} whose terms have no correlation ({i.instrument_id} is one) are priced at {rho:.4f}, the model's of "
                           f"{pair[0]} and {pair[1]}.")
@@ -91,7 +91,7 @@ def model_correlation(pair: tuple[str, str], regimes: Sequence[RegimeInForce], s
 
 
 def nodes(option: Exotic, volatility: float, volatility_2: float) -> tuple[int, float]:
-    """Nodes either side of 0 and their step, for volatilities today. Raises InputError UPM-PR-089 for assets so alike or so unlike that the integrals would need too many."""
+    """Nodes either side of 0 and their step, for volatilities today. Raises InputError UPM-PR-099 for assets so alike or so unlike that the integrals would need too many."""
     rho = option.correlation
     assert rho is not None
     free = math.sqrt(max(1.0 - rho * rho, 0.0))
@@ -99,7 +99,7 @@ def nodes(option: Exotic, volatility: float, volatility_2: float) -> tuple[int, 
     width = SAFETY * free * ratio if option.product == "spread" else SAFETY * free * ratio / math.sqrt(2.0)
     step = min(STEPS_A_BEND * width / math.sqrt(1.0 + width * width), 0.5)
     if not step * MOST_HALF_NODES >= REACH:
-        raise InputError("UPM-PR-089", f"{option.instrument_id}: volatilities {volatility:.3g} and {volatility_2:.3g} with correlation {rho:.4g} leave too little of one asset beside the other for its "
+        raise InputError("UPM-PR-099", f"{option.instrument_id}: volatilities {volatility:.3g} and {volatility_2:.3g} with correlation {rho:.4g} leave too little of one asset beside the other for its "
                          "integral. Check the correlation and the quotes, or leave the instrument out.")
     return math.ceil(REACH / step), step
 

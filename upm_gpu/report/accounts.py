@@ -54,11 +54,8 @@ class Totals:
 
 
 def charge_names(margin: Columns) -> list[str]:
-    """The `charge_*` columns that charge somebody, in file order; the core is not one of them."""
-    return [
-        name for name, values in margin.items()
-        if name.startswith("charge_") and name != "charge_core" and np.any(np.nan_to_num(values) != 0.0)
-    ]
+    """The `charge_*` columns in file order, also those that charge nobody here; the core is not one of them."""
+    return [name for name in margin if name.startswith("charge_") and name != "charge_core"]
 
 
 def core_margin(margin: Columns) -> NDArray[np.float64]:

@@ -156,14 +156,16 @@ def hill_index(loss: NDArray[np.float64], tail: int) -> NDArray[np.float64]:
         return np.where(boundary > 0.0, np.mean(np.log(loss[..., :tail] / boundary[..., None]), axis=-1), np.nan)
 
 
-def tail_weights(tail: TailState, horizon: int, level: float, weights: NDArray[np.float64] | None = None) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]:
-    """What a row's expected shortfall weighs: (tail_first (R + 1), tail_scenario, tail_weight), scenario ids ascending per row.
+def tail_weights(tail: TailState, horizon: int, level: float, weights: NDArray[np.float64] | None = None,
+                 some: range | None = None) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]:
+    """What a row's expected shortfall weighs: (tail_first (R + 1), tail_scenario, tail_weight), scenario ids ascending per row; of weighted scenarios for `some` rows
+    alone, the others having none.
 
     -1/k for the floor(k) worst scenarios and -(k - floor(k))/k for the next, so that a weighted sum of P&L is a positive
     loss, the Euler contributions of a row's positions (dES/dq times q) add up to its ES.
     """
     if weights is not None:
-        return euler_weights(tail, weights, horizon, level)
+        return euler_weights(tail, weights, horizon, level, some)
     k = tail_size(tail.count, check_level(level))
     whole = int(np.floor(k))
     rows, depth = tail.scenario.shape[1], min(tail.scenario.shape[2], tail.count)

@@ -153,12 +153,16 @@ def _measures(loss: NDArray[np.float64], tail: RowTail, total: float, squares: f
     return quantile, quantile_error, shortfall, error, hill, effective, float(held), ratio
 
 
-def euler_weights(tail: TailState, weights: NDArray[np.float64], horizon: int, level: float) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]:
-    """As `tail.tail_weights`: -w/k for the scenarios worse than VaR and what is left of k for the next, ids ascending per row."""
+def euler_weights(tail: TailState, weights: NDArray[np.float64], horizon: int, level: float,
+                  rows: range | None = None) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]:
+    """As `tail.tail_weights`: -w/k for the scenarios worse than VaR and what is left of k for the next, ids ascending per row; rows outside `rows` have none."""
     depth = min(tail.scenario.shape[2], tail.count)
     total, squares = float(np.sum(weights)), float(np.sum(weights * weights))
     ids, shares = [], []
-    for scenario in tail.scenario[horizon, :, :depth]:
+    asked = range(tail.scenario.shape[1]) if rows is None else rows
+    count = np.zeros(tail.scenario.shape[1], np.int64)
+    for row in asked:
+        scenario = tail.scenario[horizon, row, :depth]
         found = row_tail_of(weights[scenario], total, squares, level, tail.count)
         if found is None:
             raise too_shallow(depth, tail.count, level)
@@ -169,9 +173,19 @@ def euler_weights(tail: TailState, weights: NDArray[np.float64], horizon: int, l
         order = np.argsort(scenario[: len(share)], kind="stable")
         ids.append(scenario[: len(share)][order])
         shares.append(-share[order] / found.k)
-    first = np.zeros(len(ids) + 1, np.int64)
-    np.cumsum([len(i) for i in ids], out=first[1:])
-    return first, np.concatenate([*ids, np.zeros(0, np.uint32)]), np.concatenate([*shares, np.zeros(0)])
+        count[row] = len(share)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(count)]), np.concatenate([*ids, np.zeros(0, np.uint32)]), np.concatenate([*shares, np.zeros(0)])
+
+
+TOGETHER = 1 << 24
+"""entries of weighted tails that are given to the attribution at once (200 MB, twice that while they are joined): all at once would be more than the tails themselves"""
+
+
+def row_parts(tail: TailState) -> list[range]:
+    """Rows whose weighted tails are attributed together."""
+    rows, depth = tail.scenario.shape[1], tail.scenario.shape[2]
+    step = max(1, TOGETHER // max(depth, 1))
+    return [range(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
 def quantile_ranks(tail: TailState, weights: NDArray[np.float64], horizon: int, level: float) -> NDArray[np.int64]:

@@ -43,6 +43,8 @@ FILL = 20
 """the residuals drawn once for dates that lack a factor: counter (number of the date, factor, 0, word)"""
 BOOTSTRAP = 72
 """first rows of the blocks of a block bootstrap: counter (repeat, 0, number of the block, word)"""
+BACKTEST = 73
+"""null laws of back-test statistics: counter (sample, number of the draw, day, word)"""
 REGIME = 24
 """the uniform that picks the correlation regime of a scenario: counter (scenario, 0, 0, word)"""
 PATH_HIGH = 80

@@ -42,8 +42,27 @@ Progress = Callable[[int, int], None]
 
 FIRST_SPEED = 2e8
 """bytes a second assumed for the first write of a run; measured from then on"""
-MOST_WAITING = 1 << 28
+MOST_WAITING = 1 << 26
 """bytes that wait for a write at most, whatever it costs: they are copied on their way"""
+
+
+ROWS_TOGETHER = 64
+"""rows whose entries are looked through at once: a mask of all would be as large as a quarter of them"""
+
+
+def _slabs(shape: tuple[int, ...]) -> Iterator[tuple[int, slice]]:
+    """(horizon, rows) that cover (H, R, ...) in order."""
+    for h in range(shape[0]):
+        for first in range(0, shape[1], ROWS_TOGETHER):
+            yield h, slice(first, first + ROWS_TOGETHER)
+
+
+def counts_inside(scenario: NDArray[np.uint32], first: int, last: int) -> NDArray[np.int32]:
+    """(H, R) entries of every row of (H, R, depth) with ids in [first, last)."""
+    counts = np.empty(scenario.shape[:2], np.int32)
+    for at in _slabs(counts.shape):
+        counts[at] = np.count_nonzero((scenario[at] >= first) & (scenario[at] < last), axis=1)
+    return counts
 
 
 def tail_to_arrays(state: TailState, first: int = 0, last: int = int(NO_SCENARIO)) -> dict[str, NDArray]:
@@ -52,11 +71,18 @@ def tail_to_arrays(state: TailState, first: int = 0, last: int = int(NO_SCENARIO
     `pnl`, `scenario`: the entries of all (horizon, row), one after another; `counts` (H, R): how many each has. The
     sums, `clipped` and counts are those of the whole state.
     """
-    inside = (state.scenario >= first) & (state.scenario < last)
+    counts = counts_inside(state.scenario, first, last)
+    total, end = int(counts.sum(dtype=np.int64)), 0
+    pnl, scenario = np.empty(total), np.empty(total, np.uint32)
+    for at in _slabs(counts.shape):
+        ids = state.scenario[at]
+        inside = (ids >= first) & (ids < last)
+        span = slice(end, end := end + int(counts[at].sum(dtype=np.int64)))
+        pnl[span], scenario[span] = state.pnl[at][inside], ids[inside]
     return {
-        "counts": np.count_nonzero(inside, axis=2).astype(np.int32),
-        "pnl": state.pnl[inside],
-        "scenario": state.scenario[inside],
+        "counts": counts,
+        "pnl": pnl,
+        "scenario": scenario,
         "blocks": state.blocks,
         "block_sums": state.block_sums,
         "clipped": state.clipped,
@@ -138,8 +164,9 @@ class _Group:
         if not self.parts:
             self.first = first
         self.last = last
-        empty = part.pnl[:, :, :0]
-        self.parts.append(TailState(empty, part.scenario[:, :, :0], part.blocks, part.block_sums, part.clipped, part.not_finite, part.count))
+        rows = part.pnl.shape[:2]
+        # not a slice of the entries, which would keep them all
+        self.parts.append(TailState(np.zeros((*rows, 0)), np.zeros((*rows, 0), np.uint32), part.blocks, part.block_sums, part.clipped, part.not_finite, part.count))
         self.seconds += seconds
 
     def arrays(self, merged: TailState) -> dict[str, NDArray]:
@@ -252,7 +279,8 @@ def run_chunks(run: RunFolder | None, ranges: Iterable[tuple[int, int]], compute
                 timings["merge"] += end - middle
                 computed += last - first
                 group.add(first, last, part, end - begin)
-                kept = int(np.count_nonzero((carry.scenario >= group.first) & (carry.scenario < group.last))) if ledger and write_share else 0
+                del part  # or it would stand beside the next one
+                kept = int(counts_inside(carry.scenario, group.first, group.last).sum(dtype=np.int64)) if ledger and write_share else 0
                 if write_share is None or 12 * kept / speed <= write_share * group.seconds or 12 * kept > MOST_WAITING:
                     flush()
                 if progress:

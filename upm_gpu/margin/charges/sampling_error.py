@@ -27,4 +27,4 @@ def requests(core: MeasureRequest, parameters: Parameters) -> list[Request]:
 
 def charge(measured: Measured, core: MeasureRequest, multiplier: float, parameters: Parameters) -> Charge:
     """(U,) amounts in the reporting currency."""
-    return floor_at_zero(NAME, parameters.multiple * measured.core_standard_error, f"{parameters.multiple:g} standard errors of the core")
+    return floor_at_zero(NAME, parameters.multiple * measured.core_standard_error, f"the standard error of the core, times {parameters.multiple:g}")
