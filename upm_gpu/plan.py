@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Instrument, Option
+from upm_gpu.domain.instrument import Instrument
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import BASE, PERFECT, ZERO, MeasureRequest, Request, StressRequest
 from upm_gpu.margin.rows import underlyings_of
@@ -28,6 +28,7 @@ from upm_gpu.pricing.compile import (
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.exotics import bridges_of
 from upm_gpu.pricing.states import funding_dates
+from upm_gpu.pricing.two_assets import options_read, with_correlations
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -128,7 +129,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     at = dict(zip(clock_days, horizons, strict=True))
     periods = None if own is None else Periods(at[core.horizon], tuple(at[d] for d in own))
     dynamics = dynamics_of(spec)
-    surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
+    surfaces = fit_surfaces(market, {i.underlying for i in options_read(instruments)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
     fit = None
@@ -138,8 +139,10 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     scenarios, in_force = under_regimes(model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market))), regimes,
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
+    instruments, assumed = with_correlations(instruments, in_force, scenarios)
     laws = pricing_laws(model) if spec.repricing == "model" else None
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments), laws, periods)
+    report = replace(report, warnings=(*report.warnings, *assumed))
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, [r.scenario_set for r in measures if not r.main], spec).items()}
