@@ -31,7 +31,7 @@ from upm_gpu.margin.result import (
     option_values,
     repeated,
 )
-from upm_gpu.margin.units import gross_notional
+from upm_gpu.margin.units import gross_notional, sum_by
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.measuring import Further, measure_further
 from upm_gpu.passes import Loop, adaptive_tails, chunk_ranges, in_memory, measure, tails, weighted_tails
@@ -84,6 +84,17 @@ def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads:
                 per_entry[entries] = backend.attribution(prepared, plan.scenarios, h, *tail_weights(tail, h, plan.core.level, weights, part))[entries]
     amount = plan.units.lines.quantity * plan.compiled.instrument_coefficient[plan.units.lines.instrument]
     return amount * per_entry[plan.line_entry]
+
+
+def _to_fitted(plan: Plan, contribution: np.ndarray, core: Measure) -> np.ndarray:
+    """(L,) contributions to the fitted measure: what it differs from the plain one by is shared in proportion to the size of the plain contributions, so that they add up."""
+    assert core.tail is not None
+    quantile = plan.methodology.core.measure == "value_at_risk"
+    over = core.value_at_risk - core.tail.plain_quantile if quantile else core.expected_shortfall - core.tail.plain
+    unit, count = plan.units.lines.unit, len(plan.units.names)
+    size = sum_by(unit, np.abs(contribution), count)
+    share = np.divide(over, size, out=np.zeros(count), where=size > 0.0)
+    return contribution + share[unit] * np.abs(contribution)
 
 
 def _check_tables(plan: Plan, choice: Choice, tail: TailState, core: Measure, weights: np.ndarray | None) -> TableCheck | None:
@@ -169,6 +180,8 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
             checked = _check_tables(plan, choice, tail, measures[plan.core], weights)
     with timings.measure("attribution"):
         contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights)
+        if measures[plan.core].tail is not None:
+            contribution = _to_fitted(plan, contribution, measures[plan.core])
     with timings.measure("charges"):
         further = measure_further(plan, bare, choice, chunk, loop, value0, executor, shelf)
     with timings.measure("margin"):

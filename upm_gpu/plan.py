@@ -34,7 +34,7 @@ from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,6 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
-    from upm_gpu.risk.tail import tail_depth
     from upm_gpu.stresses import moves_of
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
@@ -120,6 +119,9 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     core = core_request(methodology)
     asked = dict.fromkeys([core, *(r for c in charges_in_force(methodology) for r in c.module.requests(core, c.parameters))])
     measures = [r for r in asked if isinstance(r, MeasureRequest)]
+    if spec.sampler == "importance" and any(r.tail_share for r in measures):
+        raise InputError("UPM-CF-110", f"methodology {methodology.name} {methodology.version}: core.estimator extreme_value fits a law to equally weighted scenarios, and scenarios.sampler is importance, which weighs "
+                         "them. Use sampler philox or sobol, or estimator plain.")
     requests = tuple(r for r in measures if r.main)
     further = tuple(r for r in asked if r not in requests)
     clock = spec.trading_clock(market.valuation_time)
@@ -152,7 +154,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
     lowest = min(r.level for r in requests)
-    depth = tail_depth(spec.count, lowest)
+    depth = depth_of(spec.count, requests)
     if spec.sampler == "importance":
         scenarios, depth = guided(scenarios, spec, compiled, rows, clock_days.index(core.horizon), core.level, lowest)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
@@ -173,10 +175,17 @@ def further_sets(scenarios: ScenarioSet, names: Sequence[str], spec: ScenarioSpe
     return found if names else {}
 
 
-def with_count(plan: Plan, count: int) -> Plan:
-    """The plan of the first `count` scenarios."""
+def depth_of(count: int, requests: Iterable[MeasureRequest]) -> int:
+    """Scenarios a row must keep for all requests."""
+    from upm_gpu.risk.extreme_value import fit_depth
     from upm_gpu.risk.tail import tail_depth
 
+    asked = list(requests)
+    return max(tail_depth(count, min(r.level for r in asked)), *(fit_depth(count, r.tail_share) for r in asked))
+
+
+def with_count(plan: Plan, count: int) -> Plan:
+    """The plan of the first `count` scenarios."""
     if count == plan.spec.count:
         return plan
-    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shortened(plan.scenarios, count), depth=tail_depth(count, min(r.level for r in plan.requests)))
+    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shortened(plan.scenarios, count), depth=depth_of(count, plan.requests))

@@ -44,6 +44,8 @@ class Core(Strict):
     level: float = Field(default=0.99, description="confidence")
     horizon: str = Field(default="2d", description="margin period of risk")
     multiplier: float = Field(default=1.0, description="core = max(0, measure) x multiplier")
+    estimator: Literal["plain", "extreme_value"] = Field(default="plain", description="of tails, of the core and of every charge derived from it; extreme_value: a generalised Pareto law of the worst scenarios")
+    tail_share: float = Field(default=0.05, description="share of the scenarios that the law is fitted to")
     classes: list[PeriodClass] = Field(default=[], description="product classes with another margin period; an instrument is in the first that fits")
 
     @property
@@ -94,6 +96,9 @@ def load_methodology(path: str | Path | None = None) -> Methodology:
     check([
         ("core.level", 61, 0.5 <= core.level < 1.0, f"level {core.level:g}; a confidence lies from 0.5 to below 1, such as 0.99.{percent}"),
         ("core.multiplier", 56, 0.0 < core.multiplier <= 100.0, f"multiplier {core.multiplier:g}; give above 0 and at most 100."),
+        ("core.tail_share", 56, 0.0 < core.tail_share <= 0.25, f"tail_share {core.tail_share:g}; give above 0 and at most 0.25, such as 0.05."),
+        ("core.tail_share", 56, core.estimator == "plain" or core.tail_share >= 2.0 * (1.0 - core.level) - 1e-12,
+         f"tail_share {core.tail_share:g} at level {core.level:g}; the law describes what lies beyond its threshold: give at least {2.0 * (1.0 - core.level):g}, twice the share beyond the level."),
         ("maintenance_ratio", 56, 0.0 < made.maintenance_ratio <= 1.0, f"maintenance_ratio {made.maintenance_ratio:g}; give above 0 and at most 1."),
         ("collateral.default_haircut", 56, 0.0 <= pledged.default_haircut <= 1.0, f"haircut {pledged.default_haircut:g}; give 0 to 1."),
         *((f"collateral.haircuts.{a}", 56, 0.0 <= h <= 1.0, f"haircut {h:g} of {a}; give 0 to 1.") for a, h in pledged.haircuts.items()),
@@ -134,7 +139,8 @@ def charges_in_force(methodology: Methodology, name: str = "methodology", text: 
 
 def core_request(methodology: Methodology) -> MeasureRequest:
     """The measurement behind the core: expected shortfall at the methodology's level over its margin period of risk."""
-    return MeasureRequest("base", methodology.core.horizon_days, methodology.core.level)
+    core = methodology.core
+    return MeasureRequest("base", core.horizon_days, core.level, tail_share=core.tail_share if core.estimator == "extreme_value" else 0.0)
 
 
 def core_measure(core: Core, measure: Measure) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -115,6 +115,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         "unit": units.names, "member_id": units.member, "netting_set": units.netting_set, "initial_margin": initial_unit,
         "maintenance_margin": maintenance_ratio * initial_unit, "core": measured.core, "expected_shortfall": measure.expected_shortfall,
         "expected_shortfall_standard_error": measure.expected_shortfall_standard_error, "value_at_risk": measure.value_at_risk,
+        **({} if measure.tail is None else {"tail_index": measure.tail.index, "tail_threshold": measure.tail.threshold, "tail_fitted": measure.tail.fitted}),
         **{f"charge_{k}": v for k, v in per_unit.items()}})
     errors = [c.standard_error for c in charges if c.standard_error is not None]  # bounds add up to a bound
     initial = to_accounts(initial_unit)
@@ -131,6 +132,8 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         "value_at_risk_standard_error": root_of_squares(measure.value_at_risk_standard_error),
         "standard_error_reliable": ~unreliable,
         **({} if measure.variance_ratio is None else {"variance_ratio": _smallest(measure.variance_ratio, share_account, share_unit, count)}),
+        **({} if measure.tail is None else {"tail_index": _largest(measure.tail.index, share_account, share_unit, count), "tail_threshold": to_accounts(measure.tail.threshold),
+                                            "tail_fitted": _all(measure.tail.fitted, share_account, share_unit, count)}),
         **{f"charge_{k}": to_accounts(v) for k, v in per_unit.items()},
         **({"charges_standard_error": root_of_squares(np.asarray(sum(errors)))} if errors else {}),
         "collateral_value": equity.collateral_value, "unrealised_pnl": equity.unrealised, "option_value": equity.option_value,
@@ -142,6 +145,20 @@ def _smallest(per_unit: NDArray[np.float64], account: NDArray[np.int32], unit: N
     found = np.full(count, np.nan)
     np.fmin.at(found, account, per_unit[unit])
     return found
+
+
+def _largest(per_unit: NDArray[np.float64], account: NDArray[np.int32], unit: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+    """(A,) the largest over the units of an account; NaN where it has none."""
+    found = np.full(count, np.nan)
+    np.fmax.at(found, account, per_unit[unit])
+    return found
+
+
+def _all(per_unit: NDArray[np.bool_], account: NDArray[np.int32], unit: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """(A,) whether it holds for every unit of an account; False where it has none."""
+    held, of = sum_by(account, per_unit[unit].astype(float), count), np.bincount(account, minlength=count)
+    result: NDArray[np.bool_] = (of > 0) & (held == of)
+    return result
 
 
 def calls_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -39,7 +39,7 @@ TYPES: Mapping[str, str] = {
 }
 """types of columns of the result files by name; any other column takes the type of its array"""
 
-NULLABLE = frozenset({"margin_ratio", "limit", "implied_volatility", "realised_loss", "variance_ratio"})
+NULLABLE = frozenset({"margin_ratio", "limit", "implied_volatility", "realised_loss", "variance_ratio", "tail_index"})
 """columns of the margin files that may be empty; NaN or infinity anywhere else is a fault, never written"""
 
 REQUIRED = {
