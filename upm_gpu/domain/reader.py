@@ -151,7 +151,7 @@ def read_means(path: Path, sheet: Sheet) -> dict[str, float]:
     for chunk in read_chunks(path, MEANS, sheet):
         codes, ids = identifiers(chunk, "unit")
         mean = numbers(chunk, "one_year_mean")
-        require(chunk, "one_year_mean", mean, mean >= 0.0, 24, lambda cell: f"{cell} is not the mean of a margin. It must be 0 or more.")
+        require(chunk, "one_year_mean", mean, mean >= 0.0, 24, lambda cell: f"{cell} is outside what a mean margin can be: a value of 0 or more.")
         for row in np.flatnonzero(~chunk.rejected):
             name = ids[codes[row]]
             if name in found:
