@@ -89,7 +89,7 @@ class Plan:
         from upm_gpu.margin.methodology import collateral_warnings
         from upm_gpu.market.parity_violations import parity_table, parity_warnings
 
-        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market.reporting_currency), *self.market.warnings, *parity_warnings(parity_table(self.market, self.instruments)), *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
+        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market), *self.market.warnings, *parity_warnings(parity_table(self.market, self.instruments)), *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
 
     @property
     def underlyings(self) -> tuple[str, ...]:
@@ -114,7 +114,14 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.guided import guided
-    from upm_gpu.margin.methodology import charges_in_force, class_periods, core_request, simulated_assets
+    from upm_gpu.margin.collateral import posted_of
+    from upm_gpu.margin.methodology import (
+        charges_in_force,
+        check_netting_sets,
+        class_periods,
+        core_request,
+        simulated_assets,
+    )
     from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
@@ -125,7 +132,9 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     if not len(book.positions.instrument) and not len(book.collateral.asset):
         raise InputError("UPM-IN-039", "nothing to margin: the book holds no position. Check positions and rejects.")
     market = replace(market, linear_marks=linear_marks(book.instruments), surface_family=spec.surface)
+    check_netting_sets(methodology, book)
     simulated = simulated_assets(methodology, book)
+    posted_of(book, market, methodology.collateral, simulated)  # unpriced or without a haircut: refused here
     instruments = priced_instruments(book, market, simulated)
     core = core_request(methodology)
     asked = dict.fromkeys([core, *(r for c in charges_in_force(methodology) for r in c.module.requests(core, c.parameters))])

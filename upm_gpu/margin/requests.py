@@ -232,7 +232,7 @@ class Pledged:
     value: NDArray[np.float64]
     """at market, reporting currency"""
     counted: NDArray[np.float64]
-    """after haircut"""
+    """after haircut, limits and premiums; negative for debts"""
 
 
 @dataclass(frozen=True)
