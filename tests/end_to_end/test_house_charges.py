@@ -64,3 +64,31 @@ def test_the_plan_asks_once_for_what_charges_share(tmp_path: Path):
     plan = make_plan(book, market, SPEC, methodology, GAUSSIAN)
     asked = [r for c in charges_in_force(methodology) for r in c.module.requests(plan.core, c.parameters)]
     assert len(plan.further) == len(set(plan.further)) < len(asked)
+
+
+@pytest.mark.parametrize("name", ["prisma_style_v1", "span2_style_v1"])
+def test_value_at_risk_under_dates_with_a_stress_period(tmp_path: Path, name: str):
+    """The bundled market under filtered historical simulation: never below the day's own measure; a floor asks for at least the stress period's."""
+    from upm_gpu.domain.reader import load_book
+    from upm_gpu.market.reader import load_market
+    from upm_gpu.shipped import resolve_sample
+
+    market = load_market(resolve_sample("sample:crypto", "market"))
+    folder = tmp_path / "book"
+    folder.mkdir()
+    (folder / "instruments.csv").write_text("instrument_id,kind,underlying,settlement,quote_currency,contract_size,expiry,strike,option_type,exercise\nP,perpetual,BTC,linear,USD,1,,,,\n")
+    (folder / "positions.csv").write_text("account_id,instrument_id,quantity\nLONG,P,1\nSHORT,P,-1\n")
+    (folder / "collateral.csv").write_text("account_id,asset,quantity\nLONG,USD,1\nSHORT,USD,1\n")
+    methodology = load_methodology(package_file(f"configs/methodology/{name}.toml"))
+    spec = ScenarioSpec(count=8_192, model="filtered_historical", horizons=(2.0,))
+    result = margin_run(load_book(folder, market.valuation_time), market, spec, methodology, "cpu")
+    table, request = result.to_pandas().set_index("account_id"), next(r for r in result.measured.measures if r.scenario_set != "base")
+    stressed = result.measured.measures[request].value_at_risk
+    core, charge = table["core"].to_numpy(), table["charge_anti_procyclicality"].to_numpy()
+    assert np.all(stressed > core)  # March 2020 was wilder than February 2026
+    if "charge_gap_risk" in table:  # the larger of the two floors
+        charge = charge + table["charge_gap_risk"].to_numpy()
+        assert np.all(charge >= (stressed - core) * (1.0 - 1e-12))
+    else:
+        assert charge == pytest.approx(0.25 * (stressed - core), rel=1e-12)
+    assert np.all(table["initial_margin"] >= table["core"])
