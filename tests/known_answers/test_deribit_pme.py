@@ -188,7 +188,7 @@ def test_correlation_set(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     one, law = everything(tmp_path), shipped("deribit_xpm_v2026")
     held = accounts(one, amounts(ETH_PERP=1.0, coin=1.0))
-    with pytest.raises(InputError, match=r"UPM-CF-133 deribit_xpm 2026 has no terms of the held underlying BTC"):
+    with pytest.raises(InputError, match=r"UPM-CF-140 deribit_xpm 2026 has no terms of the held underlying BTC"):
         deribit_pme.margin(held, law.model_copy(update={"pairs": {"ETH": law.pairs["ETH"]}}), reference.values)
     with pytest.raises(InputError, match=r"UPM-CF-122 deribit_xpm 2026: no haircut of BTC"):
         deribit_pme.margin(held, law.model_copy(update={"haircuts": {}}), reference.values)

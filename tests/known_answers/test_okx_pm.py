@@ -72,7 +72,7 @@ def test_order_of_hedges_between_dollars() -> None:
 
     low, par = (lambda x: 0.0075 * x), (lambda x: 0.005 * x)
     assert charge(5e5, -2e5, -2e5) == pytest.approx(low(2e5) + low(2e5), rel=1e-12)
-    assert charge(1e5, 3e5, -4e5) == pytest.approx(low(1e5) + par(3e5), rel=1e-12)
+    assert charge(1e5, 4e5, -4e5) == pytest.approx(low(1e5) + par(3e5), rel=1e-12)  # what is matched is gone on both sides
     assert charge(1e5, 3e5, 2e5) == 0.0
 
 
