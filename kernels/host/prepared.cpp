@@ -64,6 +64,8 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
     require(inside(i[0], 0, FAMILIES) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
     require(inside(i[14], i[0] == FAMILY_MODEL_VOLATILITY ? 0 : -1, p.tables));
+    if (i[0] == FAMILY_TWO_ASSET || i[0] == FAMILY_SETTLED_TWO_ASSET)
+      require(inside(i[16], 0, p.groups) && inside(i[17], 0, 3) && inside(i[18], 1, 1 << 12) && p.group_integers[i[16] * UPM_GROUP_INTEGERS] == FAMILY_EUROPEAN);
     for (int s : {5, 6, 7, 11, 12, 13, 15}) require(inside(i[s], -1, b.states));
   }
 }
@@ -196,6 +198,13 @@ void check_derived(const UpmScenarios& set) {
       case 6: {  // running_fixings
         const double* r = m->real + m->first_real[o];
         require(outputs == 1 && inputs == 1 && reals == FIXINGS_DATES + set.dates && m->input[m->first_input[o]] >= 0 && r[FIXINGS_KIND] >= 0.0 && r[FIXINGS_KIND] <= 3.0);
+        break;
+      }
+      case 7: {  // running_exit
+        const double* r = m->real + m->first_real[o];
+        require(outputs == 1 && inputs == 3 && reals == EXIT_DATES + 3 * set.dates && r[EXIT_LOWER] < 0.0 && r[EXIT_UPPER] > 0.0);
+        for (int64_t i = m->first_input[o]; i < m->first_input[o + 1]; ++i) require(m->input[i] >= 0);
+        for (int64_t d = 0; d < set.dates; ++d) require(r[EXIT_DATES + 3 * d + 2] >= -1.0 && r[EXIT_DATES + 3 * d + 2] <= UPM_MOST_IMAGES);
         break;
       }
       default: require(false);

@@ -7,22 +7,28 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from upm_gpu.domain.cells import CellFault, choice, parse_instant, parse_number, shown
+from upm_gpu.domain.cells import CellFault, check_id, choice, parse_instant, parse_number, shown
 from upm_gpu.domain.faults import ColumnFault
-from upm_gpu.domain.instrument import Exotic, Option
+from upm_gpu.domain.instrument import TWO_ASSETS, Exotic, Option
 
-COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout_type", "payout", "payout_time", "asian_average", "fixings", "average_so_far", "fixings_so_far")
+COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout_type", "payout", "payout_time", "asian_average", "fixings", "average_so_far", "fixings_so_far",
+           "underlying_2", "correlation", "moneyness", "start_time", "lower_barrier", "upper_barrier")
 """optional columns of the instruments table; a blank product is a plain option"""
-PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian")
+PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian", *TWO_ASSETS, "forward_start", "double_barrier")
 USES = {
     "digital": ("payout_type", "payout"),
     "barrier": ("barrier", "barrier_type", "rebate", "monitoring", "fixings"),
     "one_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
     "no_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
     "asian": ("asian_average", "monitoring", "fixings", "average_so_far", "fixings_so_far"),
+    **dict.fromkeys(TWO_ASSETS, ("underlying_2", "correlation")),
+    "forward_start": ("moneyness", "start_time"),
+    "double_barrier": ("lower_barrier", "upper_barrier", "barrier_type", "rebate", "monitoring"),
 }
 """columns that a product reads beside `product`"""
 TOUCHES = ("one_touch", "no_touch")
+STRIKE_COLUMN = {"one_touch": "barrier", "no_touch": "barrier", "forward_start": "moneyness"}
+"""where what an instrument keeps as its strike stands, for products without one"""
 MOST_FIXINGS = 4096
 
 
@@ -50,9 +56,9 @@ def make_exotic(product: str, plain: Option, text: dict[str, str]) -> Exotic:
                   product=product, **_READ[product](product, text, plain.expiry))  # type: ignore[arg-type]
 
 
-def touch_strike(text: dict[str, str]) -> float:
-    """The barrier of a one-touch or no-touch, which has no strike."""
-    return _positive(text, "barrier")
+def strike_instead(product: str, text: dict[str, str]) -> float:
+    """What stands for the strike of a product that has none: the barrier of a touch, the moneyness of a forward start."""
+    return _positive(text, STRIKE_COLUMN[product])
 
 
 def _digital(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
@@ -66,8 +72,16 @@ def _barrier(product: str, text: dict[str, str], expiry: datetime) -> dict[str, 
     return {"fixings": fixings, "barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up_out", "up_in", "down_out", "down_in")), "rebate": _positive(text, "rebate", 0.0)}
 
 
+def _double_barrier(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    _continuous(text, "double barrier")
+    lower, upper = _positive(text, "lower_barrier"), _positive(text, "upper_barrier")
+    if lower >= upper:
+        raise ColumnFault("upper_barrier", 32, f"the upper barrier {upper:g} is not above the lower one {lower:g}. Correct one of them.")
+    return {"lower_barrier": lower, "upper_barrier": upper, "barrier_type": _chosen(text, "barrier_type", ("knock_out", "knock_in")), "rebate": _positive(text, "rebate", 0.0)}
+
+
 def _touch(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
-    _continuous(text)
+    _continuous(text, "touch")
     payout = _payout(text)
     when = _chosen(text, "payout_time", ("hit", "expiry") if product == "one_touch" else ("expiry",), "" if product == "one_touch" else "expiry")
     if when == "hit" and payout["payout_type"] == "asset":
@@ -92,7 +106,31 @@ def _asian(product: str, text: dict[str, str], expiry: datetime) -> dict[str, An
     return {"asian_average": average, "fixings": fixings, "fixings_so_far": int(past), "average_so_far": _positive(text, "average_so_far") if past else 0.0}
 
 
-_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian}
+def _two_assets(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    try:
+        second = check_id(text.get("underlying_2", "").strip(" \t"))
+    except CellFault as fault:
+        raise ColumnFault("underlying_2", fault.number, fault.message) from None
+    if second == text["underlying"].strip(" \t"):
+        raise ColumnFault("underlying_2", 42, f"a {product} is on two assets, and both are {second}. Name another one.")
+    correlation = _number(text, "correlation")
+    if abs(correlation) > 1.0:
+        raise ColumnFault("correlation", 32, f"{shown(text['correlation'])} is not a correlation. It must lie between -1 and 1; leave it blank for the model's.")
+    return {"underlying_2": second, "correlation": None if math.isnan(correlation) else correlation}
+
+
+def _forward_start(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    try:
+        start = parse_instant(text.get("start_time", ""))
+    except CellFault as fault:
+        raise ColumnFault("start_time", fault.number, fault.message) from None
+    if start >= expiry:
+        raise ColumnFault("start_time", 32, f"the start at {start.isoformat()} is not before the expiry {expiry.isoformat()}. Correct one of them.")
+    return {"moneyness": _positive(text, "moneyness"), "fixings": (start,)}
+
+
+_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian, **dict.fromkeys(TWO_ASSETS, _two_assets), "forward_start": _forward_start,
+         "double_barrier": _double_barrier}
 
 
 def _payout(text: dict[str, str]) -> dict[str, Any]:
@@ -100,9 +138,9 @@ def _payout(text: dict[str, str]) -> dict[str, Any]:
     return {"payout_type": kind, "payout": _positive(text, "payout", 1.0 if kind == "asset" else math.nan)}
 
 
-def _continuous(text: dict[str, str]) -> None:
+def _continuous(text: dict[str, str], what: str) -> None:
     if text.get("monitoring", "").strip() not in ("", "continuous"):
-        raise ColumnFault("monitoring", 41, f"{shown(text['monitoring'])}: a touch that is looked at on fixings only is not priced in a book, only by upm price. Remove the instrument and its positions.")
+        raise ColumnFault("monitoring", 41, f"{shown(text['monitoring'])}: a {what} that is looked at on fixings only is not priced in a book. Remove the instrument and its positions.")
 
 
 def _fixings(text: dict[str, str], expiry: datetime) -> tuple[datetime, ...]:
@@ -147,4 +185,4 @@ def _positive(text: dict[str, str], column: str, default: float = math.nan) -> f
     return value
 
 
-__all__ = ["COLUMNS", "TOUCHES", "check_unused", "make_exotic", "product_of", "touch_strike"]
+__all__ = ["COLUMNS", "STRIKE_COLUMN", "TOUCHES", "check_unused", "make_exotic", "product_of", "strike_instead"]
