@@ -44,7 +44,7 @@ def exceedance_svg(days: NDArray[np.int64], loss: NDArray[np.float64], margin: N
     starts = np.searchsorted(column, shown)
     worst, held, middle = np.maximum.reduceat(loss, starts), np.maximum.reduceat(margin, starts), np.maximum.reduceat(days, starts)
     bars = "".join(f"M{a:.1f} {zero:.1f}V{b:.1f}" for a, b, w in zip(x(middle), y(worst), worst, strict=True) if w > 0.0)
-    parts.append(f'<path d="{bars}" class="link" fill="none" stroke-dasharray="none"/>')
+    parts.append(f'<path d="{bars}" class="zero" fill="none"/>')
     line = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x(middle), y(held), strict=True))
     parts.append(f'<path d="{line}" class="line-accent" fill="none" stroke-width="1.5"/>')
     for n in np.flatnonzero(loss > margin):
