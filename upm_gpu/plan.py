@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Instrument
+from upm_gpu.domain.instrument import Instrument, Spot, paid_in
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import BASE, PERFECT, ZERO, MeasureRequest, Request, StressRequest
 from upm_gpu.margin.rows import underlyings_of
@@ -27,6 +27,7 @@ from upm_gpu.pricing.compile import (
 )
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.exotics import bridges_of
+from upm_gpu.pricing.quantos import with_rates
 from upm_gpu.pricing.states import funding_dates
 from upm_gpu.pricing.two_assets import options_read, with_correlations
 from upm_gpu.scenario.derived import derive, shortened
@@ -142,13 +143,15 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
     instruments, assumed = with_correlations(instruments, in_force, scenarios)
+    instruments, rates = with_rates(instruments, scenarios, market, clock.days_per_year)
+    assumed += rates
     laws = pricing_laws(model) if spec.repricing == "model" else None
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments), laws, periods)
     report = replace(report, warnings=(*report.warnings, *assumed))
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, [r.scenario_set for r in measures if not r.main], spec).items()}
-    held = {a for i in instruments for a in (i.underlying, getattr(i, "quote_currency", ""))}
+    held = {a for i in instruments for a in (i.underlying, *(() if isinstance(i, Spot) else (i.quote_currency, paid_in(i))))}
     moves = {r: moves_of(r, compiled.drawn_names, market, spec, surfaces, held) for r in further if isinstance(r, StressRequest)}
     scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)
