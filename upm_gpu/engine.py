@@ -19,6 +19,7 @@ from upm_gpu.backend.select import Choice, choose
 from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError
 from upm_gpu.margin.adaptive import SHARE_OF_NOTIONAL
+from upm_gpu.margin.collateral import posted_of
 from upm_gpu.margin.composition import counted
 from upm_gpu.margin.pledged import pledged_of
 from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest, PledgedRequest
@@ -204,18 +205,18 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     """Charges, equity and tables: NumPy and pandas only."""
     import pandas as pd
 
-    from upm_gpu.margin.methodology import charges_in_force, core_measure, haircuts
+    from upm_gpu.margin.methodology import charges_in_force, core_measure, simulated_assets
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     amount, error = core_measure(methodology.core, measures[plan.core])
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
-    cut = haircuts(methodology, book, market.reporting_currency)
-    pledged = pledged_of(book, market, units, cut) if PledgedRequest() in plan.further else None
+    posted = posted_of(book, market, methodology.collateral, simulated_assets(methodology, book))
+    pledged = pledged_of(book, units, posted) if PledgedRequest() in plan.further else None
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
-                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date())
+                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date(), methodology.core.measure == "value_at_risk", np.array([book.margin_means.get(name, np.nan) for name in units.names]))
     in_force = charges_in_force(methodology)
     charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
-    equity = account_equity(book, market, cut, option_values(plan.compiled, plan.instruments, value0))
+    equity = account_equity(book, market, posted, option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines
     contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),

@@ -23,6 +23,7 @@ from upm_gpu.market.consistency import implied_carry
 from upm_gpu.market.parity_violations import parity_table
 from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
+from upm_gpu.portfolio_haircuts import portfolio_haircuts
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, Family
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.extreme_value import with_extreme_values
@@ -46,7 +47,10 @@ def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timin
     plan, table = outcome.plan, outcome.result.table
     begin = time.perf_counter()
     report, warnings = _exhibits(outcome, next_market)
-    timings = {**timings, "exhibits": time.perf_counter() - begin, "total": time.perf_counter() - started}
+    timings = {**timings, "exhibits": time.perf_counter() - begin}
+    begin = time.perf_counter()
+    haircuts = portfolio_haircuts(outcome)
+    timings = {**timings, "portfolio_haircuts": time.perf_counter() - begin, "total": time.perf_counter() - started}
     quarantined = len(plan.compile_report.quarantined)
     calls = outcome.result.calls
     totals = {"initial_margin": float(table["initial_margin"].sum()), "initial_margin_standard_error": total_standard_error(outcome),
@@ -58,7 +62,7 @@ def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timin
         calls=_columns(calls), rejects=plan.book.rejects,
         margin_by_netting_set=_columns(outcome.result.units) if any(plan.units.netting_set) else None,
         greeks=_columns(exhibits.greeks(outcome.choice.module, plan.instruments, plan.compiled, plan.units, [a.account_id for a in plan.book.accounts], plan.market)),
-        report=report)
+        portfolio_haircuts=_columns(haircuts), report=report)
     return results, _provenance(outcome, folder, timings, summary, totals, warnings, now, report["quality.json"]["surface_arbitrage"]), summary
 
 
