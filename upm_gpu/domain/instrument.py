@@ -80,10 +80,13 @@ class Option:
 class Exotic(Option):
     """A linear option with further terms, by the names of `upm price`; amounts in the quote currency. A touch has its barrier as strike, which is where its volatility is read."""
 
-    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two", "forward_start"] = "digital"
+    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two", "forward_start", "double_barrier"] = "digital"
     barrier: float = 0.0
     barrier_type: str = ""
-    """up_out, up_in, down_out, down_in; of a touch up, down. Looked at all the time, or where there are fixings on those"""
+    """up_out, up_in, down_out, down_in; of a touch up, down; of two barriers knock_out, knock_in. Looked at all the time, or where there are fixings on those"""
+    lower_barrier: float = 0.0
+    upper_barrier: float = 0.0
+    """of a double barrier, which has no `barrier`"""
     rebate: float = 0.0
     payout_type: str = ""
     payout: float = 0.0
