@@ -79,6 +79,9 @@ def make_terms(instruments: Sequence[Instrument], collateral: Sequence[bool], ma
         if isinstance(instrument, Exotic):
             raise InputError("UPM-CF-121", f"{instrument.instrument_id}: rule books value spot, futures, perpetuals and plain options, not a {instrument.product}. "
                              "Remove it, or margin the book under a Monte Carlo methodology.")
+        if isinstance(instrument, Option) and instrument.quanto is not None:
+            raise InputError("UPM-CF-121", f"{instrument.instrument_id}: rule books do not value options that are paid in another currency at a fixed rate. "
+                             "Remove it, or margin the book under a Monte Carlo methodology.")
     underlyings = tuple(sorted({i.underlying for i in instruments}))
     expiries = tuple(sorted({(i.underlying, expiry_of(i)) for i in instruments}, key=lambda e: (e[0], e[1] is not None, e[1] or market.valuation_time)))
     place = {u: n for n, u in enumerate(underlyings)}
