@@ -132,6 +132,17 @@ def compare(
 
 
 @app.command()
+def responsiveness(runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs of several days.", metavar="RUN RUN ...")],
+                   out: Annotated[Path | None, typer.Option(help="CSV to write: every account.")] = None,
+                   means: Annotated[Path | None, typer.Option(help="CSV to write: the one-year mean of each unit's core, which goes into a book folder as margin_means.csv.")] = None, json: Json = False) -> None:
+    """Peak to trough and the largest rises of the margins over days, by account and in total."""
+    from upm_gpu.margin_history import responsiveness as of_runs
+
+    summary, text = of_runs(runs, out, means)
+    _print(summary, json, text)
+
+
+@app.command()
 def price(cases: Annotated[Path, typer.Argument(help="CSV of cases.")], device: Annotated[str, typer.Option(help="cpu, cuda or reference.")] = "cpu",
           out: Annotated[Path | None, typer.Option(help="File to write; stdout without it.")] = None) -> None:
     """Value each row with the engine's own pricing functions."""
