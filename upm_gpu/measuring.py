@@ -15,7 +15,7 @@ import numpy as np
 
 from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.select import Choice
-from upm_gpu.domain.instrument import Option, Spot, expiry_of
+from upm_gpu.domain.instrument import Option, Spot, expiry_of, paid_in
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import (
     NAME,
@@ -207,7 +207,7 @@ def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
     strike = np.array([i.strike if isinstance(i, Option) else np.nan for i in instruments], np.float64)
     each = {name: quantity * values[n] for name, values in unit_greeks(choice.module, instruments, plan.compiled, plan.market).items()}
     kind = tuple(kind_of(i) for i in instruments)
-    settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else i.quote_currency for i in instruments]
+    settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else paid_in(i) for i in instruments]
     currencies = tuple(sorted(set(settles)))
     currency = np.array([currencies.index(c) for c in settles], np.int64)
     level = np.array([plan.market.spots[i.underlying] for i in instruments], np.float64)

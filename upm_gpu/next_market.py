@@ -66,7 +66,7 @@ def load_next(plan: Plan, folder: Path) -> NextMarket:
             spot_price(later, option.underlying, option.instrument_id)
         settlements = load_settlements(folder)
         held = _what_became(plan, later, settlements, load_observations(folder, later.valuation_time))
-        plain = [i for i in plan.instruments if isinstance(i, Option) and not isinstance(i, Exotic) and days_between(later.valuation_time, i.expiry) > 0.0]
+        plain = [i for i in plan.instruments if isinstance(i, Option) and i.instrument_id not in held and days_between(later.valuation_time, i.expiry) > 0.0]
         alive = tuple(sorted([*plain, *(part for b in held.values() for part in b.parts)], key=lambda i: i.instrument_id))
         compiled = exhibits.compile_today(alive, later, fit_surfaces(later, {i.underlying for i in options_read(alive)}), plan.compiled.drawn_names, plan.dynamics) if alive else None
         return NextMarket(later, settlements, alive, compiled, elapsed, held)
@@ -75,10 +75,12 @@ def load_next(plan: Plan, folder: Path) -> NextMarket:
 
 
 def _what_became(plan: Plan, later: MarketSnapshot, settlements: dict[tuple[str, object], tuple[float, bool]], observed: Observations) -> dict[str, Became]:
-    """Every exotic option at the later market's time."""
+    """Every exotic option at the later market's time, and every one that is paid in another currency at a fixed rate."""
     found = {}
     for option in plan.instruments:
-        if not isinstance(option, Exotic):
+        if isinstance(option, Option) and option.quanto is not None:
+            found[option.instrument_id] = Became(unknown="its value there, paid in another currency at a fixed rate")
+        if not isinstance(option, Exotic) or option.quanto is not None:
             continue
         rate = exchange_rate(later, option)
 
@@ -98,7 +100,7 @@ def _left_out(later: NextMarket, units: int, blank: int) -> str:
     if not missing:
         return ""
     named = "; ".join(f"{name}: {what}" for name, what in list(missing.items())[:NAMED])
-    return (f"; UPM-PR-087 {len(missing)} instruments are left out, since what their path did is not known ({named}{'; and more' if len(missing) > NAMED else ''}): give it in observations.csv; "
+    return (f"; UPM-PR-087 {len(missing)} instruments are left out, since what became of them is not known ({named}{'; and more' if len(missing) > NAMED else ''}); a path is known from observations.csv; "
             f"the loss of {blank} of {units} units, which hold them, is blank and not counted")
 
 

@@ -50,8 +50,8 @@ def check_unused(kind: str, product: str, text: dict[str, str]) -> None:
 
 def make_exotic(product: str, plain: Option, text: dict[str, str]) -> Exotic:
     """The option with its further terms, or ColumnFault."""
-    if plain.settlement == "inverse" or plain.premium == "futures" or plain.exercise == "american":
-        raise ColumnFault("product", 41, f"a {product} that is inverse, exercised early, or whose premium is paid like a future's is not priced. Remove the instrument and its positions.")
+    if plain.settlement != "linear" or plain.premium == "futures" or plain.exercise == "american":
+        raise ColumnFault("product", 41, f"a {product} that is inverse or quanto, exercised early, or whose premium is paid like a future's is not priced. Remove the instrument and its positions.")
     return Exotic(plain.instrument_id, plain.underlying, plain.settlement, plain.quote_currency, plain.contract_size, plain.expiry, plain.strike, plain.option_type,
                   product=product, **_READ[product](product, text, plain.expiry))  # type: ignore[arg-type]
 

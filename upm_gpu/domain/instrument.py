@@ -6,8 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Settlement = Literal["linear", "inverse"]
+Settlement = Literal["linear", "inverse", "quanto"]
 TWO_ASSETS = ("spread", "maximum_of_two", "minimum_of_two")
+
+
+@dataclass(frozen=True, slots=True)
+class Quanto:
+    """What is paid in another currency at a fixed rate."""
+
+    currency: str
+    rate: float
+    """units of it for each unit of the quote currency"""
+    volatility: float | None = None
+    """a square-root year, of a unit of the quote currency in the other; None: the model's"""
+    correlation: float | None = None
+    """of that value with the underlying in its quote currency; None: the model's"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,8 @@ class Option:
     premium: Literal["upfront", "futures"] = "upfront"
     future_expiry: datetime | None = None
     """of the dated future that it is exercised into; None where it is on the index or stock itself"""
+    quanto: Quanto | None = None
+    """given where the settlement is quanto, and only there"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +106,12 @@ class Exotic(Option):
 
 
 Instrument = Spot | Future | Perpetual | Option
+
+
+def paid_in(instrument: Future | Perpetual | Option) -> str:
+    """The currency a linear or quanto contract pays in."""
+    quanto = instrument.quanto if isinstance(instrument, Option) else None
+    return instrument.quote_currency if quanto is None else quanto.currency
 
 
 def expiry_of(instrument: Instrument) -> datetime | None:
