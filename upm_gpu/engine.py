@@ -7,10 +7,10 @@ book + market -> plan (what to price, on which dates, under which law) -> tails 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,9 @@ from upm_gpu.pricing.compiled import Rows
 from upm_gpu.pricing.tables import Shelf, TableReport, with_tables
 from upm_gpu.scenario.spec import ScenarioSpec
 from upm_gpu.table_check import TableCheck, check_tables
+
+if TYPE_CHECKING:
+    from upm_gpu.margin.methodology import ChargeInForce
 
 
 @dataclass
@@ -187,22 +190,29 @@ def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
             "inputs": {**plan.book.hashes, **plan.market.hashes}, "engine_seconds": seconds}
 
 
-def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray, further: Further) -> MarginResult:
-    """Charges, equity and tables: NumPy and pandas only."""
-    import pandas as pd
-
+def charged(plan: Plan, measures: dict[MeasureRequest, Measure], further: Further, in_force: Sequence[ChargeInForce] | None = None) -> tuple[Measured, list[Charge]]:
+    """What was measured of the plan's units, and every charge of the methodology on it: arithmetic alone. `in_force` are the charges where they are known already."""
     from upm_gpu.margin.methodology import charges_in_force, core_measure, haircuts
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     amount, error = core_measure(methodology.core, measures[plan.core])
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
-    cut = haircuts(methodology, book, market.reporting_currency)
-    pledged = pledged_of(book, market, units, cut) if PledgedRequest() in plan.further else None
+    pledged = pledged_of(book, market, units, haircuts(methodology, book, market.reporting_currency)) if PledgedRequest() in plan.further else None
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
                         further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date())
-    in_force = charges_in_force(methodology)
-    charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
-    equity = account_equity(book, market, cut, option_values(plan.compiled, plan.instruments, value0))
+    in_force = charges_in_force(methodology) if in_force is None else in_force
+    return measured, counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
+
+
+def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray, further: Further) -> MarginResult:
+    """Charges, equity and tables: NumPy and pandas only."""
+    import pandas as pd
+
+    from upm_gpu.margin.methodology import haircuts
+
+    methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
+    measured, charges = charged(plan, measures, further)
+    equity = account_equity(book, market, haircuts(methodology, book, market.reporting_currency), option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines
     contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),
