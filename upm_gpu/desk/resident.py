@@ -218,6 +218,7 @@ def column_rank(plan: Plan, held: NDArray[np.bool_]) -> NDArray[np.int64] | None
     compiled = plan.compiled
     column = compiled.instrument_column.astype(np.int64)
     first, size = (plan.compiled.programs[0].group_integers[:, k].astype(np.int64) for k in (1, 2))
+    first, size = first[size > 0], size[size > 0]  # a second asset is a group without columns
     rank = np.arange(compiled.columns, dtype=np.int64)
     if not len(first):
         return None
