@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Instrument, Option
+from upm_gpu.domain.instrument import Instrument
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import BASE, PERFECT, ZERO, MeasureRequest, Request, StressRequest
 from upm_gpu.margin.rows import underlyings_of
@@ -28,12 +28,13 @@ from upm_gpu.pricing.compile import (
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.exotics import bridges_of
 from upm_gpu.pricing.states import funding_dates
+from upm_gpu.pricing.two_assets import options_read, with_correlations
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Plan:
         from upm_gpu.margin.methodology import collateral_warnings
         from upm_gpu.market.parity_violations import parity_table, parity_warnings
 
-        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market.reporting_currency), *self.market.warnings, *parity_warnings(parity_table(self.market, self.instruments)), *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
+        return (*self.book.warnings, *collateral_warnings(self.methodology, self.book, self.market), *self.market.warnings, *parity_warnings(parity_table(self.market, self.instruments)), *self.compile_report.warnings, *(self.fit.warnings if self.fit is not None else ()))
 
     @property
     def underlyings(self) -> tuple[str, ...]:
@@ -103,22 +104,33 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
     from upm_gpu.guided import guided
-    from upm_gpu.margin.methodology import charges_in_force, class_periods, core_request, simulated_assets
+    from upm_gpu.margin.collateral import posted_of
+    from upm_gpu.margin.methodology import (
+        charges_in_force,
+        check_netting_sets,
+        class_periods,
+        core_request,
+        simulated_assets,
+    )
     from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
-    from upm_gpu.risk.tail import tail_depth
     from upm_gpu.stresses import moves_of
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
         raise InputError("UPM-IN-039", "nothing to margin: the book holds no position. Check positions and rejects.")
     market = replace(market, linear_marks=linear_marks(book.instruments), surface_family=spec.surface)
+    check_netting_sets(methodology, book)
     simulated = simulated_assets(methodology, book)
+    posted_of(book, market, methodology.collateral, simulated)  # unpriced or without a haircut: refused here
     instruments = priced_instruments(book, market, simulated)
     core = core_request(methodology)
     asked = dict.fromkeys([core, *(r for c in charges_in_force(methodology) for r in c.module.requests(core, c.parameters))])
     measures = [r for r in asked if isinstance(r, MeasureRequest)]
+    if spec.sampler == "importance" and any(r.tail_share for r in measures):
+        raise InputError("UPM-CF-110", f"methodology {methodology.name} {methodology.version}: core.estimator extreme_value fits a law to equally weighted scenarios, and scenarios.sampler is importance, which weighs "
+                         "them. Use sampler philox or sobol, or estimator plain.")
     requests = tuple(r for r in measures if r.main)
     further = tuple(r for r in asked if r not in requests)
     clock = spec.trading_clock(market.valuation_time)
@@ -128,7 +140,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     at = dict(zip(clock_days, horizons, strict=True))
     periods = None if own is None else Periods(at[core.horizon], tuple(at[d] for d in own))
     dynamics = dynamics_of(spec)
-    surfaces = fit_surfaces(market, {i.underlying for i in instruments if isinstance(i, Option)})
+    surfaces = fit_surfaces(market, {i.underlying for i in options_read(instruments)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
     fit = None
@@ -138,8 +150,10 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     scenarios, in_force = under_regimes(model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market))), regimes,
                                         spec.inverse_assets, spec.stream)
     check_sampled(scenarios, spec)
+    instruments, assumed = with_correlations(instruments, in_force, scenarios)
     laws = pricing_laws(model) if spec.repricing == "model" else None
     compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments), laws, periods)
+    report = replace(report, warnings=(*report.warnings, *assumed))
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, [r.scenario_set for r in measures if not r.main], spec).items()}
@@ -149,7 +163,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     units = build_units(book, instruments, simulated)
     rows, entry = build_rows(units, compiled)
     lowest = min(r.level for r in requests)
-    depth = tail_depth(spec.count, lowest)
+    depth = depth_of(spec.count, requests)
     if spec.sampler == "importance":
         scenarios, depth = guided(scenarios, spec, compiled, rows, clock_days.index(core.horizon), core.level, lowest)
     return Plan(book, market, spec, methodology, instruments, surfaces, dynamics, model, fit, compiled, report, scenarios, units, rows, entry,
@@ -170,10 +184,17 @@ def further_sets(scenarios: ScenarioSet, names: Sequence[str], spec: ScenarioSpe
     return found if names else {}
 
 
-def with_count(plan: Plan, count: int) -> Plan:
-    """The plan of the first `count` scenarios."""
+def depth_of(count: int, requests: Iterable[MeasureRequest]) -> int:
+    """Scenarios a row must keep for all requests."""
+    from upm_gpu.risk.extreme_value import fit_depth
     from upm_gpu.risk.tail import tail_depth
 
+    asked = list(requests)
+    return max(tail_depth(count, min(r.level for r in asked)), *(fit_depth(count, r.tail_share) for r in asked))
+
+
+def with_count(plan: Plan, count: int) -> Plan:
+    """The plan of the first `count` scenarios."""
     if count == plan.spec.count:
         return plan
-    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shortened(plan.scenarios, count), depth=tail_depth(count, min(r.level for r in plan.requests)))
+    return replace(plan, spec=replace(plan.spec, count=count), scenarios=shortened(plan.scenarios, count), depth=depth_of(count, plan.requests))

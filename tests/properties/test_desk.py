@@ -16,6 +16,7 @@ from upm_gpu.backend.select import Choice, choose
 from upm_gpu.desk import Deposit, Order, Transfer
 from upm_gpu.desk.cube import Cube, Row, exact_sum, guard_band, kept, worst
 from upm_gpu.engine import compute_outcome
+from upm_gpu.errors import InputError
 from upm_gpu.margin.methodology import load_methodology
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
@@ -64,11 +65,8 @@ def same(fresh, answer) -> None:
         assert (value is None and math.isnan(expected)) or value == expected, (name, value, expected)
 
 
-def compare(resident, book_market, method, choice, spec, sets) -> int:
+def compare(resident, market, method, choice, spec, sets) -> int:
     """How many accounts were compared."""
-    book, market = book_market
-    from upm_gpu.errors import InputError
-
     compared = 0
     for changes in sets:
         try:
@@ -90,7 +88,7 @@ def test_answers_equal_a_fresh_run_to_the_bit(tmp_path, precision, house):
     method = load_methodology(package_file(house)) if house else methodology()
     choice = choose("cpu", precision)
     resident = desk.keep(book, market, SPEC, method, choice, model=STUDENT, also=[UNHELD, "BTC-C75D"])
-    assert compare(resident, (book, market), method, choice, SPEC, random_changes(11, 14 if house else 30)) > 10
+    assert compare(resident, market, method, choice, SPEC, random_changes(11, 14 if house else 30)) > 10
 
 
 def test_on_the_reference_and_the_emulated_device(tmp_path):
@@ -101,7 +99,7 @@ def test_on_the_reference_and_the_emulated_device(tmp_path):
     spec = replace(SPEC, count=4_500)
     for choice in choices:
         resident = desk.keep(book, market, spec, methodology(), choice, model=STUDENT, also=[UNHELD])
-        assert compare(resident, (book, market), methodology(), choice, spec, random_changes(3, 4)) > 2
+        assert compare(resident, market, methodology(), choice, spec, random_changes(3, 4)) > 2
 
 
 @pytest.mark.parametrize("sampler", ["sobol", "antithetic"])
@@ -109,7 +107,7 @@ def test_dependent_draws(tmp_path, sampler):
     book, market = given(tmp_path)
     spec, choice = replace(SPEC, count=8_192, sampler=sampler) if sampler == "sobol" else replace(SPEC, count=8_192, variance_reduction=sampler), choose("cpu")
     resident = desk.keep(book, market, spec, methodology(), choice, model=STUDENT)
-    assert compare(resident, (book, market), methodology(), choice, spec, [[Order("A", "BTC-C70", 2.0)], [Order("B", "BTC-C75D", 2.0)]]) == 2
+    assert compare(resident, market, methodology(), choice, spec, [[Order("A", "BTC-C70", 2.0)], [Order("B", "BTC-C75D", 2.0)]]) == 2
 
 
 def test_the_worst_are_found_whatever_the_change():

@@ -76,7 +76,7 @@ class Known:
     instruments: Mapping[str, int]
     """id -> place in the book"""
     assets: frozenset[str]
-    unit_value: Mapping[str, float]
+    unit_value: dict[str, float]
     """model value today of one unit of each resident option that is paid for at once"""
 
 

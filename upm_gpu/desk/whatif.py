@@ -25,16 +25,17 @@ from upm_gpu.desk.cube import Cube, attribution, kept, row_of, tail_state, worst
 from upm_gpu.desk.resident import Resident, column_rank, moving_order, payable
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import expiry_of
-from upm_gpu.engine import charged
+from upm_gpu.engine import charged, to_fitted
 from upm_gpu.errors import InputError, IntegrityError
-from upm_gpu.margin.methodology import haircuts, simulated_assets
+from upm_gpu.margin.collateral import posted_of
+from upm_gpu.margin.methodology import simulated_assets
 from upm_gpu.margin.requests import NAME, Measure, MeasureRequest, Rest, StressRequest
 from upm_gpu.margin.result import OK, account_equity, account_shares, margin_columns
 from upm_gpu.margin.rows import name_rows
 from upm_gpu.margin.units import build_rows, build_units, priced_instruments, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.measuring import Further, Pass, exposures_of, measure_set
-from upm_gpu.passes import in_memory
+from upm_gpu.passes import in_memory, measure_of
 from upm_gpu.plan import Plan
 from upm_gpu.pricing.compiled import Rows
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
@@ -57,7 +58,7 @@ class Answer:
     difference: dict[str, float]
     """after less before, of every amount"""
     difference_standard_error: float | None
-    """of the difference of the core, common scenarios; None where the core is a value-at-risk"""
+    """of the difference of the core, common scenarios; None where the core is a value-at-risk or from a fitted law"""
     charges_standard_error: float | None
     """bound of that of the difference of the charges; None where none has an error"""
     would_pass: bool
@@ -121,14 +122,14 @@ def _together(resident: Resident, accounts: Sequence[int]) -> tuple[int, ...]:
 def _answer(resident: Resident, book: Book, before: _State, changes: Sequence[Change], premium: Premium) -> tuple[Answer, ...]:
     after_book = changed_book(book, resident.plan.market, changes, resident.known, premium)
     after = _margined(resident, after_book, _rank_after(resident, book, after_book))
-    plan, value_at_risk = resident.plan, resident.plan.methodology.core.measure == "value_at_risk"
+    plan, core = resident.plan, resident.plan.methodology.core
     found = []
     for name in accounts_of(changes):
         a = next(n for n, x in enumerate(book.accounts) if x.account_id == name)
         old, new = ({k: _plain(v[a]) for k, v in s.table.items()} for s in (before, after))
         amounts = [k for k in new if k in FIGURES or (k.startswith("charge_"))]
         bounds = [s["charges_standard_error"] for s in (old, new) if s.get("charges_standard_error") is not None]
-        error = None if value_at_risk else _difference_error(plan, a, before, after)
+        error = None if core.measure == "value_at_risk" or core.estimator != "plain" else _difference_error(plan, a, before, after)
         found.append(Answer(name, old, new, {k: float(new[k]) - float(old[k]) for k in amounts}, error, float(sum(bounds)) if bounds else None, bool(new["status"] == OK),
                             _notes(resident, name, changes, old, new)))
     return tuple(found)
@@ -192,10 +193,11 @@ def _margined(resident: Resident, book: Book, rank: NDArray[np.int64] | None, ke
         tails[h] = tail_state(parts, cube.count)
     measures = _measures(plan, tails)
     further = _further(resident, sub, rank)
-    measured, charges = charged(sub, measures, further, resident.charges)
+    posted = posted_of(book, plan.market, plan.methodology.collateral, simulated)
+    measured, charges = charged(sub, measures, further, posted, resident.charges)
     core = plan.horizon(plan.core.horizon)
-    equity = account_equity(book, plan.market, haircuts(plan.methodology, book, plan.market.reporting_currency), resident.known.unit_value)  # type: ignore[arg-type]
-    shares = account_shares(units, _contributions(resident, sub, rank, tails[core]))
+    equity = account_equity(book, plan.market, posted, resident.known.unit_value)
+    shares = account_shares(units, _contributions(resident, sub, rank, tails[core], measures[plan.core]))
     table, _ = margin_columns(book, units, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio)
     found = measures[plan.core]
     return _State(table, tails[core], found.value_at_risk, found.expected_shortfall, shares)
@@ -209,12 +211,10 @@ def _require_priced(plan: Plan, book: Book, simulated: set[str]) -> None:
 
 
 def _measures(plan: Plan, tails: Mapping[int, TailState]) -> dict[MeasureRequest, Measure]:
-    found = {}
-    levels = sorted({r.level for r in plan.requests})
-    estimates = {h: finish(tail, levels, dependence_of(plan.scenarios)) for h, tail in tails.items()}
+    found, dependence = {}, dependence_of(plan.scenarios)
     for request in plan.requests:
-        e = estimates[plan.horizon(request.horizon)][request.level]
-        found[request] = Measure(e.expected_shortfall[0], e.expected_shortfall_standard_error[0], e.value_at_risk[0], e.value_at_risk_standard_error[0], e.reliable[0])
+        tail = tails[plan.horizon(request.horizon)]
+        found[request] = measure_of(finish(tail, [request.level], dependence)[request.level], tail, 0, request.tail_share, dependence)
     return found
 
 
@@ -233,7 +233,7 @@ def _further(resident: Resident, sub: Plan, rank: NDArray[np.int64] | None) -> F
     return found
 
 
-def _contributions(resident: Resident, sub: Plan, rank: NDArray[np.int64] | None, tail: TailState) -> NDArray[np.float64]:
+def _contributions(resident: Resident, sub: Plan, rank: NDArray[np.int64] | None, tail: TailState, core: Measure) -> NDArray[np.float64]:
     """(L,) contributions of lines to the core of their unit: only pools share by them, so only theirs are made; 0 elsewhere."""
     plan, lines = resident.plan, sub.units.lines
     pairs = np.unique(lines.unit.astype(np.int64) * (len(sub.book.accounts) + 1) + lines.account)
@@ -247,7 +247,8 @@ def _contributions(resident: Resident, sub: Plan, rank: NDArray[np.int64] | None
             part, own = slice(int(sub.rows.first[r]), int(sub.rows.first[r + 1])), slice(int(first[r]), int(first[r + 1]))
             ones = Rows(np.array([0, part.stop - part.start]), sub.rows.column[part], np.ones(part.stop - part.start))
             per_entry[part] = attribution(cube, row_of(ones, 0), scenario[own], weight[own])
-    return lines.quantity * plan.compiled.instrument_coefficient[lines.instrument] * per_entry[sub.line_entry]
+    found: NDArray[np.float64] = lines.quantity * plan.compiled.instrument_coefficient[lines.instrument] * per_entry[sub.line_entry]
+    return found if core.tail is None else to_fitted(sub, found, core)
 
 
 def _difference_error(plan: Plan, account: int, before: _State, after: _State) -> float:

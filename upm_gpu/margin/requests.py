@@ -64,6 +64,8 @@ class MeasureRequest:
     """UNIT (U,), NAME (E,), a Rest (U,) or Classes (U x (C + 1),)"""
     count: int = 0
     """the first so many scenarios of the set; 0: as many as the run has (of an adaptive run: where it stopped)"""
+    tail_share: float = 0.0
+    """above 0: the estimates are those of a generalised Pareto law fitted to the worst share of the scenarios (`risk/extreme_value.py`)"""
 
     @property
     def main(self) -> bool:
@@ -113,6 +115,22 @@ Request: TypeAlias = MeasureRequest | StressRequest | ExposureRequest | PledgedR
 
 
 @dataclass(frozen=True)
+class FittedTail:
+    """The generalised Pareto law behind a measure, arrays (R,)."""
+
+    index: NDArray[np.float64]
+    """xi; NaN where no law was fitted"""
+    threshold: NDArray[np.float64]
+    """loss beyond which it holds, reporting currency"""
+    fitted: NDArray[np.bool_]
+    """False: the plain measures stand"""
+    plain: NDArray[np.float64]
+    """expected shortfall of the plain estimator"""
+    plain_quantile: NDArray[np.float64]
+    """value-at-risk of it"""
+
+
+@dataclass(frozen=True)
 class Measure:
     """Arrays (R,) over the rows asked for, losses positive, reporting currency."""
 
@@ -123,6 +141,8 @@ class Measure:
     reliable: NDArray[np.bool_]
     variance_ratio: NDArray[np.float64] | None = None
     """of importance sampling: variance of ES under plain sampling over its own; NaN for a unit without risk"""
+    tail: FittedTail | None = None
+    """of the extreme-value estimator"""
 
 
 @dataclass(frozen=True)
@@ -197,7 +217,7 @@ class Pledged:
     value: NDArray[np.float64]
     """at market, reporting currency"""
     counted: NDArray[np.float64]
-    """after haircut"""
+    """after haircut, limits and premiums; negative for debts"""
 
 
 @dataclass(frozen=True)
