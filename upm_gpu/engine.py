@@ -213,7 +213,8 @@ def charged(plan: Plan, measures: dict[MeasureRequest, Measure], further: Furthe
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
     pledged = pledged_of(book, units, posted) if PledgedRequest() in plan.further else None
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
-                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date())
+                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date(), methodology.core.measure == "value_at_risk",
+                        np.array([book.margin_means.get(name, np.nan) for name in units.names]))
     in_force = charges_in_force(methodology) if in_force is None else in_force
     return measured, counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
 

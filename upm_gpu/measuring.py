@@ -153,7 +153,7 @@ def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, 
     tail = job.tails(stacked(parts), second=False)
     for r in first:
         found.measures[r] = job.measures(tail, start[r.rows], count[r.rows], r)
-    found.passes.append({"scenario_set": asked[0].scenario_set, "scenarios": job.sub.spec.count, "rows": sum(count.values())})
+    found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": sum(count.values())})
     del tail
     if not rests or names is None:
         return
@@ -168,7 +168,7 @@ def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, 
     for r in rests:
         assert isinstance(r.rows, Rest)
         found.measures[r] = job.measures(tail, different[r.rows, r.horizon][0], units, r)
-    found.passes.append({"scenario_set": asked[0].scenario_set, "scenarios": job.sub.spec.count, "rows": len(different) * units})
+    found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": len(different) * units})
 
 
 def _rows(plan: Plan, kind: str | Rest | Classes, names: tuple[Names, Rows] | None) -> Rows:

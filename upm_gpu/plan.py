@@ -10,7 +10,17 @@ import numpy as np
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Instrument
 from upm_gpu.errors import InputError
-from upm_gpu.margin.requests import BASE, PERFECT, ZERO, MeasureRequest, Request, StressRequest
+from upm_gpu.margin.requests import (
+    BASE,
+    LONG_RUN,
+    PERFECT,
+    ZERO,
+    MeasureRequest,
+    Request,
+    SetName,
+    StressedPeriod,
+    StressRequest,
+)
 from upm_gpu.margin.rows import underlyings_of
 from upm_gpu.margin.units import Units, build_rows, build_units, priced_instruments
 from upm_gpu.market.marks import linear_marks
@@ -68,7 +78,7 @@ class Plan:
     """the correlations scenarios move by, where the model has any"""
     further: tuple[Request, ...] = ()
     """what charges ask for beside `requests`, see `measuring.py`"""
-    sets: dict[str, ScenarioSet] = field(default_factory=dict)
+    sets: dict[SetName, ScenarioSet] = field(default_factory=dict)
     """the scenario sets of `further` by name, each as long as the run's"""
     moves: dict[StressRequest, tuple[dict[str, float], ...]] = field(default_factory=dict)
     """the moves that `further` gives outright, a state -> its change for each"""
@@ -116,6 +126,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
+    from upm_gpu.risk.pilot import plain_walk
     from upm_gpu.stresses import moves_of
 
     if not len(book.positions.instrument) and not len(book.collateral.asset):
@@ -147,16 +158,29 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
     regimes = correlation_regimes(market, spec, model, fit, surfaces)
-    scenarios, in_force = under_regimes(model.scenarios(clock.elapsed(market.valuation_time, dates), replace(spec, expiries=option_expiries(instruments, market))), regimes,
-                                        spec.inverse_assets, spec.stream)
+    elapsed, expiries = clock.elapsed(market.valuation_time, dates), option_expiries(instruments, market)
+
+    def drawn_of(law: Any) -> tuple[ScenarioSet, tuple[RegimeInForce, ...]]:
+        return under_regimes(law.scenarios(elapsed, replace(spec, expiries=expiries)), regimes, spec.inverse_assets, spec.stream)
+
+    scenarios, in_force = drawn_of(model)
     check_sampled(scenarios, spec)
     instruments, assumed = with_correlations(instruments, in_force, scenarios)
     laws = pricing_laws(model) if spec.repricing == "model" else None
-    compiled, report = compile_book(instruments, market, surfaces, scenarios.state_names, dates, horizons, dynamics, bridges_of(scenarios, spec, instruments), laws, periods)
+
+    def compiled_on(drawn: ScenarioSet) -> tuple[Compiled, CompileReport]:
+        return compile_book(instruments, market, surfaces, drawn.state_names, dates, horizons, dynamics, bridges_of(drawn, spec, instruments), laws, periods)
+
+    compiled, report = compiled_on(scenarios)
     report = replace(report, warnings=(*report.warnings, *assumed))
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
-    sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, [r.scenario_set for r in measures if not r.main], spec).items()}
+    names = [r.scenario_set for r in measures if not r.main]
+    sets = {name: derive(drawn, compiled.operations) for name, drawn in further_sets(scenarios, names, spec).items()}
+    for name, law in _other_laws(names, model, fit, market, spec, surfaces).items():
+        drawn = plain_walk(drawn_of(law)[0]) if spec.sampler == "importance" else drawn_of(law)[0]
+        # what happens between two dates has the variance of the law: only paths across barriers read it
+        sets[name] = derive(drawn, compiled.operations if bridges_of(drawn, spec, instruments) is None else compiled_on(drawn)[0].operations)
     held = {a for i in instruments for a in (i.underlying, getattr(i, "quote_currency", ""))}
     moves = {r: moves_of(r, compiled.drawn_names, market, spec, surfaces, held) for r in further if isinstance(r, StressRequest)}
     scenarios = derive(scenarios, compiled.operations)
@@ -170,13 +194,26 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
                 core, requests, depth, clock_days, in_force, further, sets, moves)
 
 
-def further_sets(scenarios: ScenarioSet, names: Sequence[str], spec: ScenarioSpec) -> dict[str, ScenarioSet]:
-    """The scenario sets that charges name, without derived states. Plain scenarios stand in for weighted ones: weights are made for the tails of units, not for other rows."""
+def _other_laws(names: Sequence[SetName], model: Any, fit: Any, market: MarketSnapshot, spec: ScenarioSpec, surfaces: dict) -> dict[SetName, Any]:
+    """The models behind the sets whose volatilities are not today's."""
+    from upm_gpu.calibrate.other_volatility import long_run_model, stressed_model
+
+    found: dict[SetName, Any] = {}
+    for name in dict.fromkeys(names):
+        if isinstance(name, StressedPeriod):
+            found[name] = stressed_model(model, fit, market, spec, name.start, name.end, surfaces)
+        elif name == LONG_RUN:
+            found[name] = long_run_model(model, fit, market, spec, surfaces)
+    return found
+
+
+def further_sets(scenarios: ScenarioSet, names: Sequence[SetName], spec: ScenarioSpec) -> dict[SetName, ScenarioSet]:
+    """The scenario sets that charges name and that are those of the run or its dependence replaced, without derived states. Plain scenarios stand in for weighted ones: weights are made for the tails of units, not for other rows."""
     from upm_gpu.model.across import across
     from upm_gpu.risk.pilot import plain_walk
 
     plain: ScenarioSet = plain_walk(scenarios) if names and spec.sampler == "importance" else scenarios
-    found: dict[str, ScenarioSet] = {BASE: plain}
+    found: dict[SetName, ScenarioSet] = {BASE: plain}
     if PERFECT in names:
         found[PERFECT] = across(plain, "perfect", spec.inverse_assets)
     if ZERO in names:

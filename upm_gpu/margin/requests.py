@@ -13,11 +13,26 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-BASE, PERFECT, ZERO = "base", "perfect", "zero"
-SCENARIO_SETS = (BASE, PERFECT, ZERO)
-"""the scenarios of the run; the same random numbers with prices of different underlyings moving as one, and with nothing in common between underlyings (`model/across.py`)"""
+BASE, PERFECT, ZERO, LONG_RUN = "base", "perfect", "zero", "long_run"
+"""the scenarios of the run; the same random numbers with prices of different underlyings moving as one, with nothing in common between underlyings (`model/across.py`), and under the volatilities of
+the long run (`calibrate/other_volatility.py`)"""
 UNIT, NAME = "unit", "name"
 """rows: a margined unit; the part of a unit in one underlying"""
+
+
+@dataclass(frozen=True)
+class StressedPeriod:
+    """The same random numbers under the volatilities and the correlation of a period of the history (`calibrate/other_volatility.py`)."""
+
+    start: str
+    end: str
+    """ISO dates, the last day included"""
+
+    def __str__(self) -> str:
+        return f"stressed {self.start} to {self.end}"
+
+
+SetName: TypeAlias = str | StressedPeriod
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,8 @@ class Classes:
 class MeasureRequest:
     """One measurement: expected shortfall and value-at-risk of every row at one horizon and level."""
 
-    scenario_set: str
-    """one of SCENARIO_SETS"""
+    scenario_set: SetName
+    """BASE, PERFECT, ZERO, LONG_RUN or a StressedPeriod"""
     horizon: float
     """days"""
     level: float
@@ -243,6 +258,10 @@ class Measured:
     pledged: Pledged | None = None
     """where a charge asks for it"""
     valuation_date: date | None = None
+    quantile_core: bool = False
+    """the core is a value-at-risk"""
+    one_year_mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(U,) of the core over a year; NaN for a unit whose mean is not known"""
 
 
 @dataclass(frozen=True)
