@@ -60,7 +60,8 @@ def portfolio_haircuts(outcome: Outcome) -> pd.DataFrame:
     asset_instrument = np.array([number.get(COLLATERAL_PREFIX + a, -1) for a in posted.assets], np.int64)
     account, asset = (x.ravel() for x in np.meshgrid(np.arange(len(own)), np.arange(len(posted.assets)), indexing="ij"))
     lines = units.lines
-    positions = np.flatnonzero([not plan.instruments[n].instrument_id.startswith(COLLATERAL_PREFIX) for n in lines.instrument] if len(lines.instrument) else [])
+    held = np.array([not i.instrument_id.startswith(COLLATERAL_PREFIX) for i in plan.instruments] or [True])
+    positions = np.flatnonzero(held[lines.instrument])
     unit = np.concatenate([own[account], lines.unit[positions]])
     instrument = np.concatenate([asset_instrument[asset], lines.instrument[positions]])
     moves = instrument >= 0
@@ -76,8 +77,8 @@ def portfolio_haircuts(outcome: Outcome) -> pd.DataFrame:
     names, sets = np.array([a.account_id for a in book.accounts], object), np.array([*units.netting_set, ""], object)
     return pd.DataFrame({
         "account_id": names[np.concatenate([account, lines.account[positions]])], "netting_set": sets[np.where(np.arange(len(unit)) < len(account), len(units.names), unit)],
-        "asset": [*(posted.assets[a] for a in asset), *([""] * len(positions))],
-        "instrument_id": [*([""] * len(account)), *(plan.instruments[n].instrument_id for n in instrument[len(account):])],
+        "asset": np.array([*posted.assets, ""], object)[np.concatenate([asset, np.full(len(positions), -1)])],
+        "instrument_id": np.array([*(i.instrument_id for i in plan.instruments), ""], object)[np.concatenate([np.full(len(account), -1), instrument[len(account):]])],
         "haircut_per_unit": value, "standard_error": error * scale})
 
 
