@@ -212,7 +212,7 @@ def charged(plan: Plan, measures: dict[MeasureRequest, Measure], further: Furthe
     amount, error = core_measure(methodology.core, measures[plan.core])
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
     pledged = pledged_of(book, units, posted) if PledgedRequest() in plan.further else None
-    measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
+    measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest, further.slower,
                         further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date(), methodology.core.measure == "value_at_risk",
                         np.array([book.margin_means.get(name, np.nan) for name in units.names]))
     in_force = charges_in_force(methodology) if in_force is None else in_force

@@ -198,7 +198,7 @@ def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled
     options = {n: i for n, i in enumerate(instruments) if isinstance(i, Option)}
     if options:
         at = list(options)
-        columns = _greek_columns(compiled, at)
+        columns, drift = _greek_columns(compiled, at)
         result = backend.values("european", columns)
         _exercise(backend, compiled, at, columns, result)
         for n, own in two_asset_greeks(backend, compiled).items():
@@ -207,6 +207,9 @@ def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled
         spot = np.array([market.spots[i.underlying] for i in options.values()])
         inverse = np.array([i.settlement == "inverse" for i in options.values()])
         forward = columns["forward"]
+        fall = result["delta"] * forward * drift  # of a quanto's value, as its forward is F exp(-drift sigma T)
+        result["vega"] = result["vega"] - fall * columns["time_to_expiry"]
+        result["theta"] = result["theta"] + fall * columns["volatility"]
         # S V(F) / F with F = F_0 S / S_0: slope in ln S is V_F S for inverse (the coin value itself cancels), F V_F for linear
         scale = np.where(inverse, spot / forward, 1.0)
         delta[at] = scale * result["delta"] * forward
@@ -254,16 +257,17 @@ def _slope(instrument: Spot | Future | Perpetual, market: MarketSnapshot) -> flo
     return price * exchange_rate(market, instrument) if instrument.settlement == "linear" else spot / price
 
 
-def _greek_columns(compiled: Compiled, options: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """Inputs of `values`: Black-76 on the forward, linear, one case an option; the rate gives the compiled discount factor."""
+def _greek_columns(compiled: Compiled, options: Sequence[int]) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Inputs of `values`: Black-76 on the forward, linear, one case an option; the rate gives the compiled discount factor. And (n,) what a quanto's forward falls by a unit of volatility and year."""
     program = compiled.programs[0]
     column = compiled.instrument_column[list(options)]
     held = np.flatnonzero(program.group_integers[:, GROUP_INTEGERS.index("count")])
     group = held[np.searchsorted(program.group_integers[held, 1], column, side="right") - 1]
     reals = {k: program.group_reals[group, GROUP_REALS.index(k)] for k in GROUP_REALS}
     terms = {k: compiled.terms[TERM_REALS.index(k), column - compiled.linear] for k in TERM_REALS}
-    return {"sign": terms["sign"], "forward": reals["forward0"], "strike": terms["strike"], "time_to_expiry": reals["expiry_years"],
-            "rate": -np.log(reals["discount0"]) / reals["expiry_years"], "volatility": terms["volatility"]}
+    forward = reals["forward0"] * np.exp(-reals["quanto_drift"] * terms["volatility"] * reals["expiry_years"])
+    return {"sign": terms["sign"], "forward": forward, "strike": terms["strike"], "time_to_expiry": reals["expiry_years"],
+            "rate": -np.log(reals["discount0"]) / reals["expiry_years"], "volatility": terms["volatility"]}, reals["quanto_drift"]
 
 
 def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], market: MarketSnapshot, later: MarketSnapshot,

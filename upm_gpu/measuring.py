@@ -15,7 +15,7 @@ import numpy as np
 
 from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.select import Choice
-from upm_gpu.domain.instrument import Option, Spot, expiry_of
+from upm_gpu.domain.instrument import Option, Spot, expiry_of, paid_in
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import (
     NAME,
@@ -26,11 +26,22 @@ from upm_gpu.margin.requests import (
     MeasureRequest,
     Names,
     Rest,
+    Slower,
+    SlowParts,
     Stressed,
     StressRequest,
 )
 from upm_gpu.margin.result import model_values
-from upm_gpu.margin.rows import class_rows, kind_of, largest_names, line_underlyings, name_rows, rest_rows, stacked
+from upm_gpu.margin.rows import (
+    class_rows,
+    kind_of,
+    largest_names,
+    line_underlyings,
+    name_rows,
+    rest_rows,
+    slow_rows,
+    stacked,
+)
 from upm_gpu.margin.units import instrument_levels, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.passes import Loop, chunk_ranges, measure_of, tails
@@ -55,6 +66,7 @@ class Further:
     measures: dict[MeasureRequest, Measure] = field(default_factory=dict)
     names: Names | None = None
     largest: dict[MeasureRequest, np.ndarray] = field(default_factory=dict)
+    slower: dict[Slower, SlowParts] = field(default_factory=dict)
     stressed: dict[StressRequest, Stressed] = field(default_factory=dict)
     exposures: Exposures | None = None
     passes: list[dict[str, Any]] = field(default_factory=list)
@@ -69,11 +81,11 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
     if any(r.rows == NAME or isinstance(r.rows, Rest) for r in asked):
         names = name_rows(plan.units, plan.instruments, plan.compiled)
         found.names = names[0]
+    if any(isinstance(r, ExposureRequest) for r in plan.further) or any(isinstance(r.rows, Slower) for r in asked):
+        found.exposures = exposures_of(plan, choice, value0)
     for number, (sub, mine) in enumerate(sub_plans(plan, bare, choice, shelf)):
         measure_set(Pass(plan, choice, chunk, loop, executor, sub, FIRST_PASS + 2 * number), mine, names, found)
     found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
-    if any(isinstance(r, ExposureRequest) for r in plan.further):
-        found.exposures = exposures_of(plan, choice, value0)
     return found
 
 
@@ -147,9 +159,13 @@ def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, 
     first = dict.fromkeys(r for r in asked if not isinstance(r.rows, Rest))
     first |= dict.fromkeys(replace(r, rows=NAME, level=r.rows.level) for r in rests if isinstance(r.rows, Rest))
     kinds = list(dict.fromkeys(r.rows for r in first))
-    parts = [_rows(plan, kind, names) for kind in kinds]
+    parts = [_rows(plan, kind, names, found) for kind in kinds]
     start = dict(zip(kinds, np.cumsum([0, *(p.count for p in parts)]).tolist(), strict=False))
     count = {kind: part.count for kind, part in zip(kinds, parts, strict=True)}
+    if not sum(count.values()):  # nothing is slow: there is nothing to walk for
+        nothing = np.zeros(0)
+        found.measures |= dict.fromkeys(first, Measure(nothing, nothing, nothing, nothing, np.zeros(0, bool)))
+        return
     tail = job.tails(stacked(parts), second=False)
     for r in first:
         found.measures[r] = job.measures(tail, start[r.rows], count[r.rows], r)
@@ -171,8 +187,12 @@ def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, 
     found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": len(different) * units})
 
 
-def _rows(plan: Plan, kind: str | Rest | Classes, names: tuple[Names, Rows] | None) -> Rows:
-    """The rows of a kind that is known before anything is measured."""
+def _rows(plan: Plan, kind: str | Rest | Classes | Slower, names: tuple[Names, Rows] | None, found: Further) -> Rows:
+    """The rows of a kind that is known before anything is measured; which parts are slow is noted in `found`."""
+    if isinstance(kind, Slower):
+        assert found.exposures is not None
+        found.slower[kind], rows = slow_rows(plan.units, plan.instruments, plan.compiled, found.exposures, kind)
+        return rows
     if isinstance(kind, Classes):
         return class_rows(plan.units, plan.instruments, plan.compiled, kind.classes)
     return names[1] if kind == NAME and names is not None else plan.rows
@@ -195,7 +215,7 @@ def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray, greeks: dict[st
     strike = np.array([i.strike if isinstance(i, Option) else np.nan for i in instruments], np.float64)
     each = {name: quantity * values[n] for name, values in (unit_greeks(choice.module, instruments, plan.compiled, plan.market) if greeks is None else greeks).items()}
     kind = tuple(kind_of(i) for i in instruments)
-    settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else i.quote_currency for i in instruments]
+    settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else paid_in(i) for i in instruments]
     currencies = tuple(sorted(set(settles)))
     currency = np.array([currencies.index(c) for c in settles], np.int64)
     level = np.array([plan.market.spots[i.underlying] for i in instruments], np.float64)

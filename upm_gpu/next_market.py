@@ -52,6 +52,9 @@ def load_next(plan: Plan, folder: Path) -> NextMarket:
         exotic = next((i for i in plan.instruments if isinstance(i, Exotic)), None)
         if exotic is not None:
             raise InputError("UPM-PR-087", f"{exotic.instrument_id} is a {exotic.product}: what its path did until the next market is not known. Leave market.next_path blank, or the instrument out.")
+        quanto = next((i for i in plan.instruments if isinstance(i, Option) and i.quanto is not None), None)
+        if quanto is not None:
+            raise InputError("UPM-PR-087", f"{quanto.instrument_id} is paid in another currency at a fixed rate: its value in the next market is not made. Leave market.next_path blank, or the instrument out.")
         for instrument in plan.instruments:
             spot_price(later, instrument.underlying, instrument.instrument_id)
             if not isinstance(instrument, Spot):

@@ -14,7 +14,7 @@ from small_book import STUDENT, methodology, read, write
 from upm_gpu import desk
 from upm_gpu.backend.select import Choice, choose
 from upm_gpu.desk import Deposit, Order, Transfer
-from upm_gpu.desk.cube import Cube, Row, exact_sum, guard_band, kept, worst
+from upm_gpu.desk.cube import Row, cube_of, exact_sum, guard_band, kept, worst
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.margin.methodology import load_methodology
@@ -52,6 +52,8 @@ def random_changes(seed: int, count: int) -> list[list]:
                 made.append(Deposit(account, ["USD", "BTC", "ETH"][draw.integers(2 if n % 2 else 3)], float(np.round(draw.normal() * 10.0, 3)) or 1.0))
             else:
                 made.append([Transfer("A", "B", "BTC-P60", -2.0), Transfer("C", "A", "BTC-FUT", -50.0), Transfer("B", "C", "USD", 1234.5), Transfer("A", "C", "BTC-PERP", 25.0)][draw.integers(4)])
+        if n == 1:  # nobody holds the first instrument of its group any more: another order of sums
+            made = [Order("A", "BTC-C70", -3.0), Order("C", "BTC-C70", 1.0), Order("A", "BTC-C75D", 1.0)]
         found.append([closing[n % 4]] if n % 5 == 0 else made[:1] if any(isinstance(m, Transfer) for m in made) and n % 2 else made)
     return found
 
@@ -91,6 +93,16 @@ def test_answers_equal_a_fresh_run_to_the_bit(tmp_path, precision, house):
     assert compare(resident, market, method, choice, SPEC, random_changes(11, 14 if house else 30)) > 10
 
 
+def test_many_at_once_are_as_one_by_one(tmp_path):
+    book, market = given(tmp_path)
+    resident = desk.keep(book, market, SPEC, load_methodology(package_file("configs/methodology/house_v2.toml")), choose("cpu"), model=STUDENT, also=[UNHELD])
+    sets = [s for s in random_changes(29, 40) if not any(isinstance(c, Transfer) for c in s)]
+    together = desk.whatif(resident, sets)
+    assert len(together) == len(sets) > 20
+    for one, many in zip(sets, together, strict=True):
+        assert desk.whatif(resident, [one]) == [many]
+
+
 def test_on_the_reference_and_the_emulated_device(tmp_path):
     book, market = given(tmp_path)
     choices = [choose("reference", "mixed")]
@@ -115,7 +127,7 @@ def test_the_worst_are_found_whatever_the_change():
     draw = np.random.default_rng(8)
     unit = draw.standard_t(3.0, (40, 5_000)).astype(np.float32)
     unit[7] = np.round(unit[7])  # ties
-    cube = Cube(unit, np.max(np.abs(unit), axis=1).astype(np.float64))
+    cube = cube_of(unit)
     columns = np.arange(40, dtype=np.int32)
     for size in (1e-9, 1.0, 1e6):
         quantity = draw.normal(0.0, size, 40)

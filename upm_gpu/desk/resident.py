@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,9 +27,9 @@ from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Spot
 from upm_gpu.errors import InputError, IntegrityError, UsageError
 from upm_gpu.margin.methodology import ChargeInForce, charges_in_force, simulated_assets
-from upm_gpu.margin.requests import ExposureRequest, MeasureRequest
+from upm_gpu.margin.requests import ExposureRequest, MeasureRequest, Slower
 from upm_gpu.margin.result import option_values
-from upm_gpu.margin.units import build_rows, build_units, priced_instruments
+from upm_gpu.margin.units import COLLATERAL_PREFIX, build_rows, build_units, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.plan import Plan, make_plan, with_count
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -72,8 +73,32 @@ class Resident:
     """size and time of change of every file of the run that an answer depends on"""
     bases: dict[tuple[str, int, int], Base] = field(default_factory=dict)
     """kept P&L vectors by (unit, set, horizon); set -1 is the run's own"""
+    before: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    """margins of accounts that were asked about, before any change"""
     checked: set[str] = field(default_factory=set)
     """accounts whose margin was found as the run wrote it"""
+
+    @cached_property
+    def rank(self) -> NDArray[np.int64] | None:
+        """`column_rank` of the run's own book."""
+        return column_rank(self.plan, self.holders > 0)
+
+    @cached_property
+    def place_of(self) -> NDArray[np.int64]:
+        """(instruments of the book,) their place in the plan; -1 for what is not resident."""
+        at = {name: n for n, name in enumerate(self.plan.compiled.instrument_ids)}
+        return np.array([at.get(i.instrument_id, -1) for i in self.plan.book.instruments], np.int64)
+
+    @cached_property
+    def coin_of(self) -> dict[str, int]:
+        """Place in the plan of collateral whose moves are simulated, by asset."""
+        return {i.underlying: n for n, i in enumerate(self.plan.instruments) if i.instrument_id == COLLATERAL_PREFIX + i.underlying}
+
+    @cached_property
+    def simulable(self) -> frozenset[str]:
+        """Assets that are simulated once they are posted."""
+        modes, known = self.plan.methodology.collateral.modes, {i.underlying for i in self.plan.book.instruments}
+        return frozenset(a for a in modes if modes[a] == "simulated" and a in known)
 
     @property
     def all_cubes(self) -> tuple[Cube, ...]:
@@ -152,7 +177,8 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
         further.append(FurtherCube(sub, tuple(asked), tuple(made[h] for h in sorted(made))))
     if own < len(plan.instruments):
         _same_columns(plan, make_plan(book, market, spec, methodology, model), choice, cubes[main[0]], main[0])
-    greeks = unit_greeks(choice.module, plan.instruments, compiled, plan.market) if any(isinstance(r, ExposureRequest) for r in plan.further) else None
+    exposed = any(isinstance(r, ExposureRequest) or (isinstance(r, MeasureRequest) and isinstance(r.rows, Slower)) for r in plan.further)
+    greeks = unit_greeks(choice.module, plan.instruments, compiled, plan.market) if exposed else None
     known = Known({a.account_id: n for n, a in enumerate(book.accounts)}, place, frozenset({plan.market.reporting_currency, *plan.market.spots}),
                   option_values(compiled, plan.instruments, value0))
     holders = np.bincount(units.lines.instrument, minlength=len(plan.instruments))

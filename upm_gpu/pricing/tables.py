@@ -254,8 +254,15 @@ def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: M
 
 
 def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tuple[float, float], backend: ModuleType) -> ValueTable:
-    low, axes = [], []
+    low, axes, spacing = [], [], []
     for (least, most), step, (begin, end) in zip(box, steps, (request.inside, (-np.inf, np.inf)), strict=True):
+        if np.isfinite(begin) and np.isfinite(end):  # a node on each barrier
+            count = max(int(np.ceil((end - begin) / step)), 3)
+            low.append(float(begin))
+            spacing.append(float((end - begin) / count))
+            axes.append(begin + spacing[-1] * np.arange(count + 1))
+            continue
+        spacing.append(step)
         if np.isfinite(begin) or np.isfinite(end):  # the last node is the barrier, so that no cubic reaches over it
             count = max(int(np.ceil((end - least if np.isfinite(end) else most - begin) / step)) + 1, 3)
             low.append(float(end - count * step if np.isfinite(end) else begin))
@@ -268,7 +275,7 @@ def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tupl
         raise CapacityError("UPM-CP-070", f"{request.name}: a table of {len(axes[0])} x {len(axes[1])} nodes for log-moneyness {box[0]} and log-volatility {box[1]}. Check the model's parameters: its scenarios reach too far.")
     y, m = np.meshgrid(axes[1], axes[0], indexing="ij")  # one volatility after the other: prices that share it share an exercise boundary
     values = np.ascontiguousarray(direct_values(request, m.ravel(), np.exp(y).ravel(), backend).reshape(m.shape).T)
-    return ValueTable((low[0], low[1]), (1.0 / steps[0], 1.0 / steps[1]), values)
+    return ValueTable((low[0], low[1]), (1.0 / spacing[0], 1.0 / spacing[1]), values)
 
 
 def _errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tuple[float, float]:
