@@ -202,6 +202,16 @@ def simm(crif: Annotated[Path, typer.Argument(help="Sensitivities in CRIF column
 
 
 @app.command()
+def backtest(config: Annotated[Path, typer.Argument(help="Back-test configuration (TOML), such as configs/backtest/crypto_linear.toml.")],
+             out: Annotated[Path | None, typer.Option(help="Folder to create.")] = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Rolling out-of-sample margins against the losses that came: coverage, shortfall and density tests, a league of models."""
+    from upm_gpu import job
+
+    found, page = job.backtest(config, out, quiet)
+    _print(found, json, page)
+
+
+@app.command()
 def doctor(json: Json = False) -> None:
     """What runs here and, with a reason code, what does not."""
     from upm_gpu.doctor import examine, render
