@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from small_book import GAUSSIAN, INSTRUMENTS, VALUATION, methodology, write
 
+from upm_gpu import table_check
 from upm_gpu.backend import cpu
 from upm_gpu.backend.select import choose
 from upm_gpu.domain.reader import load_book
@@ -117,6 +118,20 @@ def test_american_is_at_least_european_and_exercise(run, values):
 def test_tables_are_checked_in_the_tail(run):
     assert {t.operation for t in run.tables} == {"cash_dividends"} and max(t.error for t in run.tables) <= tables.TOLERANCE
     assert run.table_check is not None and run.table_check.units == 2 and run.table_check.largest_share < 0.1
+
+
+def test_a_bound_in_place_of_a_price_condemns_nobody(run, monkeypatch):
+    """Looks that price one pair a table find it far off: units are cleared by the last look, which prices every pair."""
+    plain, alone = table_check.direct_values, []
+
+    def first_one_wrong(request, log_moneyness, sigma, backend):
+        alone.append(len(sigma) == 1)
+        return plain(request, log_moneyness, sigma, backend) + alone[-1]
+
+    monkeypatch.setattr(table_check, "MOST_COSTLY", 0)
+    monkeypatch.setattr(table_check, "direct_values", first_one_wrong)
+    found = compute_outcome(run.plan, choose("cpu", "double"), 0, in_memory()).table_check
+    assert any(alone) and not all(alone) and found.largest_share < 0.1
 
 
 @pytest.mark.parametrize(("file", "text"), [("rates.csv", "currency,tenor_days,zero_rate\nUSD,30,-0.01\n"), ("forwards.csv", FORWARDS + "ETH,2026-02-27T08:00:00Z,2100\n")])
