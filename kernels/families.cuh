@@ -9,6 +9,7 @@
 #include "black.cuh"
 #include "elementary.cuh"
 #include "normal.cuh"
+#include "pair.cuh"
 #include "platform.cuh"
 #include "value_table.cuh"
 
@@ -31,6 +32,7 @@ enum Family {
 struct GroupIntegers {
   i32 family, first, count, date, settle_date, level_state, forward_state, volatility_state;
   i32 inverse, sticky_moneyness, additive_volatility, scale_state, skew_state, stretch_state, table, path_state;
+  i32 second, payoff, half_nodes;
 };
 
 // One row of Program.group_reals, in the order of GROUP_REALS.
@@ -39,6 +41,7 @@ struct GroupReals {
   double svi_a, svi_b, svi_rho, svi_m, svi_s, svi_tilt;
   double barrier, barrier_side, miss_black, miss_cash, miss_index, hit_black, hit_cash, hit_index, region_cash, region_index, fixing_shift;
   double average_past, average_weight, average_log, average_share, average_shift, average_bend, average_scale, average_years, average_cash;
+  double leg_moneyness, leg_volatility, leg_residual, correlation, node_step;
 };
 
 // One column of Compiled.terms, in the order of TERM_REALS.
@@ -205,6 +208,24 @@ UPM_INLINE double average_value(const GroupReals& g, const European& s, const Te
 UPM_INLINE double fixed_average_value(const GroupReals& g, const GroupStates& s, const Terms& t) {
   const double average = g.average_past + g.average_weight * s.path + g.average_share * exp(g.average_log + g.average_shift * s.path);
   return t.strike * at_least(t.sign * (average - 1.0), 0.0) * g.average_cash * exp(s.scale);
+}
+
+// The second asset of an option on two is a group without columns; its terms are among its reals.
+UPM_INLINE Terms leg_terms(const GroupReals& g) {
+  Terms r = {0.0, g.leg_moneyness, g.leg_volatility, g.leg_residual, 1.0, 0.0};
+  return r;
+}
+
+// Both assets of an option in one scenario. `root_years` as in european_value_at.
+UPM_INLINE Pair two_asset_pair(const GroupReals& g, const European& s, double volatility, const European& s2, double volatility_2, double root_years) {
+  const double root = at_least(root_years, UPM_LEAST_ROOT_YEARS);
+  Pair r = {s.forward, s2.forward, log(s.forward / s2.forward), volatility * root, volatility_2 * root, g.correlation, 1.0 - g.correlation * g.correlation};
+  return r;
+}
+
+// Undiscounted value of one column; ln(F1 / K) is read for the better or the worse of two only.
+UPM_INLINE double two_asset_value(const GroupIntegers& i, const GroupReals& g, const Pair& p, const Terms& t) {
+  return pair_value(p, t.strike, i.payoff == PAIR_SPREAD ? 0.0 : log(p.forward_1 / t.strike), t.sign, i.payoff, i.half_nodes, g.node_step);
 }
 
 }  // namespace upm

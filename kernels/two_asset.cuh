@@ -3,7 +3,7 @@
 //
 // Given the second asset y = S2_T, driven by z ~ N(0, 1), the first is lognormal with the forward F(z) and the total standard deviation c = s1 sqrt(1 - rho^2), and the
 // payoff is a sum of calls C and puts P of Black on it:
-//   spread (S1 - S2 - K)       C(F, y + K), P(F, y + K); a strike at or below 0 is paid always or never
+//   spread (S1 - S2 - K)       C(F, y + K), P(F, y + K); a strike at or below 0 is paid always or never: a place for y + K = 0
 //   maximum, call              y > K: y - K + C(F, y), else C(F, K);      put  y < K: P(F, K) - P(F, y), else 0
 //   minimum, call              y > K: C(F, K) - C(F, y), else 0;          put  y < K: K - y + P(F, y), else P(F, K)
 // The integral over z runs from -9 to 9 by 16-point Gauss rules on panels that end at the kink y = K and at the points where F meets a strike, and grow from there
@@ -63,6 +63,7 @@ UPM_OUT_OF_LINE Jet payoff_given(const TwoAssets& a, double z) {
 
 #define UPM_REACH 9.0
 #define UPM_MOST_PLACES 8
+#define UPM_FINEST_AT_NOUGHT 0.02  // where what is asked vanishes, Black's price has all derivatives 0 but is not analytic: the rule needs short panels there
 
 // Where panels end: kinks and bends of the payoff in z, ascending, the ends of the range among them.
 UPM_OUT_OF_LINE i32 places_of(const TwoAssets& a, double* place) {
@@ -76,6 +77,7 @@ UPM_OUT_OF_LINE i32 places_of(const TwoAssets& a, double* place) {
     found[some++] = (k - a.lead.v) / a.slope.v;
     found[some++] = (a.second.v - a.lead.v) / across;
   } else {
+    if (a.strike < 0.0) found[some++] = (log(-a.strike) - a.second.v) / a.stdev_2.v;  // y + K = 0: beyond, the first asset is bought whatever it is worth
     // ln F - ln(y + K) changes sign at most twice where both are positive; 96 cells find it, bisection places it.
     double left = -UPM_REACH, was = 0.0;
     for (i32 i = 0; i <= 96; ++i) {
@@ -108,7 +110,7 @@ UPM_OUT_OF_LINE Jet expected_payoff(const TwoAssets& a) {
   double place[UPM_MOST_PLACES + 2];
   const i32 places = places_of(a, place);
   const double steep = absolute(a.slope.v) + absolute(a.slope.v - a.stdev_2.v) + 1e-300;
-  const double finest = clip(a.stdev.v / steep, 1e-7, 1.0);
+  const double finest = clip(a.stdev.v / steep, 1e-7, a.kind == SPREAD && a.strike < 0.0 ? UPM_FINEST_AT_NOUGHT : 1.0);
   Jet sum = constant(0.0);
   for (i32 i = 0; i + 1 < places; ++i) {
     double from = place[i];

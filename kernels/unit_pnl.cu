@@ -34,15 +34,8 @@ UPM_INLINE void linear_columns(const double* states, i32 factors, i32 scenarios,
   unit[column * stride + s] = (Stored)(form[column] ? x : upm::exp(x) - 1.0);
 }
 
-template <class Stored>
-UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* integers, const double* reals, const i32* slices, i32 linear,
-                               i64 options, const double* terms, const double* value0, const double* table_axes, const i64* table_nodes, const double* table_values, Stored* unit) {
-  const i32 s = (i32)(blockIdx.y * blockDim.x + threadIdx.x);
-  if (s >= scenarios) return;
-  const i32* slice = slices + 3 * blockIdx.x;
-  const upm::GroupIntegers g = ((const upm::GroupIntegers*)integers)[slice[0]];
-  const upm::GroupReals r = ((const upm::GroupReals*)reals)[slice[0]];
-  // A state or date that does not apply is -1: any row will do, it is not used.
+// What a group reads in scenario s. A state or date that does not apply is -1: any row will do, it is not used.
+UPM_INLINE upm::GroupStates states_of(const double* states, i32 factors, i64 stride, i32 s, const upm::GroupIntegers& g, i32 settle_date) {
   const double* at = states + (i64)g.date * factors * stride + s;
   const double* level = at + (i64)(g.level_state < 0 ? 0 : g.level_state) * stride;
   upm::GroupStates x;
@@ -52,8 +45,20 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
   x.scale = g.scale_state < 0 ? 0.0 : at[(i64)g.scale_state * stride];
   x.skew = g.skew_state < 0 ? 0.0 : at[(i64)g.skew_state * stride];
   x.stretch = g.stretch_state < 0 ? 0.0 : at[(i64)g.stretch_state * stride];
-  x.level_at_settlement = g.settle_date < 0 ? x.level : states[((i64)g.settle_date * factors + (g.forward_state < 0 ? 0 : g.forward_state)) * stride + s];
-  x.path = g.path_state < 0 ? 0.0 : states[((i64)(g.settle_date < 0 ? g.date : g.settle_date) * factors + g.path_state) * stride + s];
+  x.level_at_settlement = settle_date < 0 ? x.level : states[((i64)settle_date * factors + (g.forward_state < 0 ? 0 : g.forward_state)) * stride + s];
+  x.path = g.path_state < 0 ? 0.0 : states[((i64)(settle_date < 0 ? g.date : settle_date) * factors + g.path_state) * stride + s];
+  return x;
+}
+
+template <class Stored>
+UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios, i64 stride, const i32* integers, const double* reals, const i32* slices, i32 linear,
+                               i64 options, const double* terms, const double* value0, const double* table_axes, const i64* table_nodes, const double* table_values, Stored* unit) {
+  const i32 s = (i32)(blockIdx.y * blockDim.x + threadIdx.x);
+  if (s >= scenarios) return;
+  const i32* slice = slices + 3 * blockIdx.x;
+  const upm::GroupIntegers g = ((const upm::GroupIntegers*)integers)[slice[0]];
+  const upm::GroupReals r = ((const upm::GroupReals*)reals)[slice[0]];
+  const upm::GroupStates x = states_of(states, factors, stride, s, g, g.settle_date);
   Stored* out = unit + s;
 #define STORE(value) \
   for (i64 column = slice[1]; column < slice[2]; ++column) { \
@@ -121,6 +126,18 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
     }
   } else if (g.family == upm::FAMILY_FIXED_AVERAGE) {
     STORE(upm::fixed_average_value(r, x, t))
+  } else if (g.family == upm::FAMILY_TWO_ASSET || g.family == upm::FAMILY_SETTLED_TWO_ASSET) {
+    const upm::GroupIntegers g2 = ((const upm::GroupIntegers*)integers)[g.second];
+    const upm::GroupReals r2 = ((const upm::GroupReals*)reals)[g.second];
+    const upm::GroupStates x2 = states_of(states, factors, stride, s, g2, g.settle_date);
+    if (g.family == upm::FAMILY_SETTLED_TWO_ASSET) {
+      const upm::SettledOption first = upm::settled_option_share(g, r, x), second = upm::settled_option_share(g, r2, x2);
+      STORE(upm::pair_payoff(first.index, second.index, t.strike, t.sign, g.payoff) * first.unit)
+      return;
+    }
+    const upm::European first = upm::european_share(g, r, x), second = upm::european_share(g2, r2, x2);
+    const double root_years = upm::sqrt(r.remaining_years), volatility_2 = upm::european_volatility(r2, second, upm::leg_terms(r2), upm::smile_of(g2));
+    STORE(r.discount * upm::two_asset_value(g, r, upm::two_asset_pair(r, first, upm::european_volatility(r, first, t, upm::smile_of(g)), second, volatility_2, root_years), t) * first.unit)
   } else {
     const upm::InverseFuture shared = upm::inverse_future_share(g, r, x);
     STORE(upm::inverse_future_value(shared, t))
@@ -158,6 +175,16 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) value_today(const i32* integers, c
   const upm::GroupReals r = ((const upm::GroupReals*)reals)[group[option]];
   const upm::GroupStates zero = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
   const upm::European shared = upm::european_share(g, r, zero);
+  if (g.second >= 0) {
+    const upm::GroupIntegers g2 = ((const upm::GroupIntegers*)integers)[g.second];
+    const upm::GroupReals r2 = ((const upm::GroupReals*)reals)[g.second];
+    const upm::European second = upm::european_share(g2, r2, zero);
+    const upm::Terms t = terms_at(terms, options, option);
+    const upm::Pair both = upm::two_asset_pair(r, shared, upm::european_volatility(r, shared, t, upm::smile_of(g)), second,
+                                               upm::european_volatility(r2, second, upm::leg_terms(r2), upm::smile_of(g2)), upm::sqrt(r.expiry_years));
+    value0[option] = r.discount0 * upm::two_asset_value(g, r, both, t) * shared.unit;
+    return;
+  }
   const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, upm::smile_of(g)) + terms_at(terms, options, option).correction;
   value0[option] = g.family == upm::FAMILY_INVERSE_FUTURE ? 0.0 : value;
 }

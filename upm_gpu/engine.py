@@ -19,6 +19,7 @@ from upm_gpu.backend.select import Choice, choose
 from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError
 from upm_gpu.margin.adaptive import SHARE_OF_NOTIONAL
+from upm_gpu.margin.collateral import posted_of
 from upm_gpu.margin.composition import counted
 from upm_gpu.margin.pledged import pledged_of
 from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest, PledgedRequest
@@ -31,7 +32,7 @@ from upm_gpu.margin.result import (
     option_values,
     repeated,
 )
-from upm_gpu.margin.units import gross_notional
+from upm_gpu.margin.units import gross_notional, sum_by
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.measuring import Further, measure_further
 from upm_gpu.passes import Loop, adaptive_tails, chunk_ranges, in_memory, measure, tails, weighted_tails
@@ -84,6 +85,17 @@ def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads:
                 per_entry[entries] = backend.attribution(prepared, plan.scenarios, h, *tail_weights(tail, h, plan.core.level, weights, part))[entries]
     amount = plan.units.lines.quantity * plan.compiled.instrument_coefficient[plan.units.lines.instrument]
     return amount * per_entry[plan.line_entry]
+
+
+def _to_fitted(plan: Plan, contribution: np.ndarray, core: Measure) -> np.ndarray:
+    """(L,) contributions to the fitted measure: what it differs from the plain one by is shared in proportion to the size of the plain contributions, so that they add up."""
+    assert core.tail is not None
+    quantile = plan.methodology.core.measure == "value_at_risk"
+    over = core.value_at_risk - core.tail.plain_quantile if quantile else core.expected_shortfall - core.tail.plain
+    unit, count = plan.units.lines.unit, len(plan.units.names)
+    size = sum_by(unit, np.abs(contribution), count)
+    share = np.divide(over, size, out=np.zeros(count), where=size > 0.0)
+    return contribution + share[unit] * np.abs(contribution)
 
 
 def _check_tables(plan: Plan, choice: Choice, tail: TailState, core: Measure, weights: np.ndarray | None) -> TableCheck | None:
@@ -169,6 +181,8 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
             checked = _check_tables(plan, choice, tail, measures[plan.core], weights)
     with timings.measure("attribution"):
         contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights)
+        if measures[plan.core].tail is not None:
+            contribution = _to_fitted(plan, contribution, measures[plan.core])
     with timings.measure("charges"):
         further = measure_further(plan, bare, choice, chunk, loop, value0, executor, shelf)
     with timings.measure("margin"):
@@ -191,18 +205,18 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     """Charges, equity and tables: NumPy and pandas only."""
     import pandas as pd
 
-    from upm_gpu.margin.methodology import charges_in_force, core_measure, haircuts
+    from upm_gpu.margin.methodology import charges_in_force, core_measure, simulated_assets
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     amount, error = core_measure(methodology.core, measures[plan.core])
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
-    cut = haircuts(methodology, book, market.reporting_currency)
-    pledged = pledged_of(book, market, units, cut) if PledgedRequest() in plan.further else None
+    posted = posted_of(book, market, methodology.collateral, simulated_assets(methodology, book))
+    pledged = pledged_of(book, units, posted) if PledgedRequest() in plan.further else None
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest,
-                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date())
+                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date(), methodology.core.measure == "value_at_risk", np.array([book.margin_means.get(name, np.nan) for name in units.names]))
     in_force = charges_in_force(methodology)
     charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
-    equity = account_equity(book, market, cut, option_values(plan.compiled, plan.instruments, value0))
+    equity = account_equity(book, market, posted, option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines
     contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),

@@ -13,17 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
+from upm_gpu.domain.instrument import Exotic, Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.margin.result import repeated
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.compile import Dynamics, compile_book
-from upm_gpu.pricing.compiled import GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
+from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
+from upm_gpu.pricing.forward_starts import starts_later
 from upm_gpu.pricing.tables import operation_inputs, spot_over_forward_today, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
+from upm_gpu.two_asset_greeks import second_asset_lines, two_asset_greeks
 
 HISTOGRAM_BINS = 80
 HISTOGRAM_RANGE = 16_384
@@ -179,10 +181,11 @@ def greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Com
     """Greeks a line: account_id, underlying, instrument_id, quantity, delta, gamma, vega, theta, in the reporting currency (`unit_greeks` has their units)."""
     lines, each = units.lines, unit_greeks(backend, instruments, compiled, market)
     i, q = lines.instrument, lines.quantity
-    return pd.DataFrame({
+    table = pd.DataFrame({
         "account_id": repeated(accounts, lines.account), "underlying": repeated([n.underlying for n in instruments], i),
         "instrument_id": repeated([n.instrument_id for n in instruments], i), "quantity": q,
         **{name: q * values[i] for name, values in each.items()}})
+    return second_asset_lines(table, backend, instruments, compiled, i, q)
 
 
 def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled: Compiled, market: MarketSnapshot) -> dict[str, NDArray[np.float64]]:
@@ -200,6 +203,9 @@ def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled
         columns = _greek_columns(compiled, at)
         result = backend.values("european", columns)
         _exercise(backend, compiled, at, columns, result)
+        for n, own in two_asset_greeks(backend, compiled).items():
+            for name in own:
+                result[name][at.index(n)] = own[name]
         spot = np.array([market.spots[i.underlying] for i in options.values()])
         inverse = np.array([i.settlement == "inverse" for i in options.values()])
         forward = columns["forward"]
@@ -209,6 +215,11 @@ def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled
         gamma[at] = scale * result["gamma"] * forward**2 * 0.01
         vega[at] = scale * result["vega"] * 0.01
         theta[at] = scale * result["theta"] / 365.0
+        for place, (n, option) in enumerate(options.items()):
+            if isinstance(option, Exotic) and starts_later(option):  # worth the forward times a number until it starts, and no older meanwhile
+                whole = days_between(market.valuation_time, option.expiry) / 365.0
+                delta[n], gamma[n] = result["price"][place], 0.0
+                theta[n] = columns["rate"][place] * columns["time_to_expiry"][place] / whole * result["price"][place] / 365.0
     for n, instrument in enumerate(instruments):
         if not isinstance(instrument, Option):
             delta[n] = _slope(instrument, market)
@@ -249,7 +260,8 @@ def _greek_columns(compiled: Compiled, options: Sequence[int]) -> dict[str, NDAr
     """Inputs of `values`: Black-76 on the forward, linear, one case an option; the rate gives the compiled discount factor."""
     program = compiled.programs[0]
     column = compiled.instrument_column[list(options)]
-    group = np.searchsorted(program.group_integers[:, 1], column, side="right") - 1
+    held = np.flatnonzero(program.group_integers[:, GROUP_INTEGERS.index("count")])
+    group = held[np.searchsorted(program.group_integers[held, 1], column, side="right") - 1]
     reals = {k: program.group_reals[group, GROUP_REALS.index(k)] for k in GROUP_REALS}
     terms = {k: compiled.terms[TERM_REALS.index(k), column - compiled.linear] for k in TERM_REALS}
     return {"sign": terms["sign"], "forward": reals["forward0"], "strike": terms["strike"], "time_to_expiry": reals["expiry_years"],

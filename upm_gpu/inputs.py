@@ -9,7 +9,7 @@ from typing import Any
 from upm_gpu.domain.blocks import SUFFIXES
 from upm_gpu.shipped import find_file, resolve_sample
 
-TABLES = ("instruments", "positions", "collateral", "accounts", "spots", "forwards", "implied_vols", "rates", "history", "settlements", "snapshot")
+TABLES = ("instruments", "positions", "collateral", "accounts", "margin_means", "spots", "forwards", "implied_vols", "rates", "history", "settlements", "snapshot")
 
 
 @dataclass(frozen=True)

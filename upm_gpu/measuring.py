@@ -33,11 +33,11 @@ from upm_gpu.margin.result import model_values
 from upm_gpu.margin.rows import class_rows, kind_of, largest_names, line_underlyings, name_rows, rest_rows, stacked
 from upm_gpu.margin.units import instrument_levels, sum_by
 from upm_gpu.market.snapshot import days_between
-from upm_gpu.passes import Loop, chunk_ranges, tails
-from upm_gpu.plan import Plan
+from upm_gpu.passes import Loop, chunk_ranges, measure_of, tails
+from upm_gpu.plan import Plan, depth_of
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.tables import Shelf, with_tables
-from upm_gpu.risk.tail import finish, tail_depth
+from upm_gpu.risk.tail import finish
 from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.stresses import stressed
@@ -95,9 +95,9 @@ def _sub_plan(plan: Plan, compiled: Compiled, horizons: tuple[float, ...], scena
     """The plan of one set: its scenarios, only the horizons asked for; `compiled` has a program for each of `horizons` and tables that cover the set."""
     days = tuple(sorted({r.horizon for r in asked}))
     spec = replace(plan.spec, count=scenarios.count, target_relative_error=0.0)
-    lowest = min(level for r in asked for level in (r.level, *([r.rows.level] if isinstance(r.rows, Rest) else [])))
+    every = [replace(r, level=level) for r in asked for level in (r.level, *([r.rows.level] if isinstance(r.rows, Rest) else []))]
     return replace(plan, spec=spec, compiled=replace(compiled, programs=tuple(compiled.programs[horizons.index(d)] for d in days)), scenarios=scenarios, clock_days=days,
-                   depth=tail_depth(scenarios.count, lowest), further=())
+                   depth=depth_of(scenarios.count, every), further=())
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ class _Pass:
                              "Check the largest inputs; no margin was written.")
         return tail
 
-    def measures(self, tail: TailState, first: int, count: int, horizon: float, level: float) -> Measure:
+    def measures(self, tail: TailState, first: int, count: int, asked: MeasureRequest) -> Measure:
         """Measures of rows [first, first + count) of a stacked tail."""
         from upm_gpu.risk.dependence import dependence_of
 
-        h, rows = self.sub.clock_days.index(horizon), slice(first, first + count)
+        h, rows = self.sub.clock_days.index(asked.horizon), slice(first, first + count)
         part = replace(tail, pnl=tail.pnl[h : h + 1, rows], scenario=tail.scenario[h : h + 1, rows], block_sums=tail.block_sums[:, h : h + 1, rows])
-        e = finish(part, [level], dependence_of(self.sub.scenarios))[level]
-        return Measure(e.expected_shortfall[0], e.expected_shortfall_standard_error[0], e.value_at_risk[0], e.value_at_risk_standard_error[0], e.reliable[0])
+        dependence = dependence_of(self.sub.scenarios)
+        return measure_of(finish(part, [asked.level], dependence)[asked.level], part, 0, asked.tail_share, dependence)
 
 
 def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further) -> None:
@@ -144,8 +144,8 @@ def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names
     count = {kind: part.count for kind, part in zip(kinds, parts, strict=True)}
     tail = job.tails(stacked(parts), second=False)
     for r in first:
-        found.measures[r] = job.measures(tail, start[r.rows], count[r.rows], r.horizon, r.level)
-    found.passes.append({"scenario_set": asked[0].scenario_set, "scenarios": job.sub.spec.count, "rows": sum(count.values())})
+        found.measures[r] = job.measures(tail, start[r.rows], count[r.rows], r)
+    found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": sum(count.values())})
     del tail
     if not rests or names is None:
         return
@@ -159,8 +159,8 @@ def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names
     tail = job.tails(stacked([rows for _, rows in different.values()]), second=True)
     for r in rests:
         assert isinstance(r.rows, Rest)
-        found.measures[r] = job.measures(tail, different[r.rows, r.horizon][0], units, r.horizon, r.level)
-    found.passes.append({"scenario_set": asked[0].scenario_set, "scenarios": job.sub.spec.count, "rows": len(different) * units})
+        found.measures[r] = job.measures(tail, different[r.rows, r.horizon][0], units, r)
+    found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": len(different) * units})
 
 
 def _rows(plan: Plan, kind: str | Rest | Classes, names: tuple[Names, Rows] | None) -> Rows:

@@ -23,8 +23,10 @@ from upm_gpu.market.consistency import implied_carry
 from upm_gpu.market.parity_violations import parity_table
 from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
+from upm_gpu.portfolio_haircuts import portfolio_haircuts
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, Family
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
+from upm_gpu.risk.extreme_value import with_extreme_values
 from upm_gpu.risk.tail import finish
 from upm_gpu.run.manifest import Provenance, kernels_sha256
 from upm_gpu.run.results import Results
@@ -45,7 +47,10 @@ def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timin
     plan, table = outcome.plan, outcome.result.table
     begin = time.perf_counter()
     report, warnings = _exhibits(outcome, next_market)
-    timings = {**timings, "exhibits": time.perf_counter() - begin, "total": time.perf_counter() - started}
+    timings = {**timings, "exhibits": time.perf_counter() - begin}
+    begin = time.perf_counter()
+    haircuts = portfolio_haircuts(outcome)
+    timings = {**timings, "portfolio_haircuts": time.perf_counter() - begin, "total": time.perf_counter() - started}
     quarantined = len(plan.compile_report.quarantined)
     calls = outcome.result.calls
     totals = {"initial_margin": float(table["initial_margin"].sum()), "initial_margin_standard_error": total_standard_error(outcome),
@@ -57,17 +62,17 @@ def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timin
         calls=_columns(calls), rejects=plan.book.rejects,
         margin_by_netting_set=_columns(outcome.result.units) if any(plan.units.netting_set) else None,
         greeks=_columns(exhibits.greeks(outcome.choice.module, plan.instruments, plan.compiled, plan.units, [a.account_id for a in plan.book.accounts], plan.market)),
-        report=report)
+        portfolio_haircuts=_columns(haircuts), report=report)
     return results, _provenance(outcome, folder, timings, summary, totals, warnings, now, report["quality.json"]["surface_arbitrage"]), summary
 
 
 def total_standard_error(outcome: Outcome) -> float:
-    """Standard error of the sum of all units' cores: the scenarios are common, so the excesses are added first. Where the core is a value-at-risk: a bound, the sum of the errors.
+    """Standard error of the sum of all units' cores: the scenarios are common, so the excesses are added first. Where the core is a value-at-risk or fitted: a bound, the sum of the errors.
 
     Variance of the mean over scenarios of the sum over units of max(L - VaR, 0), over (1 - level)^2; times the multiplier.
     """
     plan, tail = outcome.plan, outcome.tail
-    if plan.methodology.core.measure == "value_at_risk":
+    if plan.methodology.core.measure == "value_at_risk" or plan.core.tail_share:
         measured = outcome.result.measured
         return float(np.sum(measured.core_standard_error[measured.core > 0.0]))
     h = plan.horizon(plan.core.horizon)
@@ -228,6 +233,8 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
     market = {k: v for k, v in inputs.items() if k.startswith("market/")}
     isa = choice.module.isas()[0] if hasattr(choice.module, "isas") else ""
     estimate = finish(outcome.tail, [plan.core.level], dependence_of(plan.scenarios), outcome.weights)[plan.core.level]
+    if plan.core.tail_share:
+        estimate, _ = with_extreme_values(estimate, outcome.tail, plan.core.tail_share, dependence_of(plan.scenarios))
     clipped, events = events_of(plan.scenarios, outcome.tail.clipped)
     counts = {k: int(summary[k]) for k in ("accounts", "calls", "liquidations", "rejects", "quarantined")}
     counts |= {"instruments": len(plan.instruments), "positions": len(plan.book.positions.instrument), "rows_read": plan.book.rows_read,
@@ -242,7 +249,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "core_measure": plan.methodology.core.measure, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
-               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome),
+               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome), **_fitted_tails(outcome),
                "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
                **({"value_tables": _tables(outcome)} if outcome.tables else {}), **_charges(outcome)})
 
@@ -267,6 +274,17 @@ def _importance(outcome: Outcome) -> dict[str, Any]:
         "components": len(mixture.chance) - 1, "plain_share": float(mixture.chance[0]), "chance": mixture.chance.tolist(), "shift_norm": np.sqrt((mixture.shift**2).sum(axis=(1, 2))).tolist(),
         "weight_mean": float(w.mean()), "weight_largest": float(w.max()), "effective_scenarios": float(w.sum() ** 2 / (w * w).sum()), "tail_kept": outcome.plan.depth,
         "variance_ratio_smallest": float(known.min()) if len(known) else None, "variance_ratio_median": float(np.median(known)) if len(known) else None}}
+
+
+def _fitted_tails(outcome: Outcome) -> dict[str, Any]:
+    """What the extreme-value estimator fitted; nothing for the plain one."""
+    law = outcome.result.measured.measures[outcome.plan.core].tail
+    if law is None:
+        return {}
+    known = law.index[law.fitted]
+    quantiles = {name: float(np.quantile(known, q)) if len(known) else None for name, q in (("smallest", 0.0), ("median", 0.5), ("largest", 1.0))}
+    return {"extreme_value": {"tail_share": outcome.plan.core.tail_share, "excesses": int(outcome.plan.spec.count * outcome.plan.core.tail_share), "units_fitted": int(law.fitted.sum()), "units": len(law.fitted),
+                              "tail_index": quantiles}}
 
 
 def _tables(outcome: Outcome) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import numpy as np
 from upm_gpu.backend.contract import Prepared, TailState, merge
 from upm_gpu.margin.adaptive import batch_ends, precise_enough
 from upm_gpu.margin.methodology import core_measure
-from upm_gpu.margin.requests import Measure, MeasureRequest
+from upm_gpu.margin.requests import FittedTail, Measure, MeasureRequest
 from upm_gpu.margin.units import gross_notional
 from upm_gpu.plan import Plan, with_count
+from upm_gpu.risk.dependence import Dependence
+from upm_gpu.risk.tail import TailEstimate
 from upm_gpu.risk.tail_state import deepened
 from upm_gpu.scenario.sets import BLOCK
 
@@ -109,10 +111,22 @@ def measure(plan: Plan, tail: TailState, weights: np.ndarray | None = None) -> d
     from upm_gpu.risk.dependence import dependence_of
     from upm_gpu.risk.tail import finish
 
-    estimates = finish(tail, sorted({r.level for r in plan.requests}), dependence_of(plan.scenarios), weights)
+    dependence = dependence_of(plan.scenarios)
+    estimates = finish(tail, sorted({r.level for r in plan.requests}), dependence, weights)
     found = {}
     for request in plan.requests:
-        h, e = plan.horizon(request.horizon), estimates[request.level]
-        found[request] = Measure(e.expected_shortfall[h], e.expected_shortfall_standard_error[h], e.value_at_risk[h],
-                                 e.value_at_risk_standard_error[h], e.reliable[h], None if e.variance_ratio is None else e.variance_ratio[h])
+        h = plan.horizon(request.horizon)
+        found[request] = measure_of(estimates[request.level], tail, h, request.tail_share, dependence)
     return found
+
+
+def measure_of(plain: TailEstimate, tail: TailState, horizon: int, tail_share: float, dependence: Dependence) -> Measure:
+    """The measure of every row at one horizon of an estimate (H, R), `tail_share` above 0: with the law fitted to that share."""
+    from upm_gpu.risk.extreme_value import with_extreme_values
+
+    e, h, fitted = plain, horizon, None
+    if tail_share > 0.0:
+        e, law = with_extreme_values(plain, tail, tail_share, dependence)
+        fitted = FittedTail(law.index[h], law.threshold[h], law.fitted[h], plain.expected_shortfall[h], plain.value_at_risk[h])
+    return Measure(e.expected_shortfall[h], e.expected_shortfall_standard_error[h], e.value_at_risk[h], e.value_at_risk_standard_error[h], e.reliable[h],
+                   None if e.variance_ratio is None else e.variance_ratio[h], fitted)

@@ -64,6 +64,8 @@ void check_program(const UpmBook& b, const UpmProgram& p) {
     require(inside(i[0], 0, FAMILIES) && i[2] >= 0 && i[1] >= b.linear && static_cast<int64_t>(i[1]) + i[2] <= b.columns);
     require(inside(i[3], 0, b.dates) && inside(i[4], -1, b.dates));
     require(inside(i[14], i[0] == FAMILY_MODEL_VOLATILITY ? 0 : -1, p.tables));
+    if (i[0] == FAMILY_TWO_ASSET || i[0] == FAMILY_SETTLED_TWO_ASSET)
+      require(inside(i[16], 0, p.groups) && inside(i[17], 0, 3) && inside(i[18], 1, 1 << 12) && p.group_integers[i[16] * UPM_GROUP_INTEGERS] == FAMILY_EUROPEAN);
     for (int s : {5, 6, 7, 11, 12, 13, 15}) require(inside(i[s], -1, b.states));
   }
 }

@@ -83,6 +83,17 @@ void value0(const UpmBook* book, double* out) {
     const GroupReals r = *reals_of(p, i);
     const European zero = european_share(g, r, GroupStates{});
     const double root_years = upm::sqrt(r.expiry_years);
+    if (g.second >= 0) {
+      const GroupReals r2 = *reals_of(p, g.second);
+      const GroupIntegers g2 = *integers_of(p, g.second);
+      const European zero2 = european_share(g2, r2, GroupStates{});
+      for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c) {
+        const Terms t = terms_of(book, c);
+        const Pair both = two_asset_pair(r, zero, european_volatility(r, zero, t, smile_of(g)), zero2, european_volatility(r2, zero2, leg_terms(r2), smile_of(g2)), root_years);
+        out[c] = r.discount0 * two_asset_value(g, r, both, t) * zero.unit;
+      }
+      continue;
+    }
     for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c)
       out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, smile_of(g)) + terms_of(book, c).correction;
   }
@@ -271,6 +282,93 @@ void price_fixed_average(const Columns& c) {
   }
 }
 
+// What the columns [begin, end) of a group read. A state that does not apply is -1: any row will do, it is not used.
+Columns columns_of(const UnitTask* task, int64_t group, int32_t settle_date, int64_t begin, int64_t end) {
+  const GroupIntegers* g = integers_of(task->program, group);
+  const double* at = task->states + (int64_t)g->date * task->state_count * T;
+  const double* level = at + (int64_t)(g->level_state < 0 ? 0 : g->level_state) * T;
+  const double* forward = at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T;
+  const int64_t later = settle_date < 0 ? 0 : (int64_t)(settle_date - g->date) * task->state_count * T;
+  const auto moved = [=](int32_t state) { return state < 0 ? NOTHING : at + (int64_t)state * T; };
+  const double* path = g->path_state < 0 ? NOTHING : at + (int64_t)g->path_state * T + later;
+  return Columns{task, g, reals_of(task->program, group), level, forward, at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T,
+                 settle_date < 0 ? level : forward + later, moved(g->scale_state), moved(g->skew_state), moved(g->stretch_state), path, begin, end};
+}
+
+// One bivariate normal of a tile: bounds and slopes (T,), sum (T,). Nodes and their order are those of bivariate_normal.
+struct BivariateTile {
+  alignas(64) double a[T], b[T], slope_a[T], slope_b[T], sum[T];
+  void set(int s, const Bivariate& v) { a[s] = v.a, b[s] = v.b, slope_a[s] = v.slope_a, slope_b[s] = v.slope_b, sum[s] = 0.0; }
+  void add(const PairNode& n) {
+    const double z = n.z, weight = n.weight;
+    for (int s = 0; s < T; ++s) sum[s] += weight * (normal_cdf(a[s] - slope_a[s] * z) * normal_cdf(b[s] - slope_b[s] * z));  // vectorised
+  }
+};
+
+void price_two_asset(const Columns& c) {
+  alignas(64) double value[T], lead[T], slope[T], left[T], lead_2[T], stdev_2[T], sum[T];
+  BivariateTile both, first, second;
+  Pair pair[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  const Columns c2 = columns_of(c.task, g.second, -1, 0, 0);
+  const GroupIntegers g2 = *c2.integers;
+  const GroupReals r2 = *c2.reals;
+  const double root_years = upm::sqrt(r.remaining_years);
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) {
+      const European x = european_share(g, r, states_at(c, s)), x2 = european_share(g2, r2, states_at(c2, s));
+      pair[s] = two_asset_pair(r, x, european_volatility(r, x, t, smile_of(g)), x2, european_volatility(r2, x2, leg_terms(r2), smile_of(g2)), root_years);
+      value[s] = x.unit;
+    }
+    if (g.payoff == PAIR_SPREAD) {
+      const bool turn = t.strike < 0.0;
+      const double strike = absolute(t.strike);
+      for (int s = 0; s < T; ++s) {
+        if (turn) pair[s] = turned(pair[s]);
+        const Spread law = spread_of(pair[s]);
+        lead[s] = law.lead, slope[s] = law.slope, left[s] = law.left, lead_2[s] = law.lead_2, stdev_2[s] = pair[s].stdev_2, sum[s] = 0.0;
+      }
+      for (int32_t j = 0; j <= 2 * g.half_nodes; ++j) {
+        const PairNode n = pair_node(j, g.half_nodes, r.node_step);
+        const double z = n.z, weight = n.weight;
+        for (int s = 0; s < T; ++s) sum[s] += weight * spread_term(Spread{lead[s], slope[s], left[s], lead_2[s]}, stdev_2[s], strike, z);  // vectorised
+      }
+      for (int s = 0; s < T; ++s) value[s] = r.discount * spread_value(pair[s], strike, turn ? -t.sign : t.sign, sum[s]) * value[s];
+    } else {
+      for (int s = 0; s < T; ++s) {
+        const Minimum law = minimum_of(pair[s], upm::log(pair[s].forward_1 / t.strike));
+        both.set(s, law.both), first.set(s, law.first), second.set(s, law.second);
+      }
+      for (int32_t j = 0; j <= 2 * g.half_nodes; ++j) {
+        const PairNode n = pair_node(j, g.half_nodes, r.node_step);
+        both.add(n), first.add(n), second.add(n);
+      }
+      for (int s = 0; s < T; ++s)
+        value[s] = r.discount * better_or_worse_value(pair[s], t.strike, upm::log(pair[s].forward_1 / t.strike), t.sign, g.payoff == PAIR_MAXIMUM, both.sum[s], first.sum[s], second.sum[s]) * value[s];
+    }
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
+void price_settled_two_asset(const Columns& c) {
+  alignas(64) double value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  const Columns c2 = columns_of(c.task, g.second, g.settle_date, 0, 0);
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) {
+      const SettledOption x = settled_option_share(g, r, states_at(c, s)), x2 = settled_option_share(g, *c2.reals, states_at(c2, s));
+      value[s] = pair_payoff(x.index, x2.index, t.strike, t.sign, g.payoff) * x.unit;
+    }
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
 void unit(const UnitTask* task) {
 #define UPM_FAMILY(name, prefix) price_##prefix,
   static void (*const price[])(const Columns&) = {
@@ -295,16 +393,7 @@ void unit(const UnitTask* task) {
     const int64_t begin = g->first > task->column_begin ? g->first : task->column_begin;
     const int64_t end = g->first + g->count < task->column_end ? g->first + g->count : task->column_end;
     if (begin >= end) continue;
-    // a state that does not apply is -1: any row will do, it is not used
-    const double* at = task->states + (int64_t)g->date * task->state_count * T;
-    const double* level = at + (int64_t)(g->level_state < 0 ? 0 : g->level_state) * T;
-    const double* forward = at + (int64_t)(g->forward_state < 0 ? 0 : g->forward_state) * T;
-    const double* settlement = g->settle_date < 0 ? level : forward + (int64_t)(g->settle_date - g->date) * task->state_count * T;
-    const auto moved = [=](int32_t state) { return state < 0 ? NOTHING : at + (int64_t)state * T; };
-    const int64_t later = g->settle_date < 0 ? 0 : (int64_t)(g->settle_date - g->date) * task->state_count * T;
-    const double* path = g->path_state < 0 ? NOTHING : at + (int64_t)g->path_state * T + later;
-    price[g->family](Columns{task, g, reals_of(p, i), level, forward, at + (int64_t)(g->volatility_state < 0 ? 0 : g->volatility_state) * T,
-                             settlement, moved(g->scale_state), moved(g->skew_state), moved(g->stretch_state), path, begin, end});
+    price[g->family](columns_of(task, i, g->settle_date, begin, end));
   }
 }
 

@@ -54,9 +54,15 @@ GROUPS = (
     (Family.MODEL_VOLATILITY, 1, 5.0, 0, 0, 0),
     (Family.AVERAGE, 1, 30.0, 0, 1, 0),  # reads the table
     (Family.FIXED_AVERAGE, 2, 9.0, 0, 0, 0),
+    (Family.TWO_ASSET, 0, 30.0, 0, 0, 0),
+    (Family.TWO_ASSET, 1, 60.0, 0, 1, 0),
+    (Family.SETTLED_TWO_ASSET, 2, 1.5, 0, 1, 1),
 )
 
 
+PAIRS = (Family.TWO_ASSET, Family.SETTLED_TWO_ASSET)
+SECOND = {g: len(GROUPS) + i for i, g in enumerate(g for g, row in enumerate(GROUPS) if row[0] in PAIRS)}
+"""group of the second asset of each group on two: beside the first groups, of the family EUROPEAN"""
 TABLED, EXOTIC_TABLED, AVERAGE_TABLED = 2, 7, 12
 """groups that read a value table"""
 REQUEST = TableRequest("I", TABLED, "american", True, 1.0, 1.0, (), 0.5, 1.0, (), 0.5, 1.0)
@@ -98,14 +104,15 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
     integers, reals = [], []
     for g, (family, u, days, inverse, sticky, additive) in enumerate(GROUPS):
         settled = days < DATES[horizon]
-        now = family if settled else {Family.SETTLED_OPTION: Family.EUROPEAN, Family.SETTLED_EXOTIC: Family.EXOTIC}.get(family, family)
+        now = family if settled else {Family.SETTLED_OPTION: Family.EUROPEAN, Family.SETTLED_EXOTIC: Family.EXOTIC, Family.SETTLED_TWO_ASSET: Family.TWO_ASSET}.get(family, family)
         future = family == Family.INVERSE_FUTURE
         settle = SETTLES if settled else horizon if future else -1
         forward = spots[u] if future and settled else forwards[g]
         years = days / YEAR
         values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
                   "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive,
-                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g in (TABLED, EXOTIC_TABLED, AVERAGE_TABLED) else 1 if g in MODEL else -1, "path_state": 2 * ((u + 1) % UNDERLYINGS)}
+                  "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g in (TABLED, EXOTIC_TABLED, AVERAGE_TABLED) else 1 if g in MODEL else -1, "path_state": 2 * ((u + 1) % UNDERLYINGS),
+                  "second": SECOND[g] if family in PAIRS else -1, "payoff": g % 3, "half_nodes": 40}
         integers.append([int(values[k]) for k in GROUP_INTEGERS])
         left = max(days - DATES[horizon], 0.0) / YEAR
         values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),
@@ -120,7 +127,11 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
             side = 1.0 if g % 2 else -1.0
             values |= {"barrier": 0.02 * side, "barrier_side": side, "miss_black": 0.7, "miss_cash": 0.1 * spots[u], "miss_index": 0.2, "hit_black": 0.3, "hit_cash": 0.4 * spots[u],
                        "hit_index": 0.5, "region_cash": 0.0 if g == EXOTIC_TABLED else 0.6 * spots[u], "region_index": 0.0 if g == EXOTIC_TABLED else 0.8}
+        values |= {"leg_moneyness": 0.05, "leg_volatility": 0.6, "leg_residual": 0.01, "correlation": -0.3 if g % 2 else 0.6, "node_step": 0.22}
         reals.append([float(values[k]) for k in GROUP_REALS])
+    for g in SECOND.values():  # the second assets: a group on another underlying, its columns left out
+        integers.append([c if k != "count" else 0 for k, c in zip(GROUP_INTEGERS, integers[g - len(GROUPS)], strict=True)])
+        reals.append(reals[g - len(GROUPS)])
     dates = [horizon if at is None else min(at, horizon) for _, at in keys]
     return Program(float(DATES[horizon]), np.array([s for s, _ in keys], np.int32), np.array(dates, np.int32), np.array(integers, np.int32), np.array(reals), np.array([0] * (len(keys) - 1) + [1], np.int32),
                    (REQUEST, MODEL_REQUEST), (TABLE, VOLATILITIES))

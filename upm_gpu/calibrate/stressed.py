@@ -39,8 +39,6 @@ def correlation_regimes(market: MarketSnapshot, spec: ScenarioSpec, model: Any, 
 
 
 def _regime(asked: RegimeSpec, market: MarketSnapshot, spec: ScenarioSpec, model: Any, fit: CovarianceFit | None, surfaces: Mapping[str, Surface] | None) -> Regime:
-    from scipy.linalg import block_diag
-
     if asked.toward == "one":
         return Regime(asked.name, asked.probability, asked.share, "one")
     factors: tuple[str, ...] = tuple(getattr(model, "state_names", ()))
@@ -53,35 +51,47 @@ def _regime(asked: RegimeSpec, market: MarketSnapshot, spec: ScenarioSpec, model
                                    "or write the matrix into the parameter file.")
         estimate, source = np.asarray(given, np.float64), "parameter file"
     else:
-        start, end = period(asked, market)
-        moved = factors[: len(factors) - alone]
-        if fit is not None and fit.residuals is not None:
-            inside = np.array([start <= _instant(t) < end for t in fit.residual_times])
-            estimate, counts = residual_correlation(fit.residuals[inside][:, : len(moved)], moved, spec.correlation, MIN_RETURNS)
-            what = f"{int(counts.max())} residuals"
-        else:
-            estimate, counts, proxies = _of_returns(market, moved, start, end, spec, surfaces)
-            what = f"{int(counts.max())} returns" + (f" (realised volatility for {', '.join(proxies)})" if proxies else "")
-        estimate = block_diag(estimate, np.eye(alone)) if alone else estimate
+        start, end = period(asked.start, asked.end, market, f"correlation regime {asked.name!r}")
+        estimate, what = period_correlation(market, factors[: len(factors) - alone], start, end, spec, fit, surfaces)
+        estimate = independent(estimate, len(factors))
         source = f"{what}, {instant_text(start)} to {instant_text(end)}"
     repair = nearest_correlation(estimate, factors)
     return Regime(asked.name, asked.probability, asked.share, "stressed_period", repair.correlation, factors, repair.distance, source)
 
 
-def period(asked: RegimeSpec, market: MarketSnapshot) -> tuple[datetime, datetime]:
-    """First and last instant of a stressed period; refuses one that is not inside the history and before the valuation."""
+def independent(correlation: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """(size, size) with factors after those of `correlation` that move on their own."""
+    from scipy.linalg import block_diag
+
+    more = size - len(correlation)
+    return np.asarray(block_diag(correlation, np.eye(more))) if more else correlation
+
+
+def period_correlation(market: MarketSnapshot, factors: tuple[str, ...], start: datetime, end: datetime, spec: ScenarioSpec, fit: CovarianceFit | None,
+                       surfaces: Mapping[str, Surface] | None) -> tuple[NDArray[np.float64], str]:
+    """The correlation of the period, not repaired, and of what: filtered residuals where the fit has them, else returns."""
+    if fit is not None and fit.residuals is not None:
+        inside = np.array([start <= _instant(t) < end for t in fit.residual_times])
+        estimate, counts = residual_correlation(fit.residuals[inside][:, : len(factors)], factors, spec.correlation, MIN_RETURNS)
+        return estimate, f"{int(counts.max())} residuals"
+    estimate, counts, proxies = _of_returns(market, factors, start, end, spec, surfaces)
+    return estimate, f"{int(counts.max())} returns" + (f" (realised volatility for {', '.join(proxies)})" if proxies else "")
+
+
+def period(first_day: str, last_day: str, market: MarketSnapshot, what: str) -> tuple[datetime, datetime]:
+    """First and last instant of a stressed period; refuses one that is not inside the history and before the valuation. `what` asks, for messages."""
     import pandas as pd
 
-    start, end = _instant(asked.start), _instant(asked.end)
-    if "T" not in asked.end and " " not in asked.end:
+    start, end = _instant(first_day), _instant(last_day)
+    if "T" not in last_day and " " not in last_day:
         end += timedelta(days=1)  # a day ends at 24:00Z
     past = market.history[market.history["timestamp"] <= pd.Timestamp(market.valuation_time)]
     if past.empty:
-        raise CalibrationError("UPM-CA-151", f"correlation regime {asked.name!r}: the market has no history before the valuation to take the stressed period {asked.start} to {asked.end} from. "
+        raise CalibrationError("UPM-CA-151", f"{what}: the market has no history before the valuation to take the stressed period {first_day} to {last_day} from. "
                                "Add closes, or give stressed_correlation in the parameter file.")
     first, last = (past["timestamp"].min().to_pydatetime(), past["timestamp"].max().to_pydatetime())
     if not first <= start < end <= last:
-        raise CalibrationError("UPM-CA-151", f"correlation regime {asked.name!r}: the stressed period {instant_text(start)} to {instant_text(end)} is not inside the history, which runs from "
+        raise CalibrationError("UPM-CA-151", f"{what}: the stressed period {instant_text(start)} to {instant_text(end)} is not inside the history, which runs from "
                                f"{instant_text(first)} to {instant_text(last)} before the valuation at {instant_text(market.valuation_time)}. Give a period inside it.")
     return start, end
 
@@ -89,6 +99,16 @@ def period(asked: RegimeSpec, market: MarketSnapshot) -> tuple[datetime, datetim
 def _of_returns(market: MarketSnapshot, factors: tuple[str, ...], start: datetime, end: datetime, spec: ScenarioSpec,
                 surfaces: Mapping[str, Surface] | None) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
     """Correlations of the returns inside, their numbers, the volatility factors that took a proxy."""
+    inside, proxies = inside_period(market, factors, start, end, spec, surfaces)
+    shrinkage = "constant_correlation" if spec.estimator == "ledoit_wolf" else "none"
+    warnings: list[str] = []
+    estimate, counts, _ = correlations(inside, factors, spec.ewma_lambda if spec.estimator == "ewma" else 1.0, shrinkage, spec.correlation, warnings)
+    return estimate, counts, proxies
+
+
+def inside_period(market: MarketSnapshot, factors: tuple[str, ...], start: datetime, end: datetime, spec: ScenarioSpec,
+                  surfaces: Mapping[str, Surface] | None) -> tuple[list[Series], list[str]]:
+    """The series of the factors inside, and the volatility factors that took a proxy."""
     slide, clock = slides_of(spec, surfaces), spec.trading_clock(market.valuation_time)
     series, _, _ = factor_series(market.history, factors, market.valuation_time, spec.ewma_lambda, slide, spec.volatility_shift == "additive", clock, half_lives(factors, spec))
     low, high = clock.at(np.array([t.timestamp() / 86_400.0 for t in (start, end)]))
@@ -103,10 +123,7 @@ def _of_returns(market: MarketSnapshot, factors: tuple[str, ...], start: datetim
         if len(returns(inside[k])) < MIN_RETURNS and factor != own and own in factors:
             inside[k] = within(realised_volatility(series[factors.index(own)], spec.ewma_lambda, clock.days_per_year))
             proxies.append(factor)
-    shrinkage = "constant_correlation" if spec.estimator == "ledoit_wolf" else "none"
-    warnings: list[str] = []
-    estimate, counts, _ = correlations(inside, factors, spec.ewma_lambda if spec.estimator == "ewma" else 1.0, shrinkage, spec.correlation, warnings)
-    return estimate, counts, proxies
+    return inside, proxies
 
 
 def _instant(text: str) -> datetime:

@@ -78,3 +78,5 @@ class Book:
     rows_read: int = 0
     hashes: dict[str, str] = field(default_factory=dict)
     """SHA-256 of every file read, by file name"""
+    margin_means: dict[str, float] = field(default_factory=dict)
+    """one-year mean of the core by margined unit, where the folder has them: what an anti-procyclicality buffer is used up against"""

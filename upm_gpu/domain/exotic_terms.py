@@ -7,22 +7,27 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from upm_gpu.domain.cells import CellFault, choice, parse_instant, parse_number, shown
+from upm_gpu.domain.cells import CellFault, check_id, choice, parse_instant, parse_number, shown
 from upm_gpu.domain.faults import ColumnFault
-from upm_gpu.domain.instrument import Exotic, Option
+from upm_gpu.domain.instrument import TWO_ASSETS, Exotic, Option
 
-COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout_type", "payout", "payout_time", "asian_average", "fixings", "average_so_far", "fixings_so_far")
+COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout_type", "payout", "payout_time", "asian_average", "fixings", "average_so_far", "fixings_so_far",
+           "underlying_2", "correlation", "moneyness", "start_time")
 """optional columns of the instruments table; a blank product is a plain option"""
-PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian")
+PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian", *TWO_ASSETS, "forward_start")
 USES = {
     "digital": ("payout_type", "payout"),
     "barrier": ("barrier", "barrier_type", "rebate", "monitoring", "fixings"),
     "one_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
     "no_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
     "asian": ("asian_average", "monitoring", "fixings", "average_so_far", "fixings_so_far"),
+    **dict.fromkeys(TWO_ASSETS, ("underlying_2", "correlation")),
+    "forward_start": ("moneyness", "start_time"),
 }
 """columns that a product reads beside `product`"""
 TOUCHES = ("one_touch", "no_touch")
+STRIKE_COLUMN = {"one_touch": "barrier", "no_touch": "barrier", "forward_start": "moneyness"}
+"""where what an instrument keeps as its strike stands, for products without one"""
 MOST_FIXINGS = 4096
 
 
@@ -50,9 +55,9 @@ def make_exotic(product: str, plain: Option, text: dict[str, str]) -> Exotic:
                   product=product, **_READ[product](product, text, plain.expiry))  # type: ignore[arg-type]
 
 
-def touch_strike(text: dict[str, str]) -> float:
-    """The barrier of a one-touch or no-touch, which has no strike."""
-    return _positive(text, "barrier")
+def strike_instead(product: str, text: dict[str, str]) -> float:
+    """What stands for the strike of a product that has none: the barrier of a touch, the moneyness of a forward start."""
+    return _positive(text, STRIKE_COLUMN[product])
 
 
 def _digital(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
@@ -92,7 +97,30 @@ def _asian(product: str, text: dict[str, str], expiry: datetime) -> dict[str, An
     return {"asian_average": average, "fixings": fixings, "fixings_so_far": int(past), "average_so_far": _positive(text, "average_so_far") if past else 0.0}
 
 
-_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian}
+def _two_assets(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    try:
+        second = check_id(text.get("underlying_2", "").strip(" \t"))
+    except CellFault as fault:
+        raise ColumnFault("underlying_2", fault.number, fault.message) from None
+    if second == text["underlying"].strip(" \t"):
+        raise ColumnFault("underlying_2", 42, f"a {product} is on two assets, and both are {second}. Name another one.")
+    correlation = _number(text, "correlation")
+    if abs(correlation) > 1.0:
+        raise ColumnFault("correlation", 32, f"{shown(text['correlation'])} is not a correlation. It must lie between -1 and 1; leave it blank for the model's.")
+    return {"underlying_2": second, "correlation": None if math.isnan(correlation) else correlation}
+
+
+def _forward_start(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    try:
+        start = parse_instant(text.get("start_time", ""))
+    except CellFault as fault:
+        raise ColumnFault("start_time", fault.number, fault.message) from None
+    if start >= expiry:
+        raise ColumnFault("start_time", 32, f"the start at {start.isoformat()} is not before the expiry {expiry.isoformat()}. Correct one of them.")
+    return {"moneyness": _positive(text, "moneyness"), "fixings": (start,)}
+
+
+_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian, **dict.fromkeys(TWO_ASSETS, _two_assets), "forward_start": _forward_start}
 
 
 def _payout(text: dict[str, str]) -> dict[str, Any]:
@@ -147,4 +175,4 @@ def _positive(text: dict[str, str], column: str, default: float = math.nan) -> f
     return value
 
 
-__all__ = ["COLUMNS", "TOUCHES", "check_unused", "make_exotic", "product_of", "touch_strike"]
+__all__ = ["COLUMNS", "STRIKE_COLUMN", "TOUCHES", "check_unused", "make_exotic", "product_of", "strike_instead"]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 Settlement = Literal["linear", "inverse"]
+TWO_ASSETS = ("spread", "maximum_of_two", "minimum_of_two")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Option:
 class Exotic(Option):
     """A linear option with further terms, by the names of `upm price`; amounts in the quote currency. A touch has its barrier as strike, which is where its volatility is read."""
 
-    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian"] = "digital"
+    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two", "forward_start"] = "digital"
     barrier: float = 0.0
     barrier_type: str = ""
     """up_out, up_in, down_out, down_in; of a touch up, down. Looked at all the time, or where there are fixings on those"""
@@ -78,6 +79,12 @@ class Exotic(Option):
     """to come, of an average or a barrier"""
     fixings_so_far: int = 0
     average_so_far: float = 0.0
+    underlying_2: str = ""
+    """of an option on two assets: S1 - S2 - K, or the better or the worse of the two; both in the quote currency"""
+    correlation: float | None = None
+    """of the two; None: the model's"""
+    moneyness: float = 0.0
+    """of a forward start: strike over the level at its start, which is its one fixing; `strike` is the same number"""
 
 
 Instrument = Spot | Future | Perpetual | Option

@@ -23,6 +23,8 @@ from upm_gpu.shipped import resolve_sample
 
 ACCOUNTS = Schema("accounts", ("account_id",), ("member_id", "limit"), frozenset({"account_id", "member_id"}), may_be_empty=True)
 
+MEANS = Schema("margin_means", ("unit", "one_year_mean"), ("days",), frozenset({"unit"}), may_be_empty=True)
+
 
 class TooManyRejects(InputError):
     """More rows were rejected than allowed; `rejects` lists every one."""
@@ -33,7 +35,7 @@ class TooManyRejects(InputError):
 
 
 def load_book(path: str | Path, valuation_time: datetime | None = None, max_reject_share: float = 0.01) -> Book:
-    """Read `instruments`, `positions`, `collateral` and, where there is one, `accounts` from a folder or `sample:NAME`.
+    """Read `instruments`, `positions`, `collateral` and, where they are there, `accounts` and `margin_means` from a folder or `sample:NAME`.
 
     Rows that cannot be used are set aside in `Book.rejects`. Raises InputError where a whole file cannot be used, where more
     than `max_reject_share` of a file's rows are rejected (TooManyRejects), and where nothing is left to margin. With
@@ -59,11 +61,13 @@ def load_book(path: str | Path, valuation_time: datetime | None = None, max_reje
     lots_file, lots_sheet = open_sheet("positions")  # type: ignore[misc]
     collateral_file, collateral_sheet = open_sheet("collateral")  # type: ignore[misc]
     listed_file = open_sheet("accounts", required=False)
+    means_file = open_sheet("margin_means", required=False)
 
     terms = read_terms(terms_file, terms_sheet)
     lots = read_lots(lots_file, lots_sheet, terms, valuation_time)
     collateral_account, collateral_asset, collateral_quantity = read_collateral(collateral_file, collateral_sheet)
     listed = read_accounts(*listed_file) if listed_file else {}
+    means = read_means(*means_file) if means_file else {}
     rejects = tuple(sorted((r for s in sheets for r in s.rejects), key=lambda r: (r.file, r.line)))
     if not len(lots.contracts):
         first = _first(lots_sheet) or _first(terms_sheet)
@@ -104,6 +108,7 @@ def load_book(path: str | Path, valuation_time: datetime | None = None, max_reje
         warnings=tuple(warnings),
         rows_read=sum(s.rows for s in sheets),
         hashes=hashes,
+        margin_means=means,
     )
 
 
@@ -137,4 +142,20 @@ def read_accounts(path: Path, sheet: Sheet) -> dict[str, Account]:
             old = found.setdefault(account.account_id, account)
             if old != account:
                 chunk.reject(int(row), "account_id", 43, f"account {account.account_id!r} is listed before with other values. Keep one row.")
+    return found
+
+
+def read_means(path: Path, sheet: Sheet) -> dict[str, float]:
+    """The optional one-year means of the core by margined unit; a second row of a unit is rejected."""
+    found: dict[str, float] = {}
+    for chunk in read_chunks(path, MEANS, sheet):
+        codes, ids = identifiers(chunk, "unit")
+        mean = numbers(chunk, "one_year_mean")
+        require(chunk, "one_year_mean", mean, mean >= 0.0, 24, lambda cell: f"{cell} is outside what a mean margin can be: a value of 0 or more.")
+        for row in np.flatnonzero(~chunk.rejected):
+            name = ids[codes[row]]
+            if name in found:
+                chunk.reject(int(row), "unit", 43, f"unit {name!r} is listed before. Keep one row.")
+            else:
+                found[name] = float(mean[row])
     return found

@@ -11,7 +11,15 @@ import numpy as np
 
 from upm_gpu.domain import combos
 from upm_gpu.domain.cells import CellFault, check_id, choice, currency, identifiers, instants, numbers, shown
-from upm_gpu.domain.exotic_terms import COLUMNS, TOUCHES, check_unused, make_exotic, product_of, touch_strike
+from upm_gpu.domain.exotic_terms import (
+    COLUMNS,
+    STRIKE_COLUMN,
+    TOUCHES,
+    check_unused,
+    make_exotic,
+    product_of,
+    strike_instead,
+)
 from upm_gpu.domain.faults import ColumnFault
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
@@ -160,13 +168,15 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
         return Perpetual(name, underlying, settlement, quote, float(size))  # type: ignore[arg-type]
     if kind == "future":
         return Future(name, underlying, settlement, quote, float(size), expiry)  # type: ignore[arg-type]
-    if product in TOUCHES:
-        if not np.isnan(strike) or text["option_type"].strip():
-            raise ColumnFault("strike", 42, f"a {product} has no strike and no option type: its terms are a barrier and a payout. Leave both blank.")
-        strike = touch_strike(text)
+    if product in STRIKE_COLUMN:
+        if not np.isnan(strike) or (product in TOUCHES and text["option_type"].strip()):
+            if product in TOUCHES:
+                raise ColumnFault("strike", 42, f"a {product} has no strike and no option type: its terms are a barrier and a payout. Leave both blank.")
+            raise ColumnFault("strike", 42, f"a {product} has no strike yet: its terms are moneyness and start_time. Leave it blank.")
+        strike = strike_instead(product, text)
     if np.isnan(strike):
         raise ColumnFault("strike", 32, "the strike is empty. An option needs one.")
-    if not 0.0 < strike <= 1e12:
+    if not (strike > 0.0 or product == "spread") or not abs(strike) <= 1e12:
         raise ColumnFault("strike", 32, f"{shown(text['strike'])} is not a strike. It must be above 0 and at most 1e12.")
     option_type = "call" if product in TOUCHES else _chosen(text, "option_type", OPTION_TYPES, "option type")
     exercise = _chosen(text, "exercise", EXERCISES, "exercise style", "european")

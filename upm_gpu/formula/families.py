@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from upm_gpu.formula.black import black_undiscounted
+from upm_gpu.formula.pair import LEAST_ROOT_YEARS, Pair, pair_value
 from upm_gpu.formula.value_table import table_values
 
 VOLATILITY_FLOOR = 0.05
@@ -177,4 +178,14 @@ def fixed_average(path: Any, strike: Any, sign: Any, group: dict[str, Any], scal
     """An option on an average that has all its fixings, paid at the horizon or later."""
     level = group["average_past"] + group["average_weight"] * path + group["average_share"] * xp.exp(group["average_log"] + group["average_shift"] * path)
     value = strike * xp.maximum(sign * (level - 1.0), 0.0) * group["average_cash"]
+    return value if scale is None else value * xp.exp(scale)
+
+
+def two_asset(forward_move: Any, volatility: Any, forward_move_2: Any, volatility_2: Any, strike: Any, sign: Any, group: dict[str, Any], second: dict[str, Any], *,
+              years: float, discount: float, scale: Any = None, xp: Any = np) -> Any:
+    """An option on two assets at their volatilities in the scenario (`european_volatility` of each group); others as in `european`."""
+    root = np.maximum(np.sqrt(years), LEAST_ROOT_YEARS)
+    pair = Pair(group["forward0"] * xp.exp(forward_move), second["forward0"] * xp.exp(forward_move_2), volatility * root, volatility_2 * root, group["correlation"],
+                group["half_nodes"], group["node_step"])
+    value = discount * pair_value(pair, strike, sign, group["payoff"])
     return value if scale is None else value * xp.exp(scale)

@@ -19,10 +19,13 @@ from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Instrument
 from upm_gpu.errors import InputError
 from upm_gpu.margin.charges import ChargeModule, load
+from upm_gpu.margin.collateral import borrowing_warnings, posted_of
+from upm_gpu.margin.collateral_rules import CollateralRules, complaints
 from upm_gpu.margin.requests import Measure, MeasureRequest, ProductClass
 from upm_gpu.margin.rows import class_of
+from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.shipped import find_file, package_file
-from upm_gpu.strict_toml import Strict, build, check, parse_horizon, place, read_toml
+from upm_gpu.strict_toml import Strict, build, check, near_key, parse_horizon, place, read_toml
 
 DEFAULT = "configs/methodology/house_v1.toml"
 NUMBERS = {"core.horizon": 62, "core.level": 61, "schema_version": 67}
@@ -44,6 +47,8 @@ class Core(Strict):
     level: float = Field(default=0.99, description="confidence")
     horizon: str = Field(default="2d", description="margin period of risk")
     multiplier: float = Field(default=1.0, description="core = max(0, measure) x multiplier")
+    estimator: Literal["plain", "extreme_value"] = Field(default="plain", description="of tails, of the core and of every charge derived from it; extreme_value: a generalised Pareto law of the worst scenarios")
+    tail_share: float = Field(default=0.05, description="share of the scenarios that the law is fitted to")
     classes: list[PeriodClass] = Field(default=[], description="product classes with another margin period; an instrument is in the first that fits")
 
     @property
@@ -61,14 +66,6 @@ class ChargeEntry(BaseModel):
     """a group: of the charges that name the same one, only the largest of each unit counts"""
 
 
-class CollateralRules(Strict):
-    """How each asset counts."""
-
-    modes: dict[str, Literal["simulated", "haircut"]] = Field(default={}, description="by asset; simulated: moves in the scenarios, full value in equity")
-    haircuts: dict[str, float] = Field(default={}, description="by asset, for haircut mode: share of the value that does not count")
-    default_haircut: float = Field(default=1.0, description="of assets not listed")
-
-
 class Methodology(Strict):
     """What the margin is made of; one file a published version, added and never edited."""
 
@@ -77,6 +74,7 @@ class Methodology(Strict):
     version: str
     effective_date: datetime.date
     maintenance_ratio: float = 0.8
+    netting_sets: list[str] = Field(default=[], description="those that positions may be in, beside the blank one; blank: any")
     charges: list[ChargeEntry] = Field(default=[])
     core: Core = Core()
     collateral: CollateralRules = CollateralRules()
@@ -89,16 +87,16 @@ def load_methodology(path: str | Path | None = None) -> Methodology:
     if "rule_book" in tables:
         raise InputError("UPM-CF-125", f"{place(file.name, text, 'rule_book')}: {tables['rule_book']!r} is a rule book, which draws no scenarios. Margin under it with `upm compare --methodologies {file.stem},house`.")
     made = build(Methodology, tables, file.name, text, NUMBERS)
-    core, pledged = made.core, made.collateral
+    core = made.core
     percent = f" Write {core.level / 100.0:g}." if 50.0 <= core.level < 100.0 else ""
     check([
         ("core.level", 61, 0.5 <= core.level < 1.0, f"level {core.level:g}; a confidence lies from 0.5 to below 1, such as 0.99.{percent}"),
         ("core.multiplier", 56, 0.0 < core.multiplier <= 100.0, f"multiplier {core.multiplier:g}; give above 0 and at most 100."),
+        ("core.tail_share", 56, 0.0 < core.tail_share <= 0.25, f"tail_share {core.tail_share:g}; give above 0 and at most 0.25, such as 0.05."),
+        ("core.tail_share", 56, core.estimator == "plain" or core.tail_share >= 2.0 * (1.0 - core.level) - 1e-12,
+         f"tail_share {core.tail_share:g} at level {core.level:g}; the law describes what lies beyond its threshold: give at least {2.0 * (1.0 - core.level):g}, twice the share beyond the level."),
         ("maintenance_ratio", 56, 0.0 < made.maintenance_ratio <= 1.0, f"maintenance_ratio {made.maintenance_ratio:g}; give above 0 and at most 1."),
-        ("collateral.default_haircut", 56, 0.0 <= pledged.default_haircut <= 1.0, f"haircut {pledged.default_haircut:g}; give 0 to 1."),
-        *((f"collateral.haircuts.{a}", 56, 0.0 <= h <= 1.0, f"haircut {h:g} of {a}; give 0 to 1.") for a, h in pledged.haircuts.items()),
-        *((f"collateral.haircuts.{a}", 63, pledged.modes.get(a) != "simulated", f"{a} is simulated and has a haircut; one unit never has both. Remove one.")
-          for a in pledged.haircuts),
+        *complaints(made.collateral),
     ], file.name, text)
     parse_horizon(core.horizon, place(file.name, text, "core.horizon"))
     for i, each in enumerate(core.classes):
@@ -134,7 +132,8 @@ def charges_in_force(methodology: Methodology, name: str = "methodology", text: 
 
 def core_request(methodology: Methodology) -> MeasureRequest:
     """The measurement behind the core: expected shortfall at the methodology's level over its margin period of risk."""
-    return MeasureRequest("base", methodology.core.horizon_days, methodology.core.level)
+    core = methodology.core
+    return MeasureRequest("base", core.horizon_days, core.level, tail_share=core.tail_share if core.estimator == "extreme_value" else 0.0)
 
 
 def core_measure(core: Core, measure: Measure) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -153,22 +152,28 @@ def class_periods(core: Core, instruments: Sequence[Instrument]) -> tuple[float,
     return tuple(days[k] for k in class_of(instruments, classes))
 
 
-def haircuts(methodology: Methodology, book: Book, reporting_currency: str) -> dict[str, float]:
-    """Share of the value that does not count, by posted asset: 0 where it is simulated, as listed, else the default.
+def collateral_warnings(methodology: Methodology, book: Book, market: MarketSnapshot) -> tuple[str, ...]:
+    """Posted assets that count nothing, so that nobody looks for them in the equity, and debts beyond their limit."""
+    posted = posted_of(book, market, methodology.collateral, simulated_assets(methodology, book))
+    nothing = [a for a, kept in zip(posted.assets, posted.schedule.kept, strict=True) if not kept.any()]
+    found = (f"UPM-IN-046 collateral: {', '.join(nothing)} counts nothing under methodology {methodology.name} {methodology.version} "
+             "(no haircut is listed, and no instrument of the book has it as underlying).",) if nothing else ()
+    return (*found, *borrowing_warnings(book, posted))
 
-    The default is for what nobody has judged; the reporting currency itself is cut only where it is listed.
-    """
-    simulated, rules = simulated_assets(methodology, book), methodology.collateral
-    return {a: 0.0 if a in simulated else rules.haircuts.get(a, 0.0 if a == reporting_currency else rules.default_haircut) for a in sorted(set(book.collateral.asset))}
 
-
-def collateral_warnings(methodology: Methodology, book: Book, reporting_currency: str) -> tuple[str, ...]:
-    """Posted assets that count nothing, so that nobody looks for them in the equity."""
-    nothing = [a for a, cut in haircuts(methodology, book, reporting_currency).items() if cut >= 1.0]
-    if not nothing:
-        return ()
-    return (f"UPM-IN-046 collateral: {', '.join(nothing)} counts nothing under methodology {methodology.name} {methodology.version} "
-            "(no haircut is listed, and no instrument of the book has it as underlying).",)
+def check_netting_sets(methodology: Methodology, book: Book) -> None:
+    """Raises InputError UPM-CF-133 for a netting set of the book that the methodology, where it names any, does not define."""
+    known = methodology.netting_sets
+    strange = [n for n, name in enumerate(book.netting_sets) if name and name not in known]
+    if not known or not strange:
+        return
+    lines = np.flatnonzero(np.isin(book.positions.netting_set, strange))
+    if not len(lines):
+        return
+    name, holder = book.netting_sets[book.positions.netting_set[lines[0]]], book.accounts[book.positions.account[lines[0]]].account_id
+    near = near_key(name, known)
+    raise InputError("UPM-CF-133", f"netting set {name!r} (account {holder}; {len(lines)} positions in such sets) is not defined by methodology {methodology.name} {methodology.version}, "
+                                   f"which has {', '.join(known)}. {f'Did you mean {near}? ' if near else ''}Correct column netting_set of positions, or add the set to key netting_sets.")
 
 
 def simulated_assets(methodology: Methodology, book: Book) -> set[str]:

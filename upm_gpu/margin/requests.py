@@ -13,11 +13,26 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-BASE, PERFECT, ZERO = "base", "perfect", "zero"
-SCENARIO_SETS = (BASE, PERFECT, ZERO)
-"""the scenarios of the run; the same random numbers with prices of different underlyings moving as one, and with nothing in common between underlyings (`model/across.py`)"""
+BASE, PERFECT, ZERO, LONG_RUN = "base", "perfect", "zero", "long_run"
+"""the scenarios of the run; the same random numbers with prices of different underlyings moving as one, with nothing in common between underlyings (`model/across.py`), and under the volatilities of
+the long run (`calibrate/other_volatility.py`)"""
 UNIT, NAME = "unit", "name"
 """rows: a margined unit; the part of a unit in one underlying"""
+
+
+@dataclass(frozen=True)
+class StressedPeriod:
+    """The same random numbers under the volatilities and the correlation of a period of the history (`calibrate/other_volatility.py`)."""
+
+    start: str
+    end: str
+    """ISO dates, the last day included"""
+
+    def __str__(self) -> str:
+        return f"stressed {self.start} to {self.end}"
+
+
+SetName: TypeAlias = str | StressedPeriod
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,8 @@ class Classes:
 class MeasureRequest:
     """One measurement: expected shortfall and value-at-risk of every row at one horizon and level."""
 
-    scenario_set: str
-    """one of SCENARIO_SETS"""
+    scenario_set: SetName
+    """BASE, PERFECT, ZERO, LONG_RUN or a StressedPeriod"""
     horizon: float
     """days"""
     level: float
@@ -64,6 +79,8 @@ class MeasureRequest:
     """UNIT (U,), NAME (E,), a Rest (U,) or Classes (U x (C + 1),)"""
     count: int = 0
     """the first so many scenarios of the set; 0: as many as the run has (of an adaptive run: where it stopped)"""
+    tail_share: float = 0.0
+    """above 0: the estimates are those of a generalised Pareto law fitted to the worst share of the scenarios (`risk/extreme_value.py`)"""
 
     @property
     def main(self) -> bool:
@@ -113,6 +130,22 @@ Request: TypeAlias = MeasureRequest | StressRequest | ExposureRequest | PledgedR
 
 
 @dataclass(frozen=True)
+class FittedTail:
+    """The generalised Pareto law behind a measure, arrays (R,)."""
+
+    index: NDArray[np.float64]
+    """xi; NaN where no law was fitted"""
+    threshold: NDArray[np.float64]
+    """loss beyond which it holds, reporting currency"""
+    fitted: NDArray[np.bool_]
+    """False: the plain measures stand"""
+    plain: NDArray[np.float64]
+    """expected shortfall of the plain estimator"""
+    plain_quantile: NDArray[np.float64]
+    """value-at-risk of it"""
+
+
+@dataclass(frozen=True)
 class Measure:
     """Arrays (R,) over the rows asked for, losses positive, reporting currency."""
 
@@ -123,6 +156,8 @@ class Measure:
     reliable: NDArray[np.bool_]
     variance_ratio: NDArray[np.float64] | None = None
     """of importance sampling: variance of ES under plain sampling over its own; NaN for a unit without risk"""
+    tail: FittedTail | None = None
+    """of the extreme-value estimator"""
 
 
 @dataclass(frozen=True)
@@ -197,7 +232,7 @@ class Pledged:
     value: NDArray[np.float64]
     """at market, reporting currency"""
     counted: NDArray[np.float64]
-    """after haircut"""
+    """after haircut, limits and premiums; negative for debts"""
 
 
 @dataclass(frozen=True)
@@ -223,6 +258,10 @@ class Measured:
     pledged: Pledged | None = None
     """where a charge asks for it"""
     valuation_date: date | None = None
+    quantile_core: bool = False
+    """the core is a value-at-risk"""
+    one_year_mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(U,) of the core over a year; NaN for a unit whose mean is not known"""
 
 
 @dataclass(frozen=True)

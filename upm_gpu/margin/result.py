@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
+from upm_gpu.margin.collateral import Posted
 from upm_gpu.margin.requests import Charge, Measured, MeasureRequest
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
@@ -25,26 +26,30 @@ class Equity:
     """Per account (A,), reporting currency."""
 
     collateral_value: NDArray[np.float64]
+    """what counts: `market_value` less `haircut` less `liabilities`"""
     unrealised: NDArray[np.float64]
     option_value: NDArray[np.float64]
+    market_value: NDArray[np.float64]
+    """of collateral and spot positions that are not owed"""
+    haircut: NDArray[np.float64]
+    """what of it does not count: haircuts and limits"""
+    liabilities: NDArray[np.float64]
+    """negative balances and spot positions sold short, with their premiums; at least 0"""
 
     @property
     def total(self) -> NDArray[np.float64]:
-        """(A,) the sum of the three."""
+        """(A,) the sum of the first three."""
         return self.collateral_value + self.unrealised + self.option_value
 
 
-def account_equity(book: Book, market: MarketSnapshot, cut: dict[str, float], unit_value: dict[str, float]) -> Equity:
+def account_equity(book: Book, market: MarketSnapshot, posted: Posted, unit_value: dict[str, float]) -> Equity:
     """Collateral (simulated at market, others after haircut), unrealised futures P&L since entry, net option value.
 
-    `cut` is the share of each posted asset that does not count (`methodology.haircuts`), `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
-    Spot positions are assets at market and stand with the collateral. Raises MarketDataError UPM-MD-051 for an unpriced asset.
+    `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
+    Spot positions stand with the collateral at market, sold ones among the liabilities: they are always simulated, so no haircut, tier or limit is theirs.
     """
     count = len(book.accounts)
-    price = {a: spot_price(market, a, f"collateral {a}") for a in sorted(set(book.collateral.asset))}
-    kept = np.array([1.0 - cut[a] for a in book.collateral.asset])
-    worth = np.array([price[a] for a in book.collateral.asset])
-    collateral = sum_by(book.collateral.account, book.collateral.quantity * worth * kept, count)
+    collateral = sum_by(posted.account, posted.counted, count)
     positions = book.positions
     gain_now, gain_entry, value = (np.zeros(len(book.instruments)) for _ in range(3))
     spot = np.zeros(len(book.instruments))
@@ -58,8 +63,12 @@ def account_equity(book: Book, market: MarketSnapshot, cut: dict[str, float], un
             value[n] = unit_value[instrument.instrument_id]
     i = positions.instrument
     unrealised = positions.entry_quantity * gain_now[i] + positions.entry_cost * gain_entry[i]
-    collateral = collateral + sum_by(positions.account, positions.quantity * spot[i], count)
-    return Equity(collateral, sum_by(positions.account, unrealised, count), sum_by(positions.account, positions.quantity * value[i], count))
+    assets = positions.quantity * spot[i]
+    market_value, liabilities = (sum_by(posted.account, of_posted, count) + sum_by(positions.account, np.maximum(of_spot, 0.0), count)
+                                 for of_posted, of_spot in ((np.maximum(posted.value, 0.0), assets), (np.maximum(-posted.counted, 0.0), -assets)))
+    haircut = sum_by(posted.account, np.maximum(posted.value, 0.0) - np.maximum(posted.counted, 0.0), count)
+    return Equity(collateral + sum_by(positions.account, assets, count), sum_by(positions.account, unrealised, count),
+                  sum_by(positions.account, positions.quantity * value[i], count), market_value, haircut, liabilities)
 
 
 def _gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:
@@ -115,6 +124,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         "unit": units.names, "member_id": units.member, "netting_set": units.netting_set, "initial_margin": initial_unit,
         "maintenance_margin": maintenance_ratio * initial_unit, "core": measured.core, "expected_shortfall": measure.expected_shortfall,
         "expected_shortfall_standard_error": measure.expected_shortfall_standard_error, "value_at_risk": measure.value_at_risk,
+        **({} if measure.tail is None else {"tail_index": measure.tail.index, "tail_threshold": measure.tail.threshold, "tail_fitted": measure.tail.fitted}),
         **{f"charge_{k}": v for k, v in per_unit.items()}})
     errors = [c.standard_error for c in charges if c.standard_error is not None]  # bounds add up to a bound
     initial = to_accounts(initial_unit)
@@ -131,8 +141,11 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         "value_at_risk_standard_error": root_of_squares(measure.value_at_risk_standard_error),
         "standard_error_reliable": ~unreliable,
         **({} if measure.variance_ratio is None else {"variance_ratio": _smallest(measure.variance_ratio, share_account, share_unit, count)}),
+        **({} if measure.tail is None else {"tail_index": _largest(measure.tail.index, share_account, share_unit, count), "tail_threshold": to_accounts(measure.tail.threshold),
+                                            "tail_fitted": _all(measure.tail.fitted, share_account, share_unit, count)}),
         **{f"charge_{k}": to_accounts(v) for k, v in per_unit.items()},
         **({"charges_standard_error": root_of_squares(np.asarray(sum(errors)))} if errors else {}),
+        "collateral_market_value": equity.market_value, "collateral_haircut": equity.haircut, "liabilities": equity.liabilities,
         "collateral_value": equity.collateral_value, "unrealised_pnl": equity.unrealised, "option_value": equity.option_value,
         "equity": total, "excess": total - initial, "margin_ratio": ratio, "status": status}), unit_table
 
@@ -142,6 +155,20 @@ def _smallest(per_unit: NDArray[np.float64], account: NDArray[np.int32], unit: N
     found = np.full(count, np.nan)
     np.fmin.at(found, account, per_unit[unit])
     return found
+
+
+def _largest(per_unit: NDArray[np.float64], account: NDArray[np.int32], unit: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+    """(A,) the largest over the units of an account; NaN where it has none."""
+    found = np.full(count, np.nan)
+    np.fmax.at(found, account, per_unit[unit])
+    return found
+
+
+def _all(per_unit: NDArray[np.bool_], account: NDArray[np.int32], unit: NDArray[np.int32], count: int) -> NDArray[np.bool_]:
+    """(A,) whether it holds for every unit of an account; False where it has none."""
+    held, of = sum_by(account, per_unit[unit].astype(float), count), np.bincount(account, minlength=count)
+    result: NDArray[np.bool_] = (of > 0) & (held == of)
+    return result
 
 
 def calls_table(table: pd.DataFrame) -> pd.DataFrame:

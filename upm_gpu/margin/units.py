@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
+from upm_gpu.domain.instrument import Exotic, Future, Instrument, Option, Perpetual, Spot, expiry_of
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compiled import Compiled, Rows
 
@@ -165,6 +165,8 @@ def _level(instrument: Instrument, market: MarketSnapshot) -> float:
     rate = market.spots.get(getattr(instrument, "quote_currency", ""), 1.0)
     if isinstance(instrument, Future | Perpetual) and instrument.settlement == "inverse":
         return rate
+    if isinstance(instrument, Exotic) and instrument.underlying_2:
+        return market.spots[instrument.underlying] + market.spots[instrument.underlying_2]
     if isinstance(instrument, Option | Spot):
         return market.spots[instrument.underlying]
     price = market.forwards.get((instrument.underlying, expiry_of(instrument)))

@@ -25,6 +25,9 @@ from upm_gpu.pricing.products import STATUSES, read_row
 from upm_gpu.pricing.products.cells import Reading, Refused
 
 RESULTS = ("price", "delta", "gamma", "vega", "theta", "rho", "dividend_rho", "implied_volatility", "price_coin", "delta_coin", "method", "error")
+SECOND = ("delta", "gamma", "vega", "dividend_rho")
+MORE = tuple(f"{name}_2" for name in SECOND)
+"""columns after those of RESULTS, where the file has an option on two assets: Greeks of the second"""
 REQUIRED = ("product",)
 MOST_CASES = 10_000_000
 
@@ -126,8 +129,21 @@ def value_cases(table: CaseTable, values: Values) -> tuple[list[dict[str, Any]],
                 elif not np.isfinite(found["price"][at]):
                     refuse(i, "UPM-PR-024", "the value leaves the range of double precision.")
                 else:
-                    results[i] |= {name: float(found[name][at]) for name in RESULTS if name in found and np.isfinite(found[name][at])}
+                    own = {name: float(found[name][at]) for name in RESULTS if name in found and np.isfinite(found[name][at])}
+                    quanto = part[at][1].quanto
+                    results[i] |= own if quanto is None else quanto.turned(own)
+            _second_asset(operation, part, values, results)
     return results, sorted(faults, key=lambda fault: fault.line)
+
+
+def _second_asset(operation: str, part: list[tuple[int, Reading]], values: Values, results: list[dict[str, Any]]) -> None:
+    """Greeks of the second asset of the rows that have one and a price."""
+    good = [(i, reading.beside) for i, reading in part if reading.beside is not None and not results[i].get("error")]
+    if not good:
+        return
+    found = values(operation, _stacked(operation, [columns for _, columns in good]))
+    for at, (i, _) in enumerate(good):
+        results[i] |= {f"{name}_2": float(found[name][at]) for name in SECOND if np.isfinite(found[name][at])}
 
 
 def _width(reading: Reading) -> int:
@@ -168,11 +184,12 @@ def _safe(text: str) -> str:
 
 def case_text(table: CaseTable, results: list[dict[str, Any]]) -> str:
     """The rows as they came, without columns that the results replace, and the results; numbers in the shortest exact form."""
-    kept = [i for i, name in enumerate(table.header) if name not in RESULTS]
+    names = (*RESULTS, *(MORE if any(MORE[0] in result for result in results) else ()))
+    kept = [i for i, name in enumerate(table.header) if name not in names]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*(escape_cell(table.header[i]) for i in kept), *RESULTS])
+    writer.writerow([*(escape_cell(table.header[i]) for i in kept), *names])
     for row, result in zip(table.rows, results, strict=True):
         padded = (*row, *[""] * (len(table.header) - len(row)))
-        writer.writerow([*(_safe(padded[i]) for i in kept), *(cell_text(result.get(name)) for name in RESULTS)])
+        writer.writerow([*(_safe(padded[i]) for i in kept), *(cell_text(result.get(name)) for name in names)])
     return buffer.getvalue()

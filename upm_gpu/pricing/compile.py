@@ -29,6 +29,7 @@ from upm_gpu.pricing.compiled import (
 )
 from upm_gpu.pricing.dividends import cash_dividends_of, dividend_request
 from upm_gpu.pricing.exotics import check_exotic, exotic_group
+from upm_gpu.pricing.forward_starts import slice_between, start_states, starts_later, strike_today
 from upm_gpu.pricing.model_repricing import AtQuotes, at_quotes_warning, model_request, why_at_quotes
 from upm_gpu.pricing.states import (
     EXPONENTIAL,
@@ -40,6 +41,7 @@ from upm_gpu.pricing.states import (
 )
 from upm_gpu.pricing.styles import Beyond, beyond_surface, beyond_warning, early_exercise
 from upm_gpu.pricing.surface_factors import surface_operations
+from upm_gpu.pricing.two_assets import PAYOFFS, leg_at_its_smile, nodes, on_two, options_read
 from upm_gpu.scenario.derived import Bridges
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -122,7 +124,7 @@ def path_dates(instruments: Iterable[Instrument], market: MarketSnapshot, horizo
 
 def option_expiries(instruments: Iterable[Instrument], market: MarketSnapshot) -> tuple[tuple[str, str, float], ...]:
     """(underlying, label, days since valuation) of every option expiry to come, ordered: what a model with volatilities by expiry makes states for."""
-    found = {(i.underlying, i.expiry) for i in instruments if isinstance(i, Option) and i.expiry > market.valuation_time}
+    found = {(i.underlying, i.expiry) for i in options_read(instruments) if i.expiry > market.valuation_time}
     return tuple((u, expiry_label(e), days_between(market.valuation_time, e)) for u, e in sorted(found))
 
 
@@ -232,14 +234,24 @@ class _Build:
             for n, k in self.linear_states[state]:
                 column[n], coefficient[n] = c, k
         terms = np.zeros((len(TERM_REALS), sum(map(len, self.groups.values()))))
-        base, first = [], len(linear)
+        base, first, seconds = [], len(linear), []
         for group in self.groups.values():  # in the order of their first instrument; members keep instrument order
             last = first + len(group)
             column[[n for n, _ in group]] = np.arange(first, last)
             reals = self.group_terms([i for _, i in group], terms[:, first - len(linear): last - len(linear)])
             reals["own_date"] = self.own_date(group[0][0])
             base.append((first, len(group), group[0][1], reals))
+            if isinstance(group[0][1], Exotic) and on_two(group[0][1]):
+                seconds.append((len(base) - 1, group[0][1]))
             first = last
+        for at, option in seconds:  # the other asset: a group without columns, behind all others
+            leg, row = leg_at_its_smile(option, self.market), np.zeros((len(TERM_REALS), 1))
+            reals = self.group_terms([leg], row)
+            read = dict(zip(TERM_REALS, row[:, 0], strict=True))
+            volatility = float(terms[TERM_REALS.index("volatility"), base[at][0] - len(linear)])
+            half, step = nodes(option, volatility, read["volatility"])
+            base[at][3].update(second=len(base), payoff=PAYOFFS[option.product], half_nodes=half, node_step=step, correlation=float(option.correlation or 0.0))
+            base.append((first, 0, leg, {**reals, "own_date": base[at][3]["own_date"], "leg_moneyness": read["log_moneyness"], "leg_volatility": read["volatility"], "leg_residual": read["residual"]}))
         programs = tuple(self.program(h, linear, base) for h in self.horizons)
         compiled = Compiled(
             instrument_ids=tuple(i.instrument_id for i in instruments), instrument_column=column, instrument_coefficient=coefficient,
@@ -279,9 +291,14 @@ class _Build:
         years = days / 365.0
         strike = np.array([i.strike for i in options])
         sign = np.array([1.0 if i.option_type == "call" else -1.0 for i in options])
-        k = np.log(strike / forward)
+        seen = np.full(len(options), forward) if isinstance(first, Exotic) and first.product == "spread" else strike
+        quoted = self.quoted(first, seen)
+        if isinstance(first, Exotic) and starts_later(first):
+            seen = strike = np.array([strike_today(first, self.market)])
+            smile, quoted = slice_between(first, surface, math.log(strike[0] / forward)), np.full(1, np.nan)
+            years = smile.expiry_years
+        k = np.log(seen / forward)
         fitted = np.sqrt(svi_total_variance(k, smile.a, smile.b, smile.rho, smile.m, smile.s) / years)
-        quoted = self.quoted(first, strike)
         volatility = np.where(np.isfinite(quoted), quoted, fitted)
         self.beyond += beyond_surface(options, k, volatility, quoted)
         for i, row in enumerate((strike * rate, k, volatility, volatility - fitted, sign)):
@@ -342,7 +359,7 @@ class _Build:
                 values["remaining_years"] = max(end - horizon, 0.0) / 365.0
                 if settled:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
-            if self.laws is not None and isinstance(instrument, Option):
+            if self.laws is not None and count and isinstance(instrument, Option):
                 kept = why_at_quotes(instrument, self.laws, self.states)
                 if kept:
                     self.at_quotes.setdefault(kept, {})[instrument.instrument_id] = count
@@ -354,7 +371,17 @@ class _Build:
                     names["table"] = len(requests)
                 paid = cash_dividends_of(self.market, instrument)
                 requests.append(dividend_request(g, instrument, values, not settled, horizon, paid) if paid else self.exercise_premium(g, instrument, values, not settled))
-            if isinstance(instrument, Exotic):
+            if "second" in constants:
+                names |= {k: int(constants[k]) for k in ("second", "payoff", "half_nodes")}
+                names["family"] = Family.SETTLED_TWO_ASSET if settled else Family.TWO_ASSET
+            elif count == 0:
+                names["family"], names["settle_date"] = Family.EUROPEAN, NO_DATE
+            elif isinstance(instrument, Exotic) and starts_later(instrument):
+                level, scale = self.states.level_in(instrument.underlying, instrument.quote_currency), self.states.scale(instrument.quote_currency, instrument.expiry)
+                forward, moved = start_states(instrument, self.market.valuation_time, level, scale, self.states)
+                names |= {"forward_state": self.states.index(forward), "scale_state": self.states.index(moved)}
+                values["remaining_years"] = max(end - max(horizon, days_between(self.market.valuation_time, instrument.fixings[0])), 0.0) / 365.0
+            elif isinstance(instrument, Exotic):
                 found = exotic_group(g, instrument, values, exchange_rate(self.market, instrument), settled, horizon, self.market.valuation_time, self.states, self.bridges)
                 values |= found.reals
                 names["family"] = found.family

@@ -38,14 +38,19 @@ class Family(IntEnum):
     """an option on an average, some of its fixings inside the horizon and some beyond"""
     FIXED_AVERAGE = 7
     """the same with no fixing beyond"""
+    TWO_ASSET = 8
+    """a spread option, or one on the better or the worse of two, alive at the horizon"""
+    SETTLED_TWO_ASSET = 9
+    """the same expired inside the horizon"""
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
-                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table", "path_state")
+                  "volatility_state", "inverse", "sticky_moneyness", "additive_volatility", "scale_state", "skew_state", "stretch_state", "table", "path_state", "second", "payoff", "half_nodes")
 GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount0", "discount", "volatility_loading",
                "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt",
                "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index", "fixing_shift",
-               "average_past", "average_weight", "average_log", "average_share", "average_shift", "average_bend", "average_scale", "average_years", "average_cash")
+               "average_past", "average_weight", "average_log", "average_share", "average_shift", "average_bend", "average_scale", "average_years", "average_cash",
+               "leg_moneyness", "leg_volatility", "leg_residual", "correlation", "node_step")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign", "correction")
 
 
@@ -137,7 +142,9 @@ class Program:
       ln G = average_log + average_share state[forward_state] + average_shift A + average_bend sigma^2, the forward of their average over the strike;
       strike (average_cash (Black76(G, left, sigma, average_years, sign) + (max(-left, 0) of a call)) + max(left, 0) table(ln(F/K) - ln(left average_scale), ln sigma)) exp(state[scale_state]).
     Fixed average: strike average_cash max(sign (average_past + average_weight A + average_share exp(average_log + average_shift A) - 1), 0), likewise.
-    The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European arithmetic at zero states with `expiry_years` and `discount0`.
+    Two assets: `second` is the group of the second one, of family EUROPEAN and without columns, its terms are leg_moneyness, leg_volatility and leg_residual; value =
+      discount exp(state[scale_state]) times `formula/pair.py` at both forwards and volatilities, by 2 half_nodes + 1 nodes; settled, the payoff at both indices.
+    The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European (or two-asset) arithmetic at zero states with `expiry_years` and `discount0`.
     """
 
     horizon: float

@@ -23,6 +23,7 @@ from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spo
 from upm_gpu.errors import InputError
 from upm_gpu.market.levels import daily_funding, exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
+from upm_gpu.pricing.two_assets import options_read
 from upm_gpu.scenario.derived import Funding, Operation, inverse_contract, linear_combination, linear_contract
 
 if TYPE_CHECKING:
@@ -187,9 +188,10 @@ def required_states(instruments: Sequence[Instrument], reporting_currency: str, 
             continue
         fx = f"log_fx[{instrument.underlying}]"
         names.add(fx if fx in made and f"log_level[{instrument.underlying}]" not in made else f"log_level[{instrument.underlying}]")
-        if isinstance(instrument, Option):
-            own, common = volatility_states(instrument)
-            names.add(own if own in made else common)
+    for option in options_read(instruments):
+        names.add(f"log_level[{option.underlying}]")
+        own, common = volatility_states(option)
+        names.add(own if own in made else common)
     return names
 
 

@@ -91,8 +91,10 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
         figures.add_row(text(charge_title(name)), money(amount))
     for name, title in (("initial_margin", "Initial margin"), ("maintenance_margin", "Maintenance margin"), ("expected_shortfall", "Expected shortfall"),
                         ("expected_shortfall_standard_error", "  standard error"), ("value_at_risk", "Value at risk"),
-                        ("collateral_value", "Collateral"), ("equity", "Equity"), ("excess", "Excess over initial margin")):
-        figures.add_row(title, money(explanation.get(name)))
+                        ("collateral_market_value", "Collateral at market"), ("collateral_haircut", "  haircuts and limits"), ("liabilities", "  liabilities"),
+                        ("collateral_value", "Collateral counted"), ("equity", "Equity"), ("excess", "Excess over initial margin")):
+        if name in explanation:
+            figures.add_row(title, money(explanation[name]))
     if explanation.get("variance_ratio") is not None:
         figures.add_row("Variance ratio against plain scenarios", text(f"{explanation['variance_ratio']:.1f}"))
     console.print(figures)

@@ -25,7 +25,12 @@ def waterfall(margin: Columns, decimals: int, measure: str = "expected_shortfall
         bars += [(measure.replace("_", " ").capitalize(), shortfall, "total"), ("Multiplier and floor", core - shortfall, "step")]
     bars.append(("Core margin", core, "total"))
     bars += [(charge_title(name), float(np.nansum(margin[name])), "step") for name in charge_names(margin)]
-    bars += [("Initial margin", initial, "sum"), ("Collateral", collateral, "total")]
+    bars.append(("Initial margin", initial, "sum"))
+    cut, owed = (float(np.nansum(margin[name])) if name in margin else 0.0 for name in ("collateral_haircut", "liabilities"))
+    if cut or owed:
+        bars += [("Collateral at market", collateral + cut + owed, "total"), ("Haircuts and limits", -cut, "step"), ("Liabilities", -owed, "step"), ("Collateral counted", collateral, "sum")]
+    else:
+        bars.append(("Collateral", collateral, "total"))
     bars += [("Open profit and option value", equity - collateral, "step"), ("Equity", equity, "sum")]
     bars += [("Less initial margin", -initial, "step"), ("Excess" if excess >= 0 else "Shortfall", excess, "sum")]
     values = rounded(np.array([value for _, value, _ in bars]), decimals)

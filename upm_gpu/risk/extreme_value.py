@@ -57,6 +57,15 @@ class ParetoFit:
     fitted: NDArray[np.bool_]
 
 
+def fit_depth(count: int, share: float) -> int:
+    """Scenarios a row must keep for a fit to the worst `share`: the excesses and the threshold; 0 without a fit.
+
+    >>> fit_depth(100_000, 0.05)
+    5001
+    """
+    return min(count, int(np.floor(count * share)) + 1) if share > 0.0 else 0
+
+
 def moments(excess: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(a0, a1) of excesses (..., n), worst first."""
     n = excess.shape[-1]

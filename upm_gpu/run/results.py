@@ -33,13 +33,13 @@ ZSTD_LEVEL = 3
 
 TYPES: Mapping[str, str] = {
     "account_id": "string", "member_id": "string", "netting_set": "string", "instrument_id": "string", "underlying": "string",
-    "status": "string", "charge": "string", "file": "string", "column": "string", "code": "string", "message": "string",
+    "status": "string", "charge": "string", "asset": "string", "file": "string", "column": "string", "code": "string", "message": "string",
     "raw": "string", "rank": "int32", "scenario": "uint32", "line": "int64", "horizon": "float64", "level": "float64",
     "limit": "float64", "margin_ratio": "float64",
 }
 """types of columns of the result files by name; any other column takes the type of its array"""
 
-NULLABLE = frozenset({"margin_ratio", "limit", "implied_volatility", "realised_loss", "variance_ratio"})
+NULLABLE = frozenset({"margin_ratio", "limit", "implied_volatility", "realised_loss", "variance_ratio", "tail_index", "haircut_per_unit", "standard_error"})
 """columns of the margin files that may be empty; NaN or infinity anywhere else is a fault, never written"""
 
 REQUIRED = {
@@ -62,6 +62,7 @@ class Results:
     rejects: Sequence[Reject] = ()
     margin_by_netting_set: Columns | pd.DataFrame | None = None
     greeks: Columns | pd.DataFrame | None = None
+    portfolio_haircuts: Columns | pd.DataFrame | None = None
     report: Mapping[str, Columns | pd.DataFrame | Mapping[str, Any]] = field(default_factory=dict)
     """inputs of the report by file name under `report/`: `.parquet` takes columns, `.json` a mapping"""
 
@@ -167,6 +168,7 @@ def write_results(run: RunFolder, results: Results) -> dict[str, int]:
         "worst_scenarios.parquet": _ordered("worst_scenarios", results.worst_scenarios),
         "margin_by_netting_set.parquet": None if results.margin_by_netting_set is None else plain(results.margin_by_netting_set),
         "greeks.parquet": None if results.greeks is None else plain(results.greeks),
+        "portfolio_haircuts.parquet": None if results.portfolio_haircuts is None else plain(results.portfolio_haircuts),
     }
     rows = {}
     for name, columns in tables.items():

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.backend.contract import NO_SCENARIO, Precision, TailState, merge
 from upm_gpu.formula import families
+from upm_gpu.formula.pair import pair_payoff
 from upm_gpu.pricing.compiled import (
     GROUP_INTEGERS,
     GROUP_REALS,
@@ -40,8 +42,8 @@ class Prepared:
     rows: Rows
     precision: Precision
     value0: NDArray[np.float64]
-    groups: tuple[tuple[dict[str, float], ...], ...]
-    """(H)(G) group integers and reals by name"""
+    groups: tuple[tuple[dict[str, Any], ...], ...]
+    """(H)(G) group integers and reals by name; `second` is the group of the second asset itself, or None"""
 
     @property
     def stored(self) -> type:
@@ -60,16 +62,19 @@ def available() -> tuple[bool, str, str]:
     return True, "", "NumPy and SciPy in float64; slow, for checks"
 
 
-def _groups(program: Program) -> tuple[dict[str, float], ...]:
-    return tuple(
+def _groups(program: Program) -> tuple[dict[str, Any], ...]:
+    found: list[dict[str, Any]] = [
         {**{k: int(v) for k, v in zip(GROUP_INTEGERS, i, strict=True)}, **{k: float(v) for k, v in zip(GROUP_REALS, r, strict=True)}}
         for i, r in zip(program.group_integers, program.group_reals, strict=True)
-    )
+    ]
+    return tuple({**g, "second": found[g["second"]] if g["second"] >= 0 else None} for g in found)
 
 
 def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], today: bool, tables: tuple[ValueTable, ...] = ()) -> NDArray[np.float64]:
     """(count, S) unit values of one group; `today` prices a European at zero states with its whole time to expiry."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        if group["second"] is not None:
+            return _price_two(group, terms, states, today)
         if today or group["family"] == Family.EUROPEAN:
             zero = np.zeros(1)
             level, forward, volatility, skew, stretch = (
@@ -105,6 +110,23 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
             scale = None if group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
             return families.settled_exotic(at_expiry, path, terms["strike"], terms["sign"], group, scale)
         return families.inverse_future(level, at_expiry, terms["strike"], group)
+
+
+def _price_two(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], today: bool) -> NDArray[np.float64]:
+    """(count, S) unit values of options on two assets."""
+    second = group["second"]
+    scale = None if today or group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
+    if not today and group["family"] == Family.SETTLED_TWO_ASSET:
+        level, other = (g["spot0"] * np.exp(states[group["settle_date"], g["forward_state"]]) for g in (group, second))
+        paid = pair_payoff(level, other, terms["strike"], terms["sign"], group["payoff"])
+        return paid if scale is None else paid * np.exp(scale)
+    seen: list[Any] = []
+    for g, row in ((group, terms), (second, {k: second[f"leg_{n}"] for k, n in (("log_moneyness", "moneyness"), ("volatility", "volatility"), ("residual", "residual"))})):
+        forward, volatility, skew, stretch = (np.zeros(1) if today or g[name] < 0 else states[g["date"], g[name]]
+                                              for name in ("forward_state", "volatility_state", "skew_state", "stretch_state"))
+        seen += [forward, families.european_volatility(forward, volatility, row["log_moneyness"], row["volatility"], row["residual"], g, skew=skew, stretch=stretch)]
+    years, discount = ("expiry_years", "discount0") if today else ("remaining_years", "discount")
+    return families.two_asset(seen[0], seen[1], seen[2], seen[3], terms["strike"], terms["sign"], group, second, years=group[years], discount=group[discount], scale=scale)
 
 
 def prepare(compiled: Compiled, rows: Rows, precision: Precision, threads: int = 0) -> Prepared:

@@ -22,6 +22,21 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
+class Quanto:
+    """A payment in another currency at a fixed rate: what its results are, given those in which the rate and the volatility move the dividend yield too."""
+
+    fixed_rate: float
+    drift: float
+    """correlation x volatility of the exchange rate: change of the dividend yield a unit of volatility"""
+
+    def turned(self, result: dict[str, float]) -> dict[str, float]:
+        """Every number but an implied volatility at the fixed rate; vega and rho with what moves the dividend yield."""
+        slope = result.get("dividend_rho", NAN)
+        moved = {**result, "vega": result["vega"] + self.drift * slope, "rho": result["rho"] + slope}
+        return {name: value if name == "implied_volatility" else self.fixed_rate * value for name, value in moved.items()}
+
+
+@dataclass(frozen=True)
 class Reading:
     """A row ready to be valued."""
 
@@ -31,6 +46,9 @@ class Reading:
     """its inputs; a tuple for a repeated one"""
     method: str
     """name of the formula, for the column `method`"""
+    beside: dict[str, float | tuple[float, ...]] | None = None
+    """inputs of the same option with its two assets exchanged: its Greeks come back as those of the second asset"""
+    quanto: Quanto | None = None
 
 
 @dataclass(frozen=True)
