@@ -124,6 +124,26 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_running_fixings(UPM_DERI
   }
 }
 
+// Inputs: the log-level, its highest and its lowest point. Reals: see RunningExit. Grid (scenario tiles, operations).
+UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_running_exit(UPM_DERIVED_ARGUMENTS) {
+  UPM_DERIVED_PATH
+  (void)inputs, (void)days, (void)events;
+  const double lower = reals[upm::EXIT_LOWER], upper = reals[upm::EXIT_UPPER], width = upper - lower;
+  double run = 0.0, start = 0.0;
+  for (i32 d = 0; d < dates; ++d) {
+    const double* r = reals + upm::EXIT_DATES + 3 * d;
+    const double u = upm::first_uniform(upm::philox4x32(scenario, (u32)reals[upm::EXIT_FACTOR], (u32)r[1], (u32)reals[upm::EXIT_STREAM], (u32)reals[upm::EXIT_SEED_LOW],
+                                                        (u32)reals[upm::EXIT_SEED_HIGH]));
+    const double level = *at(x, d, in[0]), variance = r[0];
+    const i32 images = (i32)r[2];
+    double stays = images < 0 ? 0.0 : upm::bridge_above(start - lower, level - lower, variance);
+    for (i32 n = 1; n <= images; ++n) stays += upm::bridge_images(start - lower, level - lower, n * width, variance);
+    run = upm::after_exit(run, *at(x, d, in[1]), *at(x, d, in[2]), lower, upper, stays, upm::bridge_above(upper - start, upper - level, variance), u);
+    start = level;
+    *at(x, d, out) = run;
+  }
+}
+
 // Input: the log-level. Reals: see RunningExtreme. Grid (scenario tiles, operations).
 UPM_GLOBAL UPM_LAUNCH_BOUNDS(DERIVED_THREADS, 4) derive_running_extreme(UPM_DERIVED_ARGUMENTS) {
   UPM_DERIVED_PATH

@@ -29,6 +29,21 @@ UPM_INLINE double bridge_high(double start, double end, double variance, double 
   return 0.5 * (start + end + sqrt(move * move - 2.0 * variance * log(u)));
 }
 
+// What the images `far` = n widths away either side add to the share of Brownian bridges of `variance` that stay between 0 and the width, from `start` to `end`; and that of
+// the lower barrier alone. The density over that without barriers: Karatzas and Shreve 1991, "Brownian Motion and Stochastic Calculus", section 2.8.
+UPM_INLINE double bridge_images(double start, double end, double far, double variance) {
+  const double move = end - start;
+  return exp(-2.0 * far * (far - move) / variance) + exp(-2.0 * far * (far + move) / variance) - exp(-2.0 * (start - far) * (end - far) / variance) -
+         exp(-2.0 * (start + far) * (end + far) / variance);
+}
+UPM_INLINE double bridge_above(double start, double end, double variance) { return 1.0 - exp(-2.0 * start * end / variance); }
+
+// 1 once a path has left the levels between two barriers, else 0. Its extremes settle it if they reach either; if not, the lower barrier may have been reached all the same,
+// because the highest point is known to lie below the upper one: with probability 1 - stays / below, where the lowest point alone says 1 - above, which is less.
+UPM_INLINE double after_exit(double so_far, double high, double low, double lower, double upper, double stays, double below, double u) {
+  return so_far != 0.0 || high >= upper || low <= lower || !((1.0 - u) * below < stays) ? 1.0 : 0.0;
+}
+
 // What a fixing at a log-level makes of the levels over today's added up (0), the log-levels added up (1), the highest (2) or the lowest (3) log-level.
 UPM_INLINE double after_fixing(i32 kind, double so_far, double level) {
   return kind == 0 ? so_far + exp(level) : kind == 1 ? so_far + level : kind == 2 ? at_least(level, so_far) : at_most(level, so_far);
@@ -39,6 +54,11 @@ enum RunningFixings { FIXINGS_KIND, FIXINGS_START, FIXINGS_DATES };
 
 // Reals of running_extreme: seed (two words), stream word, factor word, side, then for each date the variance of the interval that ends there and its step word.
 enum RunningExtreme { EXTREME_SEED_LOW, EXTREME_SEED_HIGH, EXTREME_STREAM, EXTREME_FACTOR, EXTREME_SIDE, EXTREME_DATES };
+
+// Reals of running_exit: seed (two words), stream word, factor word, lower and upper barrier, then for each date the variance of the interval that ends there, its step
+// word and how many images either side are summed; -1: the width is so small that no bridge stays.
+enum RunningExit { EXIT_SEED_LOW, EXIT_SEED_HIGH, EXIT_STREAM, EXIT_FACTOR, EXIT_LOWER, EXIT_UPPER, EXIT_DATES };
+#define UPM_MOST_IMAGES 32
 
 }  // namespace upm
 

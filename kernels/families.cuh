@@ -42,6 +42,7 @@ struct GroupReals {
   double barrier, barrier_side, miss_black, miss_cash, miss_index, hit_black, hit_cash, hit_index, region_cash, region_index, fixing_shift;
   double average_past, average_weight, average_log, average_share, average_shift, average_bend, average_scale, average_years, average_cash;
   double leg_moneyness, leg_volatility, leg_residual, correlation, node_step;
+  double quanto_drift;
 };
 
 // One column of Compiled.terms, in the order of TERM_REALS.
@@ -226,6 +227,13 @@ UPM_INLINE Pair two_asset_pair(const GroupReals& g, const European& s, double vo
 // Undiscounted value of one column; ln(F1 / K) is read for the better or the worse of two only.
 UPM_INLINE double two_asset_value(const GroupIntegers& i, const GroupReals& g, const Pair& p, const Terms& t) {
   return pair_value(p, t.strike, i.payoff == PAIR_SPREAD ? 0.0 : log(p.forward_1 / t.strike), t.sign, i.payoff, i.half_nodes, g.node_step);
+}
+
+// European option paid in another currency at a fixed rate (Reiner 1992): Black's value on the forward times exp(-quanto_drift volatility years), quanto_drift the correlation
+// of the asset with its own currency's value in the other times that value's volatility. `volatility` is the option's own in the scenario.
+UPM_INLINE double quanto_value(const GroupReals& g, const European& s, const Terms& t, double volatility, double years, double discount) {
+  const double drift = -(g.quanto_drift * volatility * years);
+  return discount * black_undiscounted(s.forward * exp(drift), t.strike, s.log_change - t.log_moneyness + drift, volatility * sqrt(years), t.sign) * s.unit;
 }
 
 }  // namespace upm

@@ -138,6 +138,10 @@ UPM_INLINE void option_columns(const double* states, i32 factors, i32 scenarios,
     const upm::European first = upm::european_share(g, r, x), second = upm::european_share(g2, r2, x2);
     const double root_years = upm::sqrt(r.remaining_years), volatility_2 = upm::european_volatility(r2, second, upm::leg_terms(r2), upm::smile_of(g2));
     STORE(r.discount * upm::two_asset_value(g, r, upm::two_asset_pair(r, first, upm::european_volatility(r, first, t, upm::smile_of(g)), second, volatility_2, root_years), t) * first.unit)
+  } else if (g.family == upm::FAMILY_QUANTO) {
+    const upm::European shared = upm::european_share(g, r, x);
+    const upm::Smile smile = upm::smile_of(g);
+    STORE(upm::quanto_value(r, shared, t, upm::european_volatility(r, shared, t, smile), r.remaining_years, r.discount))
   } else {
     const upm::InverseFuture shared = upm::inverse_future_share(g, r, x);
     STORE(upm::inverse_future_value(shared, t))
@@ -183,6 +187,11 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(UNIT_THREADS, 4) value_today(const i32* integers, c
     const upm::Pair both = upm::two_asset_pair(r, shared, upm::european_volatility(r, shared, t, upm::smile_of(g)), second,
                                                upm::european_volatility(r2, second, upm::leg_terms(r2), upm::smile_of(g2)), upm::sqrt(r.expiry_years));
     value0[option] = r.discount0 * upm::two_asset_value(g, r, both, t) * shared.unit;
+    return;
+  }
+  if (r.quanto_drift != 0.0) {
+    const upm::Terms t = terms_at(terms, options, option);
+    value0[option] = upm::quanto_value(r, shared, t, upm::european_volatility(r, shared, t, upm::smile_of(g)), r.expiry_years, r.discount0);
     return;
   }
   const double value = upm::european_value(r, shared, terms_at(terms, options, option), upm::sqrt(r.expiry_years), r.discount0, upm::smile_of(g)) + terms_at(terms, options, option).correction;

@@ -111,6 +111,28 @@ def explain(folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="
 
 
 @app.command()
+def whatif(
+    folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
+    account: Annotated[str | None, typer.Option(help="Account id.")] = None,
+    order: Annotated[list[str] | None, typer.Option(help="INSTRUMENT:QTY, signed contracts; may be given again.")] = None,
+    deposit: Annotated[list[str] | None, typer.Option(help="ASSET:QTY of collateral, negative to withdraw; may be given again.")] = None,
+    netting_set: Annotated[str, typer.Option(help="Netting set of the orders.")] = "",
+    file: Annotated[Path | None, typer.Option(help="CSV of trade sets: account_id, kind (order, deposit, transfer), name, quantity [, set, netting_set, to_account].")] = None,
+    premium: Annotated[str, typer.Option(help="cash: options and spot are paid at today's model value in the reporting currency; none: not paid.")] = "cash",
+    max_age: Annotated[float | None, typer.Option(help="Refuse a run whose market is older, in minutes.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Margin before and after orders, deposits and transfers, from the scenarios of a run: to the bit what a new run would say."""
+    from upm_gpu.desk.command import answer_command
+
+    data, page, said = answer_command(folder, account, order or [], deposit or [], netting_set, file, premium, max_age)
+    if not quiet:
+        typer.echo(said, err=True)
+    _print(data, json, page)
+
+
+@app.command()
 def compare(
     methodologies: Annotated[str, typer.Option(help="Two or more, separated by commas: files, or names of those that ship (house, derive_pmrm2_v2). Differences are against the first.")],
     book: Annotated[str | None, typer.Option(help="Book folder, or sample:crypto.")] = None,
@@ -129,6 +151,17 @@ def compare(
     overrides = {"book.path": book, "market.path": market, "scenarios.count": paths, "scenarios.seed": seed, "compute.device": device}
     found, page = job.compare(config, {k: v for k, v in overrides.items() if v is not None}, methodologies, out, quiet)
     _print(found, json, page)
+
+
+@app.command()
+def responsiveness(runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs of several days.", metavar="RUN RUN ...")],
+                   out: Annotated[Path | None, typer.Option(help="CSV to write: every account.")] = None,
+                   means: Annotated[Path | None, typer.Option(help="CSV to write: the one-year mean of each unit's core, which goes into a book folder as margin_means.csv.")] = None, json: Json = False) -> None:
+    """Peak to trough and the largest rises of the margins over days, by account and in total."""
+    from upm_gpu.margin_history import responsiveness as of_runs
+
+    summary, text = of_runs(runs, out, means)
+    _print(summary, json, text)
 
 
 @app.command()
@@ -166,6 +199,16 @@ def simm(crif: Annotated[Path, typer.Argument(help="Sensitivities in CRIF column
         _print(made, True, "")
     else:
         typer.echo(render(made), nl=False)
+
+
+@app.command()
+def backtest(config: Annotated[Path, typer.Argument(help="Back-test configuration (TOML), such as configs/backtest/crypto_linear.toml.")],
+             out: Annotated[Path | None, typer.Option(help="Folder to create.")] = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Rolling out-of-sample margins against the losses that came: coverage, shortfall and density tests, a league of models."""
+    from upm_gpu import job
+
+    found, page = job.backtest(config, out, quiet)
+    _print(found, json, page)
 
 
 @app.command()

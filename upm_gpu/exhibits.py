@@ -6,7 +6,7 @@ table that the run folder keeps; the report draws nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -18,6 +18,7 @@ from upm_gpu.margin.result import repeated
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
+from upm_gpu.pricing.aftermath import Became
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
 from upm_gpu.pricing.forward_starts import starts_later
@@ -200,7 +201,7 @@ def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled
     options = {n: i for n, i in enumerate(instruments) if isinstance(i, Option)}
     if options:
         at = list(options)
-        columns = _greek_columns(compiled, at)
+        columns, drift = _greek_columns(compiled, at)
         result = backend.values("european", columns)
         _exercise(backend, compiled, at, columns, result)
         for n, own in two_asset_greeks(backend, compiled).items():
@@ -209,6 +210,9 @@ def unit_greeks(backend: ModuleType, instruments: Sequence[Instrument], compiled
         spot = np.array([market.spots[i.underlying] for i in options.values()])
         inverse = np.array([i.settlement == "inverse" for i in options.values()])
         forward = columns["forward"]
+        fall = result["delta"] * forward * drift  # of a quanto's value, as its forward is F exp(-drift sigma T)
+        result["vega"] = result["vega"] - fall * columns["time_to_expiry"]
+        result["theta"] = result["theta"] + fall * columns["volatility"]
         # S V(F) / F with F = F_0 S / S_0: slope in ln S is V_F S for inverse (the coin value itself cancels), F V_F for linear
         scale = np.where(inverse, spot / forward, 1.0)
         delta[at] = scale * result["delta"] * forward
@@ -256,25 +260,26 @@ def _slope(instrument: Spot | Future | Perpetual, market: MarketSnapshot) -> flo
     return price * exchange_rate(market, instrument) if instrument.settlement == "linear" else spot / price
 
 
-def _greek_columns(compiled: Compiled, options: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """Inputs of `values`: Black-76 on the forward, linear, one case an option; the rate gives the compiled discount factor."""
+def _greek_columns(compiled: Compiled, options: Sequence[int]) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Inputs of `values`: Black-76 on the forward, linear, one case an option; the rate gives the compiled discount factor. And (n,) what a quanto's forward falls by a unit of volatility and year."""
     program = compiled.programs[0]
     column = compiled.instrument_column[list(options)]
     held = np.flatnonzero(program.group_integers[:, GROUP_INTEGERS.index("count")])
     group = held[np.searchsorted(program.group_integers[held, 1], column, side="right") - 1]
     reals = {k: program.group_reals[group, GROUP_REALS.index(k)] for k in GROUP_REALS}
     terms = {k: compiled.terms[TERM_REALS.index(k), column - compiled.linear] for k in TERM_REALS}
-    return {"sign": terms["sign"], "forward": reals["forward0"], "strike": terms["strike"], "time_to_expiry": reals["expiry_years"],
-            "rate": -np.log(reals["discount0"]) / reals["expiry_years"], "volatility": terms["volatility"]}
+    forward = reals["forward0"] * np.exp(-reals["quanto_drift"] * terms["volatility"] * reals["expiry_years"])
+    return {"sign": terms["sign"], "forward": forward, "strike": terms["strike"], "time_to_expiry": reals["expiry_years"],
+            "rate": -np.log(reals["discount0"]) / reals["expiry_years"], "volatility": terms["volatility"]}, reals["quanto_drift"]
 
 
 def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], market: MarketSnapshot, later: MarketSnapshot,
-                 settlements: dict[tuple[str, object], tuple[float, bool]], values_later: dict[str, float]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+                 settlements: dict[tuple[str, object], tuple[float, bool]], values_later: dict[str, float], became: Mapping[str, Became] | None = None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(N,) P&L of one unit between two snapshots in the reporting currency, and which rest on a proxy settlement price.
 
     `today` and `values_later` are model values of one unit of each option alive then. An option that expired in between pays at its
     settlement price (`settlements[(underlying, expiry)] = (price, is_proxy)`), coins are valued at the later index; without a
-    settlement price the later index is used and marked proxy.
+    settlement price the later index is used and marked proxy. What an exotic option has become says `became`; NaN where that is not known.
     """
     pnl, proxy = np.zeros(len(instruments)), np.zeros(len(instruments), bool)
     for n, instrument in enumerate(instruments):
@@ -289,7 +294,11 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
         if expired and isinstance(instrument, Option) and instrument.future_expiry is not None:
             price, is_proxy = quote_price(later, instrument), True
         proxy[n] = expired and is_proxy
-        if isinstance(instrument, Option):
+        if became and instrument.instrument_id in became:
+            held = became[instrument.instrument_id]
+            after = np.nan if held.unknown else sum(values_later[part.instrument_id] for part in held.parts) + held.cash * rate1
+            pnl[n], proxy[n] = after - today[instrument.instrument_id], held.proxy
+        elif isinstance(instrument, Option):
             if expired:
                 payoff = max((price - instrument.strike) * (1.0 if instrument.option_type == "call" else -1.0), 0.0)
                 after = payoff / price * spot1 if instrument.settlement == "inverse" else payoff * rate1

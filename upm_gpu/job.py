@@ -239,6 +239,14 @@ def compare(path: Path | None, overrides: dict[str, str], methodologies: str, ou
     return summary(found), "\n".join(lines(found))
 
 
+def backtest(path: Path, out: Path | None, quiet: bool) -> tuple[dict[str, Any], str]:
+    """`upm backtest`: counts, league and goals as JSON, and the terminal's lines."""
+    from upm_gpu.backtest.folder import lines, run_backtest
+
+    found = run_backtest(path, out, quiet, tuple(_command()))
+    return found, lines(found)
+
+
 def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, ewma_lambda: float, correlation: str) -> dict[str, Any]:
     """`upm calibrate covariance`."""
     from upm_gpu.calibrate.covariance_file import calibrate_file

@@ -15,7 +15,7 @@ import numpy as np
 
 from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.select import Choice
-from upm_gpu.domain.instrument import Option, Spot, expiry_of
+from upm_gpu.domain.instrument import Option, Spot, expiry_of, paid_in
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import (
     NAME,
@@ -26,11 +26,22 @@ from upm_gpu.margin.requests import (
     MeasureRequest,
     Names,
     Rest,
+    Slower,
+    SlowParts,
     Stressed,
     StressRequest,
 )
 from upm_gpu.margin.result import model_values
-from upm_gpu.margin.rows import class_rows, kind_of, largest_names, line_underlyings, name_rows, rest_rows, stacked
+from upm_gpu.margin.rows import (
+    class_rows,
+    kind_of,
+    largest_names,
+    line_underlyings,
+    name_rows,
+    rest_rows,
+    slow_rows,
+    stacked,
+)
 from upm_gpu.margin.units import instrument_levels, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.passes import Loop, chunk_ranges, measure_of, tails
@@ -55,6 +66,7 @@ class Further:
     measures: dict[MeasureRequest, Measure] = field(default_factory=dict)
     names: Names | None = None
     largest: dict[MeasureRequest, np.ndarray] = field(default_factory=dict)
+    slower: dict[Slower, SlowParts] = field(default_factory=dict)
     stressed: dict[StressRequest, Stressed] = field(default_factory=dict)
     exposures: Exposures | None = None
     passes: list[dict[str, Any]] = field(default_factory=list)
@@ -69,19 +81,27 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
     if any(r.rows == NAME or isinstance(r.rows, Rest) for r in asked):
         names = name_rows(plan.units, plan.instruments, plan.compiled)
         found.names = names[0]
+    if any(isinstance(r, ExposureRequest) for r in plan.further) or any(isinstance(r.rows, Slower) for r in asked):
+        found.exposures = exposures_of(plan, choice, value0)
+    for number, (sub, mine) in enumerate(sub_plans(plan, bare, choice, shelf)):
+        measure_set(Pass(plan, choice, chunk, loop, executor, sub, FIRST_PASS + 2 * number), mine, names, found)
+    found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
+    return found
+
+
+def sub_plans(plan: Plan, bare: Compiled, choice: Choice, shelf: Shelf | None = None) -> list[tuple[Plan, list[MeasureRequest]]]:
+    """A plan of each further scenario set that charges ask for, with the requests it answers: its scenarios, only the horizons asked for, value tables of its own."""
+    asked = [r for r in plan.further if isinstance(r, MeasureRequest)]
     kinds = list(dict.fromkeys((r.scenario_set, _count(plan, r)) for r in asked))
     sets: list[ScenarioSet] = [shortened(plan.sets[name], count) for name, count in kinds]
     days = tuple(sorted({r.horizon for r in asked}))
     compiled = replace(bare, programs=tuple(bare.programs[plan.horizon(d)] for d in days))
     if sets:  # tables of their own, so that those of the core depend on no charge; made once for all further sets
         compiled, _ = with_tables(compiled, sets, choice.module, choice.threads, shelf)
-    for number, (name, count) in enumerate(kinds):
+    found = []
+    for scenarios, (name, count) in zip(sets, kinds, strict=True):
         mine = [r for r in asked if (r.scenario_set, _count(plan, r)) == (name, count)]
-        job = _Pass(plan, choice, chunk, loop, executor, _sub_plan(plan, compiled, days, sets[number], mine), FIRST_PASS + 2 * number)
-        _measure_set(job, mine, names, found)
-    found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
-    if any(isinstance(r, ExposureRequest) for r in plan.further):
-        found.exposures = exposures_of(plan, choice, value0)
+        found.append((_sub_plan(plan, compiled, days, scenarios, mine), mine))
     return found
 
 
@@ -101,7 +121,7 @@ def _sub_plan(plan: Plan, compiled: Compiled, horizons: tuple[float, ...], scena
 
 
 @dataclass(frozen=True)
-class _Pass:
+class Pass:
     """A set and how it is walked."""
 
     plan: Plan
@@ -132,16 +152,20 @@ class _Pass:
         return measure_of(finish(part, [asked.level], dependence)[asked.level], part, 0, asked.tail_share, dependence)
 
 
-def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further) -> None:
+def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further) -> None:
     """All requests of one set: units and names in one pass, what is left without the largest names in a second one."""
     plan, units = job.plan, job.plan.rows.count
     rests = [r for r in asked if isinstance(r.rows, Rest)]
     first = dict.fromkeys(r for r in asked if not isinstance(r.rows, Rest))
     first |= dict.fromkeys(replace(r, rows=NAME, level=r.rows.level) for r in rests if isinstance(r.rows, Rest))
     kinds = list(dict.fromkeys(r.rows for r in first))
-    parts = [_rows(plan, kind, names) for kind in kinds]
+    parts = [_rows(plan, kind, names, found) for kind in kinds]
     start = dict(zip(kinds, np.cumsum([0, *(p.count for p in parts)]).tolist(), strict=False))
     count = {kind: part.count for kind, part in zip(kinds, parts, strict=True)}
+    if not sum(count.values()):  # nothing is slow: there is nothing to walk for
+        nothing = np.zeros(0)
+        found.measures |= dict.fromkeys(first, Measure(nothing, nothing, nothing, nothing, np.zeros(0, bool)))
+        return
     tail = job.tails(stacked(parts), second=False)
     for r in first:
         found.measures[r] = job.measures(tail, start[r.rows], count[r.rows], r)
@@ -163,15 +187,19 @@ def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names
     found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": len(different) * units})
 
 
-def _rows(plan: Plan, kind: str | Rest | Classes, names: tuple[Names, Rows] | None) -> Rows:
-    """The rows of a kind that is known before anything is measured."""
+def _rows(plan: Plan, kind: str | Rest | Classes | Slower, names: tuple[Names, Rows] | None, found: Further) -> Rows:
+    """The rows of a kind that is known before anything is measured; which parts are slow is noted in `found`."""
+    if isinstance(kind, Slower):
+        assert found.exposures is not None
+        found.slower[kind], rows = slow_rows(plan.units, plan.instruments, plan.compiled, found.exposures, kind)
+        return rows
     if isinstance(kind, Classes):
         return class_rows(plan.units, plan.instruments, plan.compiled, kind.classes)
     return names[1] if kind == NAME and names is not None else plan.rows
 
 
-def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
-    """What every unit holds, with values and Greeks of today."""
+def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray, greeks: dict[str, np.ndarray] | None = None) -> Exposures:
+    """What every unit holds, with values and Greeks of today; `greeks` (N,) of one unit of every instrument where they are known already."""
     from upm_gpu.exhibits import unit_greeks
 
     lines, instruments = plan.units.lines, plan.instruments
@@ -185,9 +213,9 @@ def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
     expiry = [expiry_of(i) for i in instruments]
     days = np.array([0.0 if e is None else days_between(plan.market.valuation_time, e) for e in expiry], np.float64)
     strike = np.array([i.strike if isinstance(i, Option) else np.nan for i in instruments], np.float64)
-    each = {name: quantity * values[n] for name, values in unit_greeks(choice.module, instruments, plan.compiled, plan.market).items()}
+    each = {name: quantity * values[n] for name, values in (unit_greeks(choice.module, instruments, plan.compiled, plan.market) if greeks is None else greeks).items()}
     kind = tuple(kind_of(i) for i in instruments)
-    settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else i.quote_currency for i in instruments]
+    settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else paid_in(i) for i in instruments]
     currencies = tuple(sorted(set(settles)))
     currency = np.array([currencies.index(c) for c in settles], np.int64)
     level = np.array([plan.market.spots[i.underlying] for i in instruments], np.float64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Instrument
+from upm_gpu.domain.instrument import Instrument, Spot, paid_in
 from upm_gpu.errors import InputError
 from upm_gpu.margin.requests import (
     BASE,
@@ -37,6 +37,7 @@ from upm_gpu.pricing.compile import (
 )
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.exotics import bridges_of
+from upm_gpu.pricing.quantos import with_rates
 from upm_gpu.pricing.states import funding_dates
 from upm_gpu.pricing.two_assets import options_read, with_correlations
 from upm_gpu.scenario.derived import derive, shortened
@@ -123,7 +124,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
         simulated_assets,
     )
     from upm_gpu.market.surface import fit_surfaces
-    from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
+    from upm_gpu.model.pricing_law import feller_warnings, moment_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
     from upm_gpu.risk.pilot import plain_walk
@@ -166,13 +167,15 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     scenarios, in_force = drawn_of(model)
     check_sampled(scenarios, spec)
     instruments, assumed = with_correlations(instruments, in_force, scenarios)
+    instruments, rates = with_rates(instruments, scenarios, market, clock.days_per_year)
+    assumed += rates
     laws = pricing_laws(model) if spec.repricing == "model" else None
 
     def compiled_on(drawn: ScenarioSet) -> tuple[Compiled, CompileReport]:
         return compile_book(instruments, market, surfaces, drawn.state_names, dates, horizons, dynamics, bridges_of(drawn, spec, instruments), laws, periods)
 
     compiled, report = compiled_on(scenarios)
-    report = replace(report, warnings=(*report.warnings, *assumed))
+    report = replace(report, warnings=(*report.warnings, *assumed, *moment_warnings(model, max(horizons), expiries if laws is not None else ())))
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     names = [r.scenario_set for r in measures if not r.main]
@@ -181,7 +184,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
         drawn = plain_walk(drawn_of(law)[0]) if spec.sampler == "importance" else drawn_of(law)[0]
         # what happens between two dates has the variance of the law: only paths across barriers read it
         sets[name] = derive(drawn, compiled.operations if bridges_of(drawn, spec, instruments) is None else compiled_on(drawn)[0].operations)
-    held = {a for i in instruments for a in (i.underlying, getattr(i, "quote_currency", ""))}
+    held = {a for i in instruments for a in (i.underlying, *(() if isinstance(i, Spot) else (i.quote_currency, paid_in(i))))}
     moves = {r: moves_of(r, compiled.drawn_names, market, spec, surfaces, held) for r in further if isinstance(r, StressRequest)}
     scenarios = derive(scenarios, compiled.operations)
     units = build_units(book, instruments, simulated)

@@ -200,6 +200,13 @@ void check_derived(const UpmScenarios& set) {
         require(outputs == 1 && inputs == 1 && reals == FIXINGS_DATES + set.dates && m->input[m->first_input[o]] >= 0 && r[FIXINGS_KIND] >= 0.0 && r[FIXINGS_KIND] <= 3.0);
         break;
       }
+      case 7: {  // running_exit
+        const double* r = m->real + m->first_real[o];
+        require(outputs == 1 && inputs == 3 && reals == EXIT_DATES + 3 * set.dates && r[EXIT_LOWER] < 0.0 && r[EXIT_UPPER] > 0.0);
+        for (int64_t i = m->first_input[o]; i < m->first_input[o + 1]; ++i) require(m->input[i] >= 0);
+        for (int64_t d = 0; d < set.dates; ++d) require(r[EXIT_DATES + 3 * d + 2] >= -1.0 && r[EXIT_DATES + 3 * d + 2] <= UPM_MOST_IMAGES);
+        break;
+      }
       default: require(false);
     }
   }

@@ -94,6 +94,11 @@ void value0(const UpmBook* book, double* out) {
       }
       continue;
     }
+    if (r.quanto_drift != 0.0) {
+      for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c)
+        out[c] = quanto_value(r, zero, terms_of(book, c), european_volatility(r, zero, terms_of(book, c), smile_of(g)), r.expiry_years, r.discount0);
+      continue;
+    }
     for (int64_t c = g.first - book->linear; c < g.first - book->linear + g.count; ++c)
       out[c] = g.family == FAMILY_INVERSE_FUTURE ? 0.0 : european_value(r, zero, terms_of(book, c), root_years, r.discount0, smile_of(g)) + terms_of(book, c).correction;
   }
@@ -364,6 +369,22 @@ void price_settled_two_asset(const Columns& c) {
     for (int s = 0; s < T; ++s) {
       const SettledOption x = settled_option_share(g, r, states_at(c, s)), x2 = settled_option_share(g, *c2.reals, states_at(c2, s));
       value[s] = pair_payoff(x.index, x2.index, t.strike, t.sign, g.payoff) * x.unit;
+    }
+    write(c.task, column, value, c.task->value0[option]);
+  }
+}
+
+void price_quanto(const Columns& c) {
+  alignas(64) double value[T];
+  const GroupIntegers g = *c.integers;
+  const GroupReals r = *c.reals;
+  const Smile smile = smile_of(g);
+  for (int64_t column = c.begin; column < c.end; ++column) {
+    const int64_t option = column - c.task->book->linear;
+    const Terms t = terms_of(c.task->book, option);
+    for (int s = 0; s < T; ++s) {
+      const European x = european_share(g, r, states_at(c, s));
+      value[s] = quanto_value(r, x, t, european_volatility(r, x, t, smile), r.remaining_years, r.discount);
     }
     write(c.task, column, value, c.task->value0[option]);
   }

@@ -35,7 +35,8 @@ def derived_sets() -> list:
     walk, width = cases.make_walk("t_both", 4096), np.full((len(cases.DATES), len(cases.STATE_NAMES)), 0.01)
     extreme = test_derived.running_extreme("high", cases.DATES, cases.STATE_NAMES[0], 0, 1.0, test_derived.Bridges(7, 3, width))
     fixings = [test_derived.running_fixings(kind, cases.DATES, cases.STATE_NAMES[0], kind, {float(cases.DATES[1])}) for kind in test_derived.FIXING_KINDS]
-    return [derive(drawn, test_derived.operations(drawn.state_names)), derive(drawn, test_derived.contracts()), derive(walk, [extreme, *fixings])]
+    return [derive(drawn, test_derived.operations(drawn.state_names)), derive(drawn, test_derived.contracts()), derive(walk, [extreme, *fixings]),
+            derive(walk, test_derived.exits(1, test_derived.Bridges(7, 3, width)))]
 
 
 DRAWN: dict[str, tuple[tuple[str, ...], Callable[[], list]]] = {

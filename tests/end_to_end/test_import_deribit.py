@@ -222,7 +222,7 @@ def text_of(table: list[dict[str, str]]) -> str:
 @pytest.mark.parametrize(("content", "code"), [
     (b"", "UPM-MD-101"),
     (b"\xff\xfe\x00", "UPM-MD-101"),
-    (gzip.compress(b"timestamp")[:-6], "UPM-MD-101"),
+    (gzip.compress(b"timestamp", mtime=0)[:-6], "UPM-MD-101"),
     (b"a,b\n1,2\n", "UPM-MD-102"),
     (b"{\"result\": []}", "UPM-MD-102"),
     (b"{\"result\": [", "UPM-MD-106"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from venue_accounts import accounts, amounts, everything
+from venue_accounts import accounts, amounts, book, everything
 
 from upm_gpu.backend import cpu, reference
 from upm_gpu.errors import InputError
@@ -18,7 +18,7 @@ from upm_gpu.rulebook import deribit_pme, load_rule_book
 from upm_gpu.rulebook.deribit_pme import Orders, Parameters
 from upm_gpu.rulebook.frame.grid import local_values, unmoved
 from upm_gpu.rulebook.frame.held import Held
-from upm_gpu.rulebook.frame.terms import FUTURE, OPTION, PERPETUAL, Terms
+from upm_gpu.rulebook.frame.terms import FUTURE, OPTION, PERPETUAL
 from upm_gpu.rulebook.frame.volatility import directions, shocked
 
 PUBLISHED = json.loads((Path(__file__).parent / "reference" / "deribit_pme.json").read_text())
@@ -29,22 +29,6 @@ BACKENDS = [pytest.param(reference.values, id="reference"), pytest.param(cpu.val
 
 def shipped(name: str) -> Parameters:
     return load_rule_book(f"configs/methodology/{name}.toml").parameters
-
-
-def book(asset: str, index: float, rows: list[dict[str, Any]], inverse: bool = True) -> Held:
-    """One account in contracts of one asset; rows have kind, forward, quantity and what an option or a date adds."""
-    def column(name: str, default: float) -> np.ndarray:
-        return np.array([r.get(name, default) for r in rows], float)
-
-    count = len(rows)
-    years = column("years", np.nan)
-    dates = sorted({y for y in years if not np.isnan(y)})
-    bucket = np.array([0 if np.isnan(y) else 1 + dates.index(y) for y in years], np.int32)
-    expiries = ((asset, None), *((asset, datetime(2030, 1, 1 + n, tzinfo=UTC)) for n in range(len(dates))))
-    terms = Terms(tuple(f"I{n}" for n in range(count)), (asset,), expiries, np.array([r["kind"] for r in rows], np.int8), np.zeros(count, np.int32), bucket, np.zeros(count, bool),
-                  np.full(count, inverse), np.zeros(count, bool), column("sign", 0.0), column("strike", np.nan), years, column("forward", index), np.full(count, index),
-                  column("volatility", np.nan), np.zeros(count), np.ones(count), np.ones(count))
-    return Held(terms, ("A",), np.zeros(count, np.int32), np.arange(count, dtype=np.int32), column("quantity", 0.0))
 
 
 def of_case(case: dict[str, Any], only: str | None = None) -> Held:
@@ -204,7 +188,7 @@ def test_correlation_set(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     one, law = everything(tmp_path), shipped("deribit_xpm_v2026")
     held = accounts(one, amounts(ETH_PERP=1.0, coin=1.0))
-    with pytest.raises(InputError, match=r"UPM-CF-133 deribit_xpm 2026 has no terms of the held underlying BTC"):
+    with pytest.raises(InputError, match=r"UPM-CF-140 deribit_xpm 2026 has no terms of the held underlying BTC"):
         deribit_pme.margin(held, law.model_copy(update={"pairs": {"ETH": law.pairs["ETH"]}}), reference.values)
     with pytest.raises(InputError, match=r"UPM-CF-122 deribit_xpm 2026: no haircut of BTC"):
         deribit_pme.margin(held, law.model_copy(update={"haircuts": {}}), reference.values)

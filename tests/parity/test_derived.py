@@ -21,6 +21,7 @@ from upm_gpu.scenario.derived import (
     inverse_contract,
     linear_combination,
     linear_contract,
+    running_exit,
     running_extreme,
     running_fixings,
     shortened,
@@ -162,6 +163,30 @@ def test_running_extremes_follow_their_twins(backend: Any, kind: str) -> None:
     high, low, straight = np.moveaxis(states[:, size:], 1, 0)
     assert np.all(high >= np.maximum(states[:, 0], 0.0)) and np.all(low <= np.minimum(states[:, 0], 0.0)) and np.all(np.diff(high, axis=0) >= 0.0)
     np.testing.assert_allclose(straight, np.maximum(np.maximum.accumulate(states[:, 2], axis=0), 0.0), atol=EPS)
+
+
+def exits(factor: int, bridges: Bridges) -> list:
+    """Extremes of a factor and exits from a narrow and a wide pair of levels."""
+    name = STATE_NAMES[factor]
+    return [running_extreme("high", DATES, name, factor, 1.0, bridges), running_extreme("low", DATES, name, factor, -1.0, bridges),
+            *(running_exit(f"exit{i}", DATES, name, ("high", "low"), factor, *pair, bridges) for i, pair in enumerate(((-0.2, 0.25), (-0.6, 0.5))))]
+
+
+@pytest.mark.parametrize("kind", ["t_both", "explicit"])
+def test_exits_follow_their_twins(backend: Any, kind: str) -> None:
+    """A state of 0 or 1: a rounding would have to fall on the uniform itself. Variances of one line, of a few images, of many, and of none that stays."""
+    variance = np.tile(np.array([0.0, 0.02, 0.1, 25.0])[:, None], (1, len(STATE_NAMES)))
+    derived = derive(base(kind, 900), exits(0, Bridges(7, 3, variance)))
+    compiled = make_compiled()
+    rows = make_rows(compiled)
+    with backend.prepare(compiled, rows, "double") as prepared:
+        states = backend.states(prepared, derived, 30, 250)
+    expected = reference.states(reference.prepare(compiled, rows, "double"), derived, 30, 250)
+    size = len(STATE_NAMES)
+    np.testing.assert_array_equal(states[:, size + 2 :], expected[:, size + 2 :])
+    near, far = np.moveaxis(states[:, size + 2 :], 1, 0)
+    assert np.all(near >= far) and np.all(np.diff(near, axis=0) >= 0.0) and near[1].mean() < 1.0
+    assert near[2].mean() > 0.0 and 0.0 < far[2].mean() < far[3].mean() == 1.0
 
 
 @pytest.mark.parametrize("kind", ["t_both", "explicit"])

@@ -41,7 +41,7 @@ def test_every_backend_prices_the_grid(backend: Any, tmp_path: Any) -> None:
         np.testing.assert_array_equal(got, priced(held, cpu.values))
 
 
-@pytest.mark.parametrize("name", ["derive_pmrm2_v2", "paradex_v1", "aevo_v1", "deribit_spm_v2024", "deribit_xpm_v2026"])
+@pytest.mark.parametrize("name", ["derive_pmrm2_v2", "paradex_v1", "aevo_v1", "deribit_spm_v2024", "deribit_xpm_v2026", "okx_pm_v2025", "bybit_pm_v2025"])
 def test_every_backend_carries_the_rule_book(backend: Any, tmp_path: Path, name: str) -> None:
     """Margins, charges and the scenario that decides: the twin within rounding, the compiled engines to the bit."""
     held, rules = everything(tmp_path / "small"), load_rule_book(f"configs/methodology/{name}.toml")

@@ -18,10 +18,10 @@ from upm_gpu.rulebook.frame.held import Held, hold
 from upm_gpu.rulebook.frame.result import RuleMargin
 
 VALUES = cpu.values if cpu.available()[0] else reference.values
-FILES = ("deribit_spm_v2024", "deribit_spm_v2026", "deribit_xpm_v2026")
-WORST = {"deribit": "worst_case"}
+FILES = ("deribit_spm_v2024", "deribit_spm_v2026", "deribit_xpm_v2026", "okx_pm_v2024", "okx_pm_v2025", "bybit_pm_v2024", "bybit_pm_v2025")
+WORST = {"deribit": "worst_case", "okx": "worst_move", "bybit": "worst_loss"}
 """rule book -> its charge that is a worst case over scenarios"""
-ORDERED = {"deribit": "extended_moves"}
+ORDERED = {"deribit": "extended_moves", "okx": "groups", "bybit": "scenarios"}
 """rule book -> its list whose order must not matter"""
 QUANTITIES = st.lists(st.sampled_from([-3.0, -1.0, -0.25, 0.0, 0.0, 0.5, 1.0, 2.0]), min_size=len(NAMES) + 1, max_size=len(NAMES) + 1)
 SETTINGS = settings(max_examples=15, deadline=None, derandomize=True)

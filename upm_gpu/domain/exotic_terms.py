@@ -12,9 +12,9 @@ from upm_gpu.domain.faults import ColumnFault
 from upm_gpu.domain.instrument import TWO_ASSETS, Exotic, Option
 
 COLUMNS = ("product", "barrier", "barrier_type", "rebate", "monitoring", "payout_type", "payout", "payout_time", "asian_average", "fixings", "average_so_far", "fixings_so_far",
-           "underlying_2", "correlation", "moneyness", "start_time")
+           "underlying_2", "correlation", "moneyness", "start_time", "lower_barrier", "upper_barrier")
 """optional columns of the instruments table; a blank product is a plain option"""
-PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian", *TWO_ASSETS, "forward_start")
+PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian", *TWO_ASSETS, "forward_start", "double_barrier")
 USES = {
     "digital": ("payout_type", "payout"),
     "barrier": ("barrier", "barrier_type", "rebate", "monitoring", "fixings"),
@@ -23,6 +23,7 @@ USES = {
     "asian": ("asian_average", "monitoring", "fixings", "average_so_far", "fixings_so_far"),
     **dict.fromkeys(TWO_ASSETS, ("underlying_2", "correlation")),
     "forward_start": ("moneyness", "start_time"),
+    "double_barrier": ("lower_barrier", "upper_barrier", "barrier_type", "rebate", "monitoring"),
 }
 """columns that a product reads beside `product`"""
 TOUCHES = ("one_touch", "no_touch")
@@ -49,8 +50,8 @@ def check_unused(kind: str, product: str, text: dict[str, str]) -> None:
 
 def make_exotic(product: str, plain: Option, text: dict[str, str]) -> Exotic:
     """The option with its further terms, or ColumnFault."""
-    if plain.settlement == "inverse" or plain.premium == "futures" or plain.exercise == "american":
-        raise ColumnFault("product", 41, f"a {product} that is inverse, exercised early, or whose premium is paid like a future's is not priced. Remove the instrument and its positions.")
+    if plain.settlement != "linear" or plain.premium == "futures" or plain.exercise == "american":
+        raise ColumnFault("product", 41, f"a {product} that is inverse or quanto, exercised early, or whose premium is paid like a future's is not priced. Remove the instrument and its positions.")
     return Exotic(plain.instrument_id, plain.underlying, plain.settlement, plain.quote_currency, plain.contract_size, plain.expiry, plain.strike, plain.option_type,
                   product=product, **_READ[product](product, text, plain.expiry))  # type: ignore[arg-type]
 
@@ -71,8 +72,16 @@ def _barrier(product: str, text: dict[str, str], expiry: datetime) -> dict[str, 
     return {"fixings": fixings, "barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up_out", "up_in", "down_out", "down_in")), "rebate": _positive(text, "rebate", 0.0)}
 
 
+def _double_barrier(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
+    _continuous(text, "double barrier")
+    lower, upper = _positive(text, "lower_barrier"), _positive(text, "upper_barrier")
+    if lower >= upper:
+        raise ColumnFault("upper_barrier", 32, f"the upper barrier {upper:g} is not above the lower one {lower:g}. Correct one of them.")
+    return {"lower_barrier": lower, "upper_barrier": upper, "barrier_type": _chosen(text, "barrier_type", ("knock_out", "knock_in")), "rebate": _positive(text, "rebate", 0.0)}
+
+
 def _touch(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
-    _continuous(text)
+    _continuous(text, "touch")
     payout = _payout(text)
     when = _chosen(text, "payout_time", ("hit", "expiry") if product == "one_touch" else ("expiry",), "" if product == "one_touch" else "expiry")
     if when == "hit" and payout["payout_type"] == "asset":
@@ -120,7 +129,8 @@ def _forward_start(product: str, text: dict[str, str], expiry: datetime) -> dict
     return {"moneyness": _positive(text, "moneyness"), "fixings": (start,)}
 
 
-_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian, **dict.fromkeys(TWO_ASSETS, _two_assets), "forward_start": _forward_start}
+_READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touch": _touch, "asian": _asian, **dict.fromkeys(TWO_ASSETS, _two_assets), "forward_start": _forward_start,
+         "double_barrier": _double_barrier}
 
 
 def _payout(text: dict[str, str]) -> dict[str, Any]:
@@ -128,9 +138,9 @@ def _payout(text: dict[str, str]) -> dict[str, Any]:
     return {"payout_type": kind, "payout": _positive(text, "payout", 1.0 if kind == "asset" else math.nan)}
 
 
-def _continuous(text: dict[str, str]) -> None:
+def _continuous(text: dict[str, str], what: str) -> None:
     if text.get("monitoring", "").strip() not in ("", "continuous"):
-        raise ColumnFault("monitoring", 41, f"{shown(text['monitoring'])}: a touch that is looked at on fixings only is not priced in a book, only by upm price. Remove the instrument and its positions.")
+        raise ColumnFault("monitoring", 41, f"{shown(text['monitoring'])}: a {what} that is looked at on fixings only is not priced in a book. Remove the instrument and its positions.")
 
 
 def _fixings(text: dict[str, str], expiry: datetime) -> tuple[datetime, ...]:

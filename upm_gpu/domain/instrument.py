@@ -6,8 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-Settlement = Literal["linear", "inverse"]
+Settlement = Literal["linear", "inverse", "quanto"]
 TWO_ASSETS = ("spread", "maximum_of_two", "minimum_of_two")
+
+
+@dataclass(frozen=True, slots=True)
+class Quanto:
+    """What is paid in another currency at a fixed rate."""
+
+    currency: str
+    rate: float
+    """units of it for each unit of the quote currency"""
+    volatility: float | None = None
+    """a square-root year, of a unit of the quote currency in the other; None: the model's"""
+    correlation: float | None = None
+    """of that value with the underlying in its quote currency; None: the model's"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +72,21 @@ class Option:
     premium: Literal["upfront", "futures"] = "upfront"
     future_expiry: datetime | None = None
     """of the dated future that it is exercised into; None where it is on the index or stock itself"""
+    quanto: Quanto | None = None
+    """given where the settlement is quanto, and only there"""
 
 
 @dataclass(frozen=True, slots=True)
 class Exotic(Option):
     """A linear option with further terms, by the names of `upm price`; amounts in the quote currency. A touch has its barrier as strike, which is where its volatility is read."""
 
-    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two", "forward_start"] = "digital"
+    product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two", "forward_start", "double_barrier"] = "digital"
     barrier: float = 0.0
     barrier_type: str = ""
-    """up_out, up_in, down_out, down_in; of a touch up, down. Looked at all the time, or where there are fixings on those"""
+    """up_out, up_in, down_out, down_in; of a touch up, down; of two barriers knock_out, knock_in. Looked at all the time, or where there are fixings on those"""
+    lower_barrier: float = 0.0
+    upper_barrier: float = 0.0
+    """of a double barrier, which has no `barrier`"""
     rebate: float = 0.0
     payout_type: str = ""
     payout: float = 0.0
@@ -88,6 +106,12 @@ class Exotic(Option):
 
 
 Instrument = Spot | Future | Perpetual | Option
+
+
+def paid_in(instrument: Future | Perpetual | Option) -> str:
+    """The currency a linear or quanto contract pays in."""
+    quanto = instrument.quanto if isinstance(instrument, Option) else None
+    return instrument.quote_currency if quanto is None else quanto.currency
 
 
 def expiry_of(instrument: Instrument) -> datetime | None:

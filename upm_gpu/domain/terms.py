@@ -22,16 +22,17 @@ from upm_gpu.domain.exotic_terms import (
 )
 from upm_gpu.domain.faults import ColumnFault
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot, expiry_of
+from upm_gpu.domain.quanto_terms import QUANTO_COLUMNS, with_payout
 from upm_gpu.domain.tables import Chunk, Schema, Sheet, read_chunks
 
 INSTRUMENTS = Schema(
     "instruments",
     ("instrument_id", "kind", "underlying", "settlement", "quote_currency", "contract_size", "expiry", "strike", "option_type", "exercise"),
-    ("premium", "lot_size", "legs", "future_expiry", "payout_currency", *COLUMNS),
+    ("premium", "lot_size", "legs", "future_expiry", "payout_currency", *QUANTO_COLUMNS, *COLUMNS),
     frozenset({"instrument_id", "underlying"}),
 )
 KINDS = {k: k for k in ("spot", "future", "perpetual", "option", "combo")}
-SETTLEMENTS = {"linear": "linear", "inverse": "inverse"}
+SETTLEMENTS = {s: s for s in ("linear", "inverse", "quanto")}
 OPTION_TYPES = {"call": "call", "put": "put", "c": "call", "p": "put"}
 EXERCISES = {"european": "european", "american": "american"}
 PREMIUMS = {"upfront": "upfront", "futures": "futures"}
@@ -189,17 +190,13 @@ def make_instrument(name: str, text: dict[str, str], expiry: datetime | None, si
 
 def with_delivery(instrument: Instrument, text: dict[str, str], future_expiry: datetime | None) -> Instrument:
     """The instrument with the future it is exercised into, or ColumnFault: what it is paid in must be its own currency."""
-    payout = text.get("payout_currency", "").strip(" \t").upper()
-    own = instrument.underlying if not isinstance(instrument, Spot) and instrument.settlement == "inverse" else instrument.quote_currency
-    if payout not in ("", own.upper()):
-        raise ColumnFault("payout_currency", 41, f"a contract on {instrument.underlying} in {own} that pays {shown(payout)} at a fixed rate (quanto) is not priced: its forward is "
-                          "F exp(-correlation x volatility of F x volatility of the rate x T), of which nothing is known here. Remove the instrument and its positions.")
+    instrument = with_payout(instrument, text)
     if future_expiry is None:
         return instrument
     if type(instrument) is not Option:
         raise ColumnFault("future_expiry", 42, f"only an option of the plain kind has terms of a future to be exercised into, but {shown(text['future_expiry'])} is given. Leave it blank.")
-    if instrument.settlement == "inverse":
-        raise ColumnFault("future_expiry", 41, "an inverse option on a future that ends later is not priced. Remove the instrument and its positions.")
+    if instrument.settlement != "linear":
+        raise ColumnFault("future_expiry", 41, f"{'an inverse' if instrument.settlement == 'inverse' else 'a quanto'} option on a future that ends later is not priced. Remove the instrument and its positions.")
     if not instrument.expiry <= future_expiry or future_expiry.year >= LATEST_YEAR:
         raise ColumnFault("future_expiry", 49, f"{shown(text['future_expiry'])} is not the expiry of a future that the option can be exercised into: it must not come before the option's own.")
     return replace(instrument, future_expiry=future_expiry)

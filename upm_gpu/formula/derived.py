@@ -72,6 +72,39 @@ def running_extreme(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[n
     return out[None], 0
 
 
+def running_exit(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[np.float64], scenarios: NDArray[np.uint32]) -> Made:
+    """1 once a path has left the levels between a lower and an upper barrier, else 0. Inputs: the log-level, 0 at the valuation time, its highest and lowest point (`running_extreme`).
+
+    An extreme that reaches its barrier settles it. Both inside, given M < u: the bridge has still been at l with P(m <= l | M < u) = 1 - P(l < m, M < u) / P(M < u), of which the uniform
+    of the lowest point has used up P(m <= l), which is less: highest and lowest point fall together. P(l < m, M < u) = 1 + sum over n of what images n (u - l) away add
+    (`bridge_stays`). So the hit has the law of the bridge, and two barriers are hit wherever one of them alone is, or two farther ones. Reals: low and high word of the seed, stream
+    word, factor word, l, u, then (D, 3): variance, step word, images.
+    """
+    low, high, stream, factor, lower, upper = reals[:6]
+    y, highest, lowest = inputs
+    out, run, start = np.zeros_like(y), np.zeros(y.shape[1], bool), np.zeros(y.shape[1])
+    for d, (variance, step, images) in enumerate(reals[6:].reshape(len(dates), 3)):
+        u = uniform_at(int(high) << 32 | int(low), scenarios, int(factor), int(step), int(stream))
+        with np.errstate(all="ignore"):  # beyond a barrier, where the extremes have settled it; or a variance of 0
+            below = 1.0 - np.exp(-2.0 * (upper - start) * (upper - y[d]) / variance)
+            drawn = (1.0 - u) * below < bridge_stays(start - lower, y[d] - lower, upper - lower, variance, int(images))
+        run = run | (highest[d] >= upper) | (lowest[d] <= lower) | ~drawn
+        start, out[d] = y[d], run
+    return out[None], 0
+
+
+def bridge_stays(start: Any, end: Any, width: float, variance: Any, images: int) -> Any:
+    """Share of the Brownian bridges from `start` to `end` that stay between 0 and `width`; 0 where `images` is -1."""
+    if images < 0:
+        return np.zeros_like(end)
+    total, move = 1.0 - np.exp(-2.0 * start * end / variance), end - start
+    for n in range(1, images + 1):
+        far = n * width
+        total = total + (np.exp(-2.0 * far * (far - move) / variance) + np.exp(-2.0 * far * (far + move) / variance)
+                         - np.exp(-2.0 * (start - far) * (end - far) / variance) - np.exp(-2.0 * (start + far) * (end + far) / variance))
+    return total
+
+
 def running_fixings(inputs: Inputs, reals: NDArray[np.float64], dates: NDArray[np.float64]) -> Made:
     """What the fixings up to each date make of a log-level y: kind 0 the sum of exp(y), 1 the sum of y, 2 the highest, 3 the lowest y. Reals: kind, the value
     before the first fixing, then (D,) 1 where a date is a fixing, else 0. Before the next fixing the value stays."""
@@ -102,7 +135,7 @@ def _or_zero(x: Any) -> Any:
 
 
 OPERATIONS: dict[int, Callable[..., Made]] = {1: linear_combination, 2: linear_contract, 3: inverse_contract,
-                                                                                               4: surface_shift, 5: running_extreme, 6: running_fixings}
+                                                                                               4: surface_shift, 5: running_extreme, 6: running_fixings, 7: running_exit}
 """by the number in `kernels/derived.def`"""
-DRAWS = (5,)
+DRAWS = (5, 7)
 """operations that draw, and are told which scenarios"""

@@ -80,6 +80,17 @@ def european(level: Any, forward_move: Any, volatility_state: Any, strike: Any, 
     return xp.where(group["inverse"] != 0, coins, value if scale is None else value * xp.exp(scale))
 
 
+def quanto(forward_move: Any, volatility_state: Any, strike: Any, log_moneyness: Any, volatility: Any, residual: Any, sign: Any, group: dict[str, Any], *,
+           years: float, discount: float, scale: Any = None, skew: Any = 0.0, stretch: Any = 0.0, xp: Any = np) -> Any:
+    """Present value of one unit of a European option paid in another currency at a fixed rate: discount Black76(F exp(-c sigma years), K, sigma, years), c = `quanto_drift` of the
+    group, the correlation of the asset with its own currency's value in the other times that value's volatility (Reiner 1992, "Quanto mechanics"). sigma is the option's own in the
+    scenario. Others as in `european`."""
+    sigma = european_volatility(forward_move, volatility_state, log_moneyness, volatility, residual, group, skew=skew, stretch=stretch, xp=xp)
+    drift = -(group["quanto_drift"] * sigma * years)
+    value = discount * black_undiscounted(group["forward0"] * xp.exp(forward_move) * xp.exp(drift), strike, forward_move - log_moneyness + drift, sigma * np.sqrt(years), sign)
+    return value if scale is None else value * xp.exp(scale)
+
+
 def model_option(level: Any, forward_move: Any, place: Any, strike: Any, log_moneyness: Any, ratio: Any, sign: Any, group: dict[str, Any], table: Any, *,
                  scale: Any = None, xp: Any = np) -> Any:
     """Present value of one unit of a European option at the volatility of the scenarios' own model: `ratio` times the table's at (ln(F / K), place), `place` the volatility

@@ -66,6 +66,30 @@ class Classes:
 
 
 @dataclass(frozen=True)
+class Slower:
+    """Rows (E,): the part of a unit in underlyings that take longer to close out than a step of `ladder`, for each step but the last and each unit that has one.
+
+    Days to close out an underlying: the size of the unit's net delta in it, P&L for +100 %, over what can be closed a day. Which rows there are is in `Measured.slower`.
+    """
+
+    ladder: tuple[float, ...]
+    """days, ascending; the first is the margin period"""
+    daily: tuple[tuple[str, float], ...]
+    """what can be closed a day by underlying, money of delta"""
+    default_daily: float
+    """of underlyings not named"""
+
+
+@dataclass(frozen=True)
+class SlowParts:
+    """Rows of a `Slower` (E,), ascending by (unit, step)."""
+
+    unit: NDArray[np.int64]
+    step: NDArray[np.int64]
+    """step j: what takes longer than ladder[j]"""
+
+
+@dataclass(frozen=True)
 class MeasureRequest:
     """One measurement: expected shortfall and value-at-risk of every row at one horizon and level."""
 
@@ -75,8 +99,8 @@ class MeasureRequest:
     """days"""
     level: float
     """confidence, 0.99"""
-    rows: str | Rest | Classes = UNIT
-    """UNIT (U,), NAME (E,), a Rest (U,) or Classes (U x (C + 1),)"""
+    rows: str | Rest | Classes | Slower = UNIT
+    """UNIT (U,), NAME (E,), a Rest (U,), Classes (U x (C + 1),) or a Slower (E,)"""
     count: int = 0
     """the first so many scenarios of the set; 0: as many as the run has (of an adaptive run: where it stopped)"""
     tail_share: float = 0.0
@@ -250,6 +274,7 @@ class Measured:
     """rows NAME, where a request has them"""
     largest: dict[MeasureRequest, NDArray[np.int64]] = field(default_factory=dict)
     """by request with a Rest: (U, names) rows NAME that were taken out, largest first; -1 where a unit has fewer"""
+    slower: dict[Slower, SlowParts] = field(default_factory=dict)
     stressed: dict[StressRequest, Stressed] = field(default_factory=dict)
     exposures: Exposures | None = None
     """where a charge asks for them"""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.domain.instrument import Instrument, Option
-from upm_gpu.margin.requests import Names, ProductClass, Rest
-from upm_gpu.margin.units import Lines, Units, grouped_rows
+from upm_gpu.margin.requests import Exposures, Names, ProductClass, Rest, Slower, SlowParts
+from upm_gpu.margin.units import Lines, Units, grouped_rows, sum_by
 from upm_gpu.pricing.compiled import Compiled, Rows
 
 
@@ -75,6 +75,28 @@ def rest_rows(units: Units, instruments: Sequence[Instrument], compiled: Compile
     kept = np.flatnonzero(~np.isin(lines.unit.astype(np.int64) * count + line_underlyings(lines, instruments), out))
     left = replace(lines, unit=lines.unit[kept], account=lines.account[kept], instrument=lines.instrument[kept], quantity=lines.quantity[kept])
     return grouped_rows(left, left.unit, len(units.names), compiled)[0]
+
+
+def slow_rows(units: Units, instruments: Sequence[Instrument], compiled: Compiled, held: Exposures, slower: Slower) -> tuple[SlowParts, Rows]:
+    """The rows of a `Slower`: today's net deltas say which underlyings of a unit are slow."""
+    underlyings = underlyings_of(instruments)
+    count, steps = max(len(underlyings), 1), len(slower.ladder) - 1
+    daily = dict(slower.daily)
+    a_day = np.array([daily.get(u, slower.default_daily) for u in underlyings] or [1.0])
+    key = held.unit.astype(np.int64) * count + held.underlying
+    cell, place = np.unique(key, return_inverse=True)
+    days = np.abs(sum_by(place, held.delta, len(cell))) / a_day[cell % count]
+    line_key = units.lines.unit.astype(np.int64) * count + line_underlyings(units.lines, instruments)
+    taken = days[np.searchsorted(cell, line_key)] if len(cell) else np.zeros(len(line_key))
+    longer = [np.flatnonzero(taken > step) for step in slower.ladder[:-1]]
+    line = np.concatenate([*longer, np.zeros(0, np.int64)]).astype(np.int64)
+    group = units.lines.unit[line].astype(np.int64) * max(steps, 1) + np.repeat(np.arange(steps), [len(found) for found in longer])
+    order = np.lexsort((line, group))  # within a row in the order of the lines
+    line = line[order]
+    distinct, row = np.unique(group[order], return_inverse=True)
+    parts = replace(units.lines, unit=units.lines.unit[line], account=units.lines.account[line], instrument=units.lines.instrument[line], quantity=units.lines.quantity[line])
+    rows, _ = grouped_rows(parts, row.astype(np.int32), len(distinct), compiled)
+    return SlowParts(distinct // max(steps, 1), distinct % max(steps, 1)), rows
 
 
 def stacked(parts: Sequence[Rows]) -> Rows:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Exotic, Future, Instrument, Option, Perpetual, Spot, expiry_of
+from upm_gpu.market.levels import payment_rate
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compiled import Compiled, Rows
 
@@ -167,6 +168,8 @@ def _level(instrument: Instrument, market: MarketSnapshot) -> float:
         return rate
     if isinstance(instrument, Exotic) and instrument.underlying_2:
         return market.spots[instrument.underlying] + market.spots[instrument.underlying_2]
+    if isinstance(instrument, Option) and instrument.quanto is not None:
+        return market.spots[instrument.underlying] / rate * payment_rate(market, instrument)
     if isinstance(instrument, Option | Spot):
         return market.spots[instrument.underlying]
     price = market.forwards.get((instrument.underlying, expiry_of(instrument)))

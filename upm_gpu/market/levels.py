@@ -6,6 +6,7 @@ One place, so that P&L, equity and the loss that came start from the same F_0. V
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -31,6 +32,14 @@ def exchange_rate(market: MarketSnapshot, instrument: Future | Option | Perpetua
         raise MarketDataError("UPM-MD-052", f"{instrument.instrument_id}: no exchange rate of {instrument.quote_currency} to "
                               f"{market.reporting_currency}. Add {instrument.quote_currency} to spots.")
     return rate
+
+
+def payment_rate(market: MarketSnapshot, instrument: Future | Option | Perpetual) -> float:
+    """What a unit of the quote currency pays in the reporting currency: the exchange rate, or the fixed rate times that of the currency it is paid in. Raises as `exchange_rate`."""
+    quanto = instrument.quanto if isinstance(instrument, Option) else None
+    if quanto is None:
+        return exchange_rate(market, instrument)
+    return quanto.rate * exchange_rate(market, replace(instrument, quote_currency=quanto.currency))
 
 
 def quote_price(market: MarketSnapshot, instrument: Future | Option | Perpetual) -> float:

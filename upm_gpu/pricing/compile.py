@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from upm_gpu.domain.instrument import Exotic, Future, Instrument, Option, Perpetual, Spot
+from upm_gpu.domain.instrument import Exotic, Future, Instrument, Option, Perpetual, Spot, paid_in
 from upm_gpu.errors import InputError, MarketDataError
-from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
+from upm_gpu.market.levels import exchange_rate, payment_rate, quote_price, spot_price
 from upm_gpu.market.marks import MarkCheck, check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.model.pricing_law import PricingLaw
@@ -31,6 +31,7 @@ from upm_gpu.pricing.dividends import cash_dividends_of, dividend_request
 from upm_gpu.pricing.exotics import check_exotic, exotic_group
 from upm_gpu.pricing.forward_starts import slice_between, start_states, starts_later, strike_today
 from upm_gpu.pricing.model_repricing import AtQuotes, at_quotes_warning, model_request, why_at_quotes
+from upm_gpu.pricing.quantos import drift_of
 from upm_gpu.pricing.states import (
     EXPONENTIAL,
     States,
@@ -183,9 +184,12 @@ class _Build:
             return
         exchange_rate(self.market, instrument)
         if isinstance(instrument, Option):
+            payment_rate(self.market, instrument)
             terms: tuple = (instrument.underlying, instrument.expiry, instrument.settlement, instrument.quote_currency, instrument.premium)
             if instrument.future_expiry is not None:
                 terms = (*terms, instrument.future_expiry)
+            if instrument.quanto is not None:
+                terms = (*terms, instrument.quanto)
             if early_exercise(instrument):
                 terms = (*terms, instrument.exercise, instrument.option_type)
             if isinstance(instrument, Exotic):
@@ -276,6 +280,8 @@ class _Build:
                 terms[i] = value
             return {"spot0": spot, "forward0": forward * rate, "expiry_years": days / 365.0, "expiry_days": days}
         first = options[0]
+        if first.quanto is not None:  # every amount of the quote currency is paid at the fixed rate
+            spot, rate = spot / rate * payment_rate(self.market, first), payment_rate(self.market, first)
         if first.future_expiry is not None:
             spot = forward * rate  # exercised into the future: its price is what is paid at expiry, and it carries nothing
         days = days_between(self.market.valuation_time, first.expiry)
@@ -303,7 +309,8 @@ class _Build:
         self.beyond += beyond_surface(options, k, volatility, quoted)
         for i, row in enumerate((strike * rate, k, volatility, volatility - fitted, sign)):
             terms[i] = row
-        return {"spot0": spot, "forward0": forward * rate, "expiry_years": years, "expiry_days": days, "volatility_loading": self.dynamics.loading(days),
+        drift = {"quanto_drift": drift_of(first)} if first.quanto is not None else {}
+        return {"spot0": spot, "forward0": forward * rate, **drift, "expiry_years": years, "expiry_days": days, "volatility_loading": self.dynamics.loading(days),
                 "svi_a": smile.a, "svi_b": smile.b, "svi_rho": smile.rho, "svi_m": smile.m, "svi_s": smile.s,
                 "svi_tilt": 2.0 * math.sqrt(float(svi_total_variance(0.0, smile.a, smile.b, smile.rho, smile.m, smile.s)))}
 
@@ -351,12 +358,14 @@ class _Build:
                             raise InputError("UPM-PR-007", f"{own} is a change of log-volatility and the configuration adds points. Set model.volatility_shift to relative.")
                         values["volatility_loading"] = 1.0
                 end = constants["expiry_days"]
-                discounted = isinstance(instrument, Option) and instrument.settlement == "linear" and instrument.premium == "upfront"
-                if instrument.settlement == "linear":
-                    names["scale_state"] = self.states.index(self.states.scale(instrument.quote_currency, instrument.expiry if discounted else None))
-                values["discount0"] = self.discount(instrument.quote_currency, 0.0, end) if discounted else 1.0
-                values["discount"] = self.discount(instrument.quote_currency, horizon, end) if discounted else 1.0
+                discounted = isinstance(instrument, Option) and instrument.settlement != "inverse" and instrument.premium == "upfront"
+                if instrument.settlement != "inverse":
+                    names["scale_state"] = self.states.index(self.states.scale(paid_in(instrument), instrument.expiry if discounted else None))
+                values["discount0"] = self.discount(paid_in(instrument), 0.0, end) if discounted else 1.0
+                values["discount"] = self.discount(paid_in(instrument), horizon, end) if discounted else 1.0
                 values["remaining_years"] = max(end - horizon, 0.0) / 365.0
+                if values.get("quanto_drift"):
+                    names["family"] = Family.QUANTO
                 if settled:
                     names["family"], names["settle_date"] = Family.SETTLED_OPTION, expiry
             if self.laws is not None and count and isinstance(instrument, Option):

@@ -42,6 +42,8 @@ class Family(IntEnum):
     """a spread option, or one on the better or the worse of two, alive at the horizon"""
     SETTLED_TWO_ASSET = 9
     """the same expired inside the horizon"""
+    QUANTO = 10
+    """a European option paid in another currency at a fixed rate, alive at the horizon"""
 
 
 GROUP_INTEGERS = ("family", "first", "count", "date", "settle_date", "level_state", "forward_state",
@@ -50,7 +52,7 @@ GROUP_REALS = ("spot0", "forward0", "expiry_years", "remaining_years", "discount
                "svi_a", "svi_b", "svi_rho", "svi_m", "svi_s", "svi_tilt",
                "barrier", "barrier_side", "miss_black", "miss_cash", "miss_index", "hit_black", "hit_cash", "hit_index", "region_cash", "region_index", "fixing_shift",
                "average_past", "average_weight", "average_log", "average_share", "average_shift", "average_bend", "average_scale", "average_years", "average_cash",
-               "leg_moneyness", "leg_volatility", "leg_residual", "correlation", "node_step")
+               "leg_moneyness", "leg_volatility", "leg_residual", "correlation", "node_step", "quanto_drift")
 TERM_REALS = ("strike", "log_moneyness", "volatility", "residual", "sign", "correction")
 
 
@@ -144,6 +146,7 @@ class Program:
     Fixed average: strike average_cash max(sign (average_past + average_weight A + average_share exp(average_log + average_shift A) - 1), 0), likewise.
     Two assets: `second` is the group of the second one, of family EUROPEAN and without columns, its terms are leg_moneyness, leg_volatility and leg_residual; value =
       discount exp(state[scale_state]) times `formula/pair.py` at both forwards and volatilities, by 2 half_nodes + 1 nodes; settled, the payoff at both indices.
+    Quanto: European on F exp(-quanto_drift sigma remaining_years), spot0, forward0 and strike at the fixed rate; settled it is a settled option.
     The twin is `formula/families.py`. Unit P&L = value - value0, value0 of an option the European (or two-asset) arithmetic at zero states with `expiry_years` and `discount0`.
     """
 

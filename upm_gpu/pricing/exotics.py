@@ -3,7 +3,7 @@
 Every product is homogeneous in level, strike, barrier and payments, so per unit of strike it is a function of ln(F / K) and the option's own volatility, as an
 American option is (`pricing/tables.py`). A knock-out is Black's value and a table of what the barrier takes away; the others are tables of the value itself, which end at the
 barrier: beyond it the option is what it has become. Digitals are priced directly. A barrier is looked at all the time: the path between two dates is drawn from a Brownian
-bridge whose variance is that of the model over the interval (`running_extreme` of `scenario/derived.py`), one path an underlying, so that a knock-in and a knock-out are together the
+bridge whose variance is that of the model over the interval (`running_extreme`, of two barriers `running_exit` of `scenario/derived.py`), one path an underlying, so that a knock-in and a knock-out are together the
 plain option in every scenario; a barrier on fixings by the extreme over those of the path. The rate at the horizon is today's, and so is the ratio of forward and
 spot: no roll-down.
 
@@ -26,7 +26,7 @@ from upm_gpu.market.snapshot import days_between
 from upm_gpu.pricing.averages import average_at, average_inputs, fixed_by, fixings_label, running_sum
 from upm_gpu.pricing.compiled import Family, TableRequest
 from upm_gpu.pricing.states import States
-from upm_gpu.scenario.derived import Bridges, running_extreme, running_fixings
+from upm_gpu.scenario.derived import Bridges, running_exit, running_extreme, running_fixings
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -59,7 +59,7 @@ def bridges_of(scenarios: ScenarioSet, spec: ScenarioSpec, instruments: Iterable
     """
     from upm_gpu.model.registry import reference_states
 
-    if not any(isinstance(i, Exotic) and i.barrier and not i.fixings for i in instruments):
+    if not any(isinstance(i, Exotic) and (i.barrier or i.upper_barrier) and not i.fixings for i in instruments):
         return None
     drawn = reference_states(scenarios, 0, min(scenarios.count, PILOT_BLOCKS * BLOCK))[0]
     return Bridges(spec.seed, spec.stream, np.var(np.diff(drawn, axis=0, prepend=0.0), axis=2))
@@ -72,6 +72,9 @@ def check_exotic(option: Exotic, spot: float, valuation: datetime) -> None:
         if spot >= option.barrier if up else spot <= option.barrier:
             raise InputError("UPM-PR-083", f"{option.instrument_id}: its barrier {option.barrier:g} ({option.barrier_type}) has been reached: {option.underlying} is at {spot:g}. "
                              "Book what it has become (the plain option, its rebate or payout), or correct the barrier.")
+    if option.upper_barrier and not option.lower_barrier < spot < option.upper_barrier:
+        raise InputError("UPM-PR-083", f"{option.instrument_id}: one of its barriers {option.lower_barrier:g} and {option.upper_barrier:g} has been reached: {option.underlying} is at {spot:g}. "
+                         "Book what it has become (the plain option or its rebate), or correct the barriers.")
     for fixing in option.fixings:
         if fixing <= valuation:
             raise InputError("UPM-PR-084", f"{option.instrument_id}: the fixing at {fixing.isoformat()} is not after the valuation time {valuation.isoformat()} and has no value. "
@@ -101,6 +104,10 @@ def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: flo
         state = _path_state(option, side, states, bridges) if not option.fixings else _looked_state(option, side, valuation, states)
         edge = math.log(option.barrier / option.strike) - math.log(over)
         inside = (-math.inf, edge) if side > 0.0 else (edge, math.inf)
+    if option.upper_barrier:
+        reals |= {"barrier": 0.5, "barrier_side": 1.0}  # of a state that is 0 or 1
+        state = _exit_state(option, rate / values["spot0"], states, bridges)
+        inside = (math.log(option.lower_barrier / option.strike) - math.log(over), math.log(option.upper_barrier / option.strike) - math.log(over))
     ratio = values["spot0"] / rate / option.strike
     name, today = _inputs(option, sign, 0.0, valuation)
     later = _inputs(option, sign, horizon, valuation)[1]
@@ -132,7 +139,7 @@ def _payments(option: Exotic, sign: float, rate: float, left: float) -> dict[str
     cash, units = (option.payout * rate, 0.0) if option.payout_type == "cash" else (0.0, option.payout)
     if option.product == "digital":
         return {"region_cash": cash, "region_index": units}
-    if option.product == "barrier":
+    if option.product in ("barrier", "double_barrier"):
         if option.barrier_type.endswith("out"):
             return {"miss_black": 1.0, "hit_cash": option.rebate * rate}
         return {"hit_black": 1.0, "miss_cash": option.rebate * rate}
@@ -154,6 +161,10 @@ def _inputs(option: Exotic, sign: float, after: float, valuation: datetime) -> t
     asset, cash = (0.0, option.payout / k) if option.payout_type == "cash" else (option.payout, 0.0)
     if option.product == "digital":
         return "single_barrier", (("region", sign), ("asset", asset), ("cash", cash))
+    if option.product == "double_barrier":
+        knock_in, rebate = option.barrier_type == "knock_in", option.rebate / k
+        return "double_barrier", (("lower_barrier", option.lower_barrier / k), ("upper_barrier", option.upper_barrier / k), ("hit", 0.0), ("region", sign), ("asset", sign), ("cash", -sign),
+                                  ("knock_in", float(knock_in)), ("hit_payment", 0.0 if knock_in else rebate), ("miss_payment", rebate if knock_in else 0.0))
     barrier: Inputs = (("barrier", option.barrier / k), ("up", 1.0 if option.barrier_type.startswith("up") else -1.0), ("hit", 0.0))
     if option.fixings:
         barrier = (*barrier, ("fixings", float(len(fixed_by(option, valuation, after).to_come))))
@@ -185,6 +196,7 @@ def _payable(option: Exotic, states: States) -> None:
 
 
 def _path_state(option: Exotic, side: float, states: States, bridges: Bridges | None) -> str:
+    """The highest (side +1) or lowest (-1) point so far; one state for all barriers of an underlying on that side."""
     level = states.level_in(option.underlying, option.quote_currency)
     if level not in states.drawn:
         raise InputError("UPM-PR-086", f"{option.instrument_id}: its barrier is in {option.quote_currency} and {option.underlying} moves in another currency; the path between two dates is drawn for "
@@ -193,6 +205,16 @@ def _path_state(option: Exotic, side: float, states: States, bridges: Bridges | 
     place, dates = states.place[level], states.dates
     bridges = bridges or Bridges(0, 0, np.zeros((len(dates), len(states.drawn))))
     return states.made(f"running_{'maximum' if side > 0.0 else 'minimum'}[{option.underlying}]", lambda name: running_extreme(name, dates, level, place, side, bridges))
+
+
+def _exit_state(option: Exotic, per_unit: float, states: States, bridges: Bridges | None) -> str:
+    """Whether the path has left the levels between the two barriers, each `per_unit` x its level over the spot of today."""
+    extremes = _path_state(option, 1.0, states, bridges), _path_state(option, -1.0, states, bridges)
+    level, dates = states.level_in(option.underlying, option.quote_currency), states.dates
+    place, lower, upper = states.place[level], math.log(option.lower_barrier * per_unit), math.log(option.upper_barrier * per_unit)
+    bridges = bridges or Bridges(0, 0, np.zeros((len(dates), len(states.drawn))))
+    name = f"running_exit[{option.underlying},{option.lower_barrier:.17g},{option.upper_barrier:.17g}]"
+    return states.made(name, lambda made: running_exit(made, dates, level, extremes, place, lower, upper, bridges))
 
 
 def inside_range(request: TableRequest, log_moneyness: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,6 +25,8 @@ def why_at_quotes(option: Option, laws: Mapping[str, PricingLaw], states: States
         return "further terms"
     if early_exercise(option):
         return "early exercise"
+    if option.quanto is not None:
+        return "a payment in another currency at a fixed rate"
     level = states.level_in(option.underlying, option.quote_currency)
     if option.underlying not in laws or level != f"log_level[{option.underlying}]" or level not in states.drawn:
         return "a currency in which the model has no price of the underlying"

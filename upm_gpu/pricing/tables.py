@@ -258,9 +258,16 @@ def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: M
 
 
 def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tuple[float, float], backend: ModuleType, coarser: ValueTable | None = None) -> ValueTable:
-    """The table of given steps; nodes that a coarser one has are taken from it: positions on the lattice are exact."""
-    low, axes = [], []
+    """The table of given steps; nodes that a coarser one has are taken from it: positions on the lattice are exact, others are taken where they are the same number."""
+    low, axes, spacing = [], [], []
     for (least, most), step, (begin, end) in zip(box, steps, (request.inside, (-np.inf, np.inf)), strict=True):
+        if np.isfinite(begin) and np.isfinite(end):  # a node on each barrier
+            count = max(int(np.ceil((end - begin) / step)), 3)
+            low.append(float(begin))
+            spacing.append(float((end - begin) / count))
+            axes.append(begin + spacing[-1] * np.arange(count + 1))
+            continue
+        spacing.append(step)
         if np.isfinite(begin) or np.isfinite(end):  # the last node is the barrier, so that no cubic reaches over it
             count = max(int(np.ceil((end - least if np.isfinite(end) else most - begin) / step)) + 1, 3)
             low.append(float(end - count * step if np.isfinite(end) else begin))
@@ -280,7 +287,7 @@ def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tupl
         values[np.ix_(*here)] = coarser.values[np.ix_(*there)].T
         known[np.ix_(*here)] = True
     values[~known] = direct_values(request, m[~known], np.exp(y[~known]), backend)
-    return ValueTable((low[0], low[1]), (1.0 / steps[0], 1.0 / steps[1]), np.ascontiguousarray(values.T))
+    return ValueTable((low[0], low[1]), (1.0 / spacing[0], 1.0 / spacing[1]), np.ascontiguousarray(values.T))
 
 
 def _errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tuple[float, float]:

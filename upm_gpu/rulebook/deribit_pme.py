@@ -128,7 +128,7 @@ def scenario_names(parameters: Parameters, price_range: float | None) -> tuple[s
 
 
 def moves(terms: Terms, parameters: Parameters) -> Moves:
-    """(N, S): the risk matrix by move and volatility, then the extended table. Raises InputError UPM-CF-133 for an underlying without terms."""
+    """(N, S): the risk matrix by move and volatility, then the extended table. Raises InputError UPM-CF-140 for an underlying without terms."""
     b, far = parameters.buckets_per_side, parameters.extended_moves
     step = np.repeat(np.arange(-b, b + 1) / b, 3)
     direction = np.concatenate([np.tile(directions(["down", "none", "up"]), 2 * b + 1), np.full(len(far), DIRECTIONS["up"])])
@@ -144,9 +144,9 @@ def moves(terms: Terms, parameters: Parameters) -> Moves:
 
 
 def pair_of(parameters: Parameters, asset: str) -> Pair:
-    """Terms of an underlying. Raises InputError UPM-CF-133."""
+    """Terms of an underlying. Raises InputError UPM-CF-140."""
     if asset not in parameters.pairs:
-        raise InputError("UPM-CF-133", f"{parameters.name} {parameters.version} has no terms of the held underlying {asset}. Add [pairs.{asset}] and [currencies.{asset}] to a copy of the file, or remove its positions.")
+        raise InputError("UPM-CF-140", f"{parameters.name} {parameters.version} has no terms of the held underlying {asset}. Add [pairs.{asset}] and [currencies.{asset}] to a copy of the file, or remove its positions.")
     return parameters.pairs[asset]
 
 
@@ -192,7 +192,7 @@ def counted(vectors: Vectors, terms: Terms, parameters: Parameters) -> NDArray[n
 
 
 def margin(held: Held, parameters: Parameters, values: Values, orders: Orders = NO_ORDERS) -> RuleMargin:
-    """Margins of every unit; raises InputError UPM-CF-122 for collateral without a haircut (cross), UPM-CF-133 for an underlying without terms."""
+    """Margins of every unit; raises InputError UPM-CF-122 for collateral without a haircut (cross), UPM-CF-140 for an underlying without terms."""
     count, terms = len(held.units), held.terms
     vectors = risk_vectors(held, parameters, values)
     worst, contingency, decided = worst_case(vectors, held, parameters)

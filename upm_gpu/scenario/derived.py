@@ -25,7 +25,7 @@ from upm_gpu.rng.streams import PATH_HIGH, PATH_LOW, key_words, stream_word
 if TYPE_CHECKING:
     from upm_gpu.scenario.sets import ScenarioSet
 
-OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3, "surface_shift": 4, "running_extreme": 5, "running_fixings": 6}
+OPERATIONS = {"linear_combination": 1, "linear_contract": 2, "inverse_contract": 3, "surface_shift": 4, "running_extreme": 5, "running_fixings": 6, "running_exit": 7}
 """name -> number in `kernels/derived.def`"""
 SNAP = 1e-9
 """a date this close to a whole number of steps is on it"""
@@ -205,6 +205,21 @@ def running_extreme(output: str, dates: NDArray[np.float64], level: str, place: 
     head = [words[0], words[1], stream_word(bridges.stream, PATH_HIGH if side > 0.0 else PATH_LOW), place, side]
     table = np.column_stack([bridges.variance[:, place], np.round(np.asarray(dates, np.float64) * 86400.0)])
     return Operation("running_extreme", (output,), (level,), np.concatenate([np.array(head, np.float64), table.ravel()]))
+
+
+NARROW = 4.0
+"""standard deviations of an interval in one width, above which 1e-33 of its bridges stay: none does"""
+
+
+def running_exit(output: str, dates: NDArray[np.float64], level: str, extremes: tuple[str, str], place: int, lower: float, upper: float, bridges: Bridges) -> Operation:
+    """1 once the path of a log-level has left (lower, upper); `extremes` are its highest and lowest point. Images are summed until they are below 1e-17."""
+    words = key_words(bridges.seed)
+    variance = bridges.variance[:, place]
+    ratio = np.sqrt(variance) / (upper - lower)
+    images = np.where(ratio > NARROW, -1.0, np.ceil(0.5 + np.sqrt(0.25 + 20.0 * ratio**2)))  # the last is exp(-2 n (n - 1) / ratio^2)
+    head = [words[0], words[1], stream_word(bridges.stream, PATH_LOW), place, lower, upper]
+    table = np.column_stack([variance, np.round(np.asarray(dates, np.float64) * 86400.0), images])
+    return Operation("running_exit", (output,), (level, *extremes), np.concatenate([np.array(head, np.float64), table.ravel()]))
 
 
 FIXING_KINDS = {"sum": 0, "log_sum": 1, "highest": 2, "lowest": 3}

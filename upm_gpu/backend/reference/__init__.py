@@ -75,6 +75,8 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if group["second"] is not None:
             return _price_two(group, terms, states, today)
+        if group["family"] == Family.QUANTO or (today and group["quanto_drift"] != 0.0):
+            return _price_quanto(group, terms, states, today)
         if today or group["family"] == Family.EUROPEAN:
             zero = np.zeros(1)
             level, forward, volatility, skew, stretch = (
@@ -110,6 +112,15 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
             scale = None if group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
             return families.settled_exotic(at_expiry, path, terms["strike"], terms["sign"], group, scale)
         return families.inverse_future(level, at_expiry, terms["strike"], group)
+
+
+def _price_quanto(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], today: bool) -> NDArray[np.float64]:
+    """(count, S) unit values of options paid in another currency at a fixed rate."""
+    forward, volatility, skew, stretch = (np.zeros(1) if today or group[name] < 0 else states[group["date"], group[name]] for name in ("forward_state", "volatility_state", "skew_state", "stretch_state"))
+    scale = None if today or group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
+    years, discount = ("expiry_years", "discount0") if today else ("remaining_years", "discount")
+    return families.quanto(forward, volatility, terms["strike"], terms["log_moneyness"], terms["volatility"], terms["residual"], terms["sign"], group, years=group[years], discount=group[discount],
+                           scale=scale, skew=skew, stretch=stretch)
 
 
 def _price_two(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], today: bool) -> NDArray[np.float64]:

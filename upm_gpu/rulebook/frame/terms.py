@@ -55,6 +55,8 @@ class Terms:
     exchange: NDArray[np.float64]
     """one unit of the quote currency in the reporting currency"""
     contract_size: NDArray[np.float64]
+    quote_currency: tuple[str, ...] = ()
+    """of each instrument, "" for spot; empty where a rule book need not know"""
 
     @property
     def count(self) -> int:
@@ -76,6 +78,9 @@ def make_terms(instruments: Sequence[Instrument], collateral: Sequence[bool], ma
     for instrument in instruments:
         if isinstance(instrument, Exotic):
             raise InputError("UPM-CF-121", f"{instrument.instrument_id}: rule books value spot, futures, perpetuals and plain options, not a {instrument.product}. "
+                             "Remove it, or margin the book under a Monte Carlo methodology.")
+        if isinstance(instrument, Option) and instrument.quanto is not None:
+            raise InputError("UPM-CF-121", f"{instrument.instrument_id}: rule books do not value options that are paid in another currency at a fixed rate. "
                              "Remove it, or margin the book under a Monte Carlo methodology.")
     underlyings = tuple(sorted({i.underlying for i in instruments}))
     expiries = tuple(sorted({(i.underlying, expiry_of(i)) for i in instruments}, key=lambda e: (e[0], e[1] is not None, e[1] or market.valuation_time)))
@@ -106,7 +111,8 @@ def make_terms(instruments: Sequence[Instrument], collateral: Sequence[bool], ma
     return Terms(
         tuple(i.instrument_id for i in instruments), underlyings, expiries, np.array([kinds[type(i)] for i in instruments], np.int8),
         np.array([place[i.underlying] for i in instruments], np.int32), np.array([bucket[i.underlying, expiry_of(i)] for i in instruments], np.int32),
-        np.array(collateral, bool), inverse, american, sign, strike, years, forward, index, quoted_volatility(instruments, market, forward, years), rate, exchange, size)
+        np.array(collateral, bool), inverse, american, sign, strike, years, forward, index, quoted_volatility(instruments, market, forward, years), rate, exchange, size,
+        tuple("" if isinstance(i, Spot) else i.quote_currency for i in instruments))
 
 
 def _levels(instrument: Future | Perpetual | Option, market: MarketSnapshot) -> tuple[float, float, float, float, float]:
