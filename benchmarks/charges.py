@@ -28,7 +28,7 @@ from upm_gpu.shipped import find_file
 def variants(methodology: Methodology) -> dict[str, Methodology]:
     """The methodology with some of its charges."""
     def long(entry: ChargeEntry) -> ChargeEntry:
-        return entry.model_copy(update={"__pydantic_extra__": {**(entry.model_extra or {}), "count": 0}}) if "count" in (entry.model_extra or {}) else entry
+        return ChargeEntry(**{**entry.model_dump(), "count": 0}) if "count" in (entry.model_extra or {}) else entry
 
     def under(charges: list[ChargeEntry]) -> Methodology:
         return methodology.model_copy(update={"charges": charges})

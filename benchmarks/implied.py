@@ -1,6 +1,6 @@
-"""Implied volatilities: millions a second on one core and the error of each method, beside QuantLib in the same run.
+"""Implied volatilities: millions a second on one core and the error of each method, beside QuantLib, JAX and py_vollib_vectorized in the same run.
 
-Run: python benchmarks/implied.py [--json FILE]. Total standard deviations from a hundredth to three, strikes within eight of them, as normalised out-of-the-money prices; the error is that of
+Run: python benchmarks/implied.py [--json FILE] [--peers PYTHON]. Total standard deviations from a hundredth to three, strikes within eight of them, as normalised out-of-the-money prices; the error is that of
 the total standard deviation found, relative, less what half a unit in the last place of the price allows. Best of 5 passes of process time.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -94,17 +95,35 @@ def quantlib(m: np.ndarray, s: np.ndarray, value: np.ndarray) -> list[dict[str, 
              "median": float(np.median(error))}]
 
 
+def peers(python: str, m: np.ndarray, s: np.ndarray, value: np.ndarray) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of the libraries that interpreter `python` has, and what it has not (implied_peers.py). `unanswered` is the share of the first prices without a volatility."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "cases.npz", m=m, value=value, few=FEW)
+        words = [python, str(Path(__file__).with_name("implied_peers.py")), str(Path(folder) / "cases.npz")]
+        answer = json.loads(subprocess.run(words, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()[-1])
+    rows = []
+    for row in answer["rows"]:
+        found = np.array(row["found"])
+        answered = np.isfinite(found) & (found > 0.0)
+        error = excess(found[answered], m[:FEW][answered], s[:FEW][answered], value[:FEW][answered])
+        rows.append({"method": row["method"], "million_per_second": len(m) / row["seconds"] / 1e6, "worst": float(error.max()), "median": float(np.median(error)), "unanswered": 1.0 - float(answered.mean())})
+    return rows, answer["missing"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="file to write")
+    parser.add_argument("--peers", default=sys.executable, help="interpreter with JAX and py_vollib_vectorized")
     arguments = parser.parse_args()
     data = cases()
-    rows = [ours(isa, *data) for isa in offered()] + quantlib(*data)
+    others, missing = peers(arguments.peers, *data)
+    rows = [ours(isa, *data) for isa in offered()] + quantlib(*data) + others
     for row in rows:
         print(row)
+    print(*missing, sep="\n")
     if arguments.json:
         machine = {"avx512": "avx512f" in processor_flags(), "numpy": np.__version__}
-        arguments.json.write_text(json.dumps({"machine": machine, "values": len(data[0]), "precision": "float64", "threads": 1, "rows": rows}, indent=1) + "\n")
+        arguments.json.write_text(json.dumps({"machine": machine, "values": len(data[0]), "precision": "float64", "threads": 1, "rows": rows, "missing": missing}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from upm_gpu.market.reader import load_market
 from upm_gpu.rulebook import load_rule_book
 from upm_gpu.rulebook.frame.held import hold
 
-FILES = ("derive_pmrm2_v2", "derive_pmrm_v1", "paradex_v1", "aevo_v1", "powertrade_v1", "powertrade_v2", "powertrade_v3", "span_v1", "tims_v1", "deribit_spm_v2024", "deribit_spm_v2026", "deribit_xpm_v2026", "okx_pm_v2024", "okx_pm_v2025", "bybit_pm_v2024", "bybit_pm_v2025")
+FILES = ("derive_pmrm2_v2", "derive_pmrm_v1", "paradex_v1", "aevo_v1", "powertrade_v1", "powertrade_v2", "powertrade_v3", "span_v1", "tims_v1",
+         "bybit_standard_2022", "deribit_spm_v2024", "deribit_spm_v2026", "deribit_xpm_v2026", "okx_pm_v2024", "okx_pm_v2025", "bybit_pm_v2024", "bybit_pm_v2025")
 
 
 def measure(accounts: int, device: str) -> dict:

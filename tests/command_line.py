@@ -27,7 +27,7 @@ horizons = ["1d", "2d"]
 count = 4096
 seed = 7
 """
-PROMISED = ("margin.parquet", "margin.csv", "contributions.parquet", "worst_scenarios.parquet", "calls.csv", "rejects.csv", "greeks.parquet")
+PROMISED = ("margin.parquet", "margin.csv", "contributions.parquet", "worst_scenarios.parquet", "calls.csv", "rejects.csv", "greeks.parquet", "portfolio_haircuts.parquet")
 """files of a run folder that are equal to the byte for equal inputs"""
 CODED = re.compile(r"UPM-[A-Z]{2}-\d{3} \S")
 

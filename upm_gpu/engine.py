@@ -7,10 +7,10 @@ book + market -> plan (what to price, on which dates, under which law) -> tails 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from upm_gpu.backend.select import Choice, choose
 from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError
 from upm_gpu.margin.adaptive import SHARE_OF_NOTIONAL
-from upm_gpu.margin.collateral import posted_of
+from upm_gpu.margin.collateral import Posted, posted_of
 from upm_gpu.margin.composition import counted
 from upm_gpu.margin.pledged import pledged_of
 from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest, PledgedRequest
@@ -41,6 +41,9 @@ from upm_gpu.pricing.compiled import Rows
 from upm_gpu.pricing.tables import Shelf, TableReport, with_tables
 from upm_gpu.scenario.spec import ScenarioSpec
 from upm_gpu.table_check import TableCheck, check_tables
+
+if TYPE_CHECKING:
+    from upm_gpu.margin.methodology import ChargeInForce
 
 
 @dataclass
@@ -87,7 +90,7 @@ def unit_contributions(plan: Plan, backend: ModuleType, precision: str, threads:
     return amount * per_entry[plan.line_entry]
 
 
-def _to_fitted(plan: Plan, contribution: np.ndarray, core: Measure) -> np.ndarray:
+def to_fitted(plan: Plan, contribution: np.ndarray, core: Measure) -> np.ndarray:
     """(L,) contributions to the fitted measure: what it differs from the plain one by is shared in proportion to the size of the plain contributions, so that they add up."""
     assert core.tail is not None
     quantile = plan.methodology.core.measure == "value_at_risk"
@@ -182,7 +185,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
     with timings.measure("attribution"):
         contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights)
         if measures[plan.core].tail is not None:
-            contribution = _to_fitted(plan, contribution, measures[plan.core])
+            contribution = to_fitted(plan, contribution, measures[plan.core])
     with timings.measure("charges"):
         further = measure_further(plan, bare, choice, chunk, loop, value0, executor, shelf)
     with timings.measure("margin"):
@@ -201,21 +204,30 @@ def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
             "inputs": {**plan.book.hashes, **plan.market.hashes}, "engine_seconds": seconds}
 
 
-def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray, further: Further) -> MarginResult:
-    """Charges, equity and tables: NumPy and pandas only."""
-    import pandas as pd
-
-    from upm_gpu.margin.methodology import charges_in_force, core_measure, simulated_assets
+def charged(plan: Plan, measures: dict[MeasureRequest, Measure], further: Further, posted: Posted, in_force: Sequence[ChargeInForce] | None = None) -> tuple[Measured, list[Charge]]:
+    """What was measured of the plan's units, and every charge of the methodology on it: arithmetic alone. `in_force` are the charges where they are known already."""
+    from upm_gpu.margin.methodology import charges_in_force, core_measure
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     amount, error = core_measure(methodology.core, measures[plan.core])
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
-    posted = posted_of(book, market, methodology.collateral, simulated_assets(methodology, book))
     pledged = pledged_of(book, units, posted) if PledgedRequest() in plan.further else None
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest, further.slower,
-                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date(), methodology.core.measure == "value_at_risk", np.array([book.margin_means.get(name, np.nan) for name in units.names]))
-    in_force = charges_in_force(methodology)
-    charges: list[Charge] = counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
+                        further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date(), methodology.core.measure == "value_at_risk",
+                        np.array([book.margin_means.get(name, np.nan) for name in units.names]))
+    in_force = charges_in_force(methodology) if in_force is None else in_force
+    return measured, counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
+
+
+def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray, further: Further) -> MarginResult:
+    """Charges, equity and tables: NumPy and pandas only."""
+    import pandas as pd
+
+    from upm_gpu.margin.methodology import simulated_assets
+
+    methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
+    posted = posted_of(book, market, methodology.collateral, simulated_assets(methodology, book))
+    measured, charges = charged(plan, measures, further, posted)
     equity = account_equity(book, market, posted, option_values(plan.compiled, plan.instruments, value0))
     table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
     lines = units.lines

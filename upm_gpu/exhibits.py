@@ -6,7 +6,7 @@ table that the run folder keeps; the report draws nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -18,6 +18,7 @@ from upm_gpu.margin.result import repeated
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
+from upm_gpu.pricing.aftermath import Became
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
 from upm_gpu.pricing.forward_starts import starts_later
@@ -271,12 +272,12 @@ def _greek_columns(compiled: Compiled, options: Sequence[int]) -> tuple[dict[str
 
 
 def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], market: MarketSnapshot, later: MarketSnapshot,
-                 settlements: dict[tuple[str, object], tuple[float, bool]], values_later: dict[str, float]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+                 settlements: dict[tuple[str, object], tuple[float, bool]], values_later: dict[str, float], became: Mapping[str, Became] | None = None) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """(N,) P&L of one unit between two snapshots in the reporting currency, and which rest on a proxy settlement price.
 
     `today` and `values_later` are model values of one unit of each option alive then. An option that expired in between pays at its
     settlement price (`settlements[(underlying, expiry)] = (price, is_proxy)`), coins are valued at the later index; without a
-    settlement price the later index is used and marked proxy.
+    settlement price the later index is used and marked proxy. What an exotic option has become says `became`; NaN where that is not known.
     """
     pnl, proxy = np.zeros(len(instruments)), np.zeros(len(instruments), bool)
     for n, instrument in enumerate(instruments):
@@ -291,7 +292,11 @@ def realised_pnl(instruments: Sequence[Instrument], today: dict[str, float], mar
         if expired and isinstance(instrument, Option) and instrument.future_expiry is not None:
             price, is_proxy = quote_price(later, instrument), True
         proxy[n] = expired and is_proxy
-        if isinstance(instrument, Option):
+        if became and instrument.instrument_id in became:
+            held = became[instrument.instrument_id]
+            after = np.nan if held.unknown else sum(values_later[part.instrument_id] for part in held.parts) + held.cash * rate1
+            pnl[n], proxy[n] = after - today[instrument.instrument_id], held.proxy
+        elif isinstance(instrument, Option):
             if expired:
                 payoff = max((price - instrument.strike) * (1.0 if instrument.option_type == "call" else -1.0), 0.0)
                 after = payoff / price * spot1 if instrument.settlement == "inverse" else payoff * rate1

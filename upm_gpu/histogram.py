@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.errors import DeviceError, InputError, IntegrityError
+from upm_gpu.errors import DeviceError, InputError
 
 BAR = 30
 """letters of the longest bar on a wide terminal"""
@@ -30,6 +30,8 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
     """
     from upm_gpu.backend.select import choose
     from upm_gpu.exhibits import histograms, select_rows
+    from upm_gpu.inputs_again import inputs_again
+    from upm_gpu.plan import make_plan, with_count
     from upm_gpu.report.explain import explain
     from upm_gpu.risk.dependence import dependence_of, weights_of
     from upm_gpu.risk.tail import finish
@@ -37,7 +39,8 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
 
     manifest = read_manifest(path)
     explain(path, account_id)  # refuses an unknown account with the nearest ids
-    plan = _plan(Path(path), manifest)
+    again = inputs_again(Path(path), manifest)
+    plan = with_count(make_plan(again.book, again.market, again.spec, again.methodology), int(manifest["scenarios"]))
     notes = []
     try:
         choice = choose(str(manifest["backend"]), str(manifest["precision"]))
@@ -79,29 +82,6 @@ def account_pnl(book: Any, market: Any, account_id: str, spec: Any = None, metho
     with choice.module.prepare(compiled, select_rows(plan.rows, _units_of(plan, account_id)), choice.precision, choice.threads) as prepared:
         parts = [choice.module.row_pnl(prepared, plan.scenarios, first, min(first + HISTOGRAM_RANGE, count), h) for first in range(0, count, HISTOGRAM_RANGE)]
     return np.concatenate(parts, axis=1).sum(axis=0)
-
-
-def _plan(path: Path, manifest: dict[str, Any]) -> Any:
-    """The plan of the run from `inputs/`, each file compared with its hash in the manifest."""
-    from upm_gpu.config import load_config, scenario_spec
-    from upm_gpu.domain.reader import load_book
-    from upm_gpu.inputs import kept_inputs
-    from upm_gpu.margin.methodology import load_methodology
-    from upm_gpu.market.reader import load_market
-    from upm_gpu.plan import make_plan, with_count
-    from upm_gpu.run.durable import sha256_of
-    from upm_gpu.run.folder import INPUTS
-
-    folder = path / INPUTS
-    for name, digest in manifest["inputs"].items():
-        if not (folder / name).is_file() or sha256_of(folder / name) != digest:
-            raise IntegrityError("UPM-RN-049", f"{folder / name} is not the file the run was made from. Restore it from a copy, or run again.")
-    config, files = load_config(folder / "config.toml", {}), kept_inputs(folder)
-    if config.model.parameters:
-        config = config.model_copy(update={"model": config.model.model_copy(update={"parameters": str(files.parameters)})})
-    market = load_market(files.market)
-    book = load_book(files.book, market.valuation_time, config.book.max_reject_share)
-    return with_count(make_plan(book, market, scenario_spec(config), load_methodology(files.methodology)), int(manifest["scenarios"]))
 
 
 def _units_of(plan: Any, account_id: str) -> list[int]:

@@ -83,17 +83,25 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
         found.names = names[0]
     if any(isinstance(r, ExposureRequest) for r in plan.further) or any(isinstance(r.rows, Slower) for r in asked):
         found.exposures = exposures_of(plan, choice, value0)
+    for number, (sub, mine) in enumerate(sub_plans(plan, bare, choice, shelf)):
+        measure_set(Pass(plan, choice, chunk, loop, executor, sub, FIRST_PASS + 2 * number), mine, names, found)
+    found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
+    return found
+
+
+def sub_plans(plan: Plan, bare: Compiled, choice: Choice, shelf: Shelf | None = None) -> list[tuple[Plan, list[MeasureRequest]]]:
+    """A plan of each further scenario set that charges ask for, with the requests it answers: its scenarios, only the horizons asked for, value tables of its own."""
+    asked = [r for r in plan.further if isinstance(r, MeasureRequest)]
     kinds = list(dict.fromkeys((r.scenario_set, _count(plan, r)) for r in asked))
     sets: list[ScenarioSet] = [shortened(plan.sets[name], count) for name, count in kinds]
     days = tuple(sorted({r.horizon for r in asked}))
     compiled = replace(bare, programs=tuple(bare.programs[plan.horizon(d)] for d in days))
     if sets:  # tables of their own, so that those of the core depend on no charge; made once for all further sets
         compiled, _ = with_tables(compiled, sets, choice.module, choice.threads, shelf)
-    for number, (name, count) in enumerate(kinds):
+    found = []
+    for scenarios, (name, count) in zip(sets, kinds, strict=True):
         mine = [r for r in asked if (r.scenario_set, _count(plan, r)) == (name, count)]
-        job = _Pass(plan, choice, chunk, loop, executor, _sub_plan(plan, compiled, days, sets[number], mine), FIRST_PASS + 2 * number)
-        _measure_set(job, mine, names, found)
-    found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
+        found.append((_sub_plan(plan, compiled, days, scenarios, mine), mine))
     return found
 
 
@@ -113,7 +121,7 @@ def _sub_plan(plan: Plan, compiled: Compiled, horizons: tuple[float, ...], scena
 
 
 @dataclass(frozen=True)
-class _Pass:
+class Pass:
     """A set and how it is walked."""
 
     plan: Plan
@@ -144,7 +152,7 @@ class _Pass:
         return measure_of(finish(part, [asked.level], dependence)[asked.level], part, 0, asked.tail_share, dependence)
 
 
-def _measure_set(job: _Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further) -> None:
+def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further) -> None:
     """All requests of one set: units and names in one pass, what is left without the largest names in a second one."""
     plan, units = job.plan, job.plan.rows.count
     rests = [r for r in asked if isinstance(r.rows, Rest)]
@@ -190,8 +198,8 @@ def _rows(plan: Plan, kind: str | Rest | Classes | Slower, names: tuple[Names, R
     return names[1] if kind == NAME and names is not None else plan.rows
 
 
-def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
-    """What every unit holds, with values and Greeks of today."""
+def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray, greeks: dict[str, np.ndarray] | None = None) -> Exposures:
+    """What every unit holds, with values and Greeks of today; `greeks` (N,) of one unit of every instrument where they are known already."""
     from upm_gpu.exhibits import unit_greeks
 
     lines, instruments = plan.units.lines, plan.instruments
@@ -205,7 +213,7 @@ def exposures_of(plan: Plan, choice: Choice, value0: np.ndarray) -> Exposures:
     expiry = [expiry_of(i) for i in instruments]
     days = np.array([0.0 if e is None else days_between(plan.market.valuation_time, e) for e in expiry], np.float64)
     strike = np.array([i.strike if isinstance(i, Option) else np.nan for i in instruments], np.float64)
-    each = {name: quantity * values[n] for name, values in unit_greeks(choice.module, instruments, plan.compiled, plan.market).items()}
+    each = {name: quantity * values[n] for name, values in (unit_greeks(choice.module, instruments, plan.compiled, plan.market) if greeks is None else greeks).items()}
     kind = tuple(kind_of(i) for i in instruments)
     settles = [COIN if isinstance(i, Spot) or i.settlement == "inverse" else paid_in(i) for i in instruments]
     currencies = tuple(sorted(set(settles)))

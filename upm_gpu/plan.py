@@ -124,7 +124,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
         simulated_assets,
     )
     from upm_gpu.market.surface import fit_surfaces
-    from upm_gpu.model.pricing_law import feller_warnings, pricing_laws
+    from upm_gpu.model.pricing_law import feller_warnings, moment_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
     from upm_gpu.risk.pilot import plain_walk
@@ -175,7 +175,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
         return compile_book(instruments, market, surfaces, drawn.state_names, dates, horizons, dynamics, bridges_of(drawn, spec, instruments), laws, periods)
 
     compiled, report = compiled_on(scenarios)
-    report = replace(report, warnings=(*report.warnings, *assumed))
+    report = replace(report, warnings=(*report.warnings, *assumed, *moment_warnings(model, max(horizons), expiries if laws is not None else ())))
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     names = [r.scenario_set for r in measures if not r.main]

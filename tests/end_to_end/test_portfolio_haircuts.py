@@ -111,3 +111,15 @@ def test_importance_sampling_gives_the_same_within_errors(tmp_path):
     both = plain["standard_error"] > 0.0
     error = np.hypot(plain["standard_error"], guided["standard_error"])[both]
     assert np.all(np.abs(plain["haircut_per_unit"] - guided["haircut_per_unit"])[both] < 4.0 * error)
+
+
+def test_sets_and_pools(tmp_path):
+    """A position in a set has the slope of its set, members of a pool that of the pool; what an account posts stands in its own unit, which here holds nothing."""
+    positions = "account_id,instrument_id,quantity,netting_set\nA,BTC-LINEAR,1,client\nB,BTC-C70,-2,client\nB,ETH-PERP,1000,\nX,BTC-LINEAR,1,\nX,BTC-C70,-2,\n"
+    book, market = read(write(tmp_path, positions, "account_id,asset,quantity\nB,ETH,1\n", accounts="account_id,member_id\nA,M\nB,M\nX,\n", market=SPOTS))
+    plan = make_plan(book, market, SPEC, methodology(), GAUSSIAN)
+    table = portfolio_haircuts(compute_outcome(plan, choose("cpu", "double"), 0, in_memory())).set_index(["account_id", "netting_set", "asset", "instrument_id"])
+    psh = table["haircut_per_unit"]
+    assert psh["A", "client", "", "BTC-LINEAR"] == pytest.approx(psh["X", "", "", "BTC-LINEAR"], rel=1e-12)
+    assert psh["B", "client", "", "BTC-C70"] == pytest.approx(psh["X", "", "", "BTC-C70"], rel=1e-12)
+    assert np.isnan(psh["A", "", "ETH", ""]) and np.isfinite(psh["B", "", "ETH", ""]) and np.isfinite(psh["X", "", "ETH", ""])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_book import GAUSSIAN, VALUATION, methodology, write
@@ -13,6 +15,7 @@ from upm_gpu.market.reader import load_market
 from upm_gpu.model.heston import HestonParameters
 from upm_gpu.model.jumps import no_jumps
 from upm_gpu.model.merton import MertonParameters
+from upm_gpu.model.pricing_law import moment_warnings
 from upm_gpu.plan import make_plan
 from upm_gpu.pricing.cases import CaseTable, value_cases
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -49,7 +52,17 @@ def test_a_row_that_is_priced_all_the_same_says_so():
     result, codes = valued({**HESTON, "vol_of_vol": 1.5, "mean_reversion": 0.3})
     assert not codes and result["method"].endswith("_feller_violated") and 0.0 < result["price"] < 100.0
     result, codes = valued({**HESTON, "vol_of_vol": 3.0, "mean_reversion": 0.1, "correlation": 0.9, "time_to_expiry": 5.0})  # E S^p is infinite for every p a little above 1
-    assert codes or 0.0 < result["price"] < 100.0
+    assert codes or (0.0 < result["price"] < 100.0 and result["method"].endswith("_infinite_variance"))
+
+
+def test_a_price_without_a_variance_is_flagged_from_the_day_it_has_none():
+    """E S^2 of these parameters ends at 0.4357 years (known_answers/test_moment_explosion.py); in coins E 1/S at 0.5436 with the correlation turned."""
+    wild = {**HESTON, "vol_of_vol": 3.0, "mean_reversion": 0.1, "correlation": 0.9}
+    for changed, flagged in (({"time_to_expiry": 0.43}, False), ({"time_to_expiry": 0.44}, True), ({"time_to_expiry": 0.44, "settlement": "inverse"}, False),
+                             ({"time_to_expiry": 0.44, "correlation": -0.9}, False), ({"time_to_expiry": 0.54, "correlation": -0.9, "settlement": "inverse"}, False), ({"time_to_expiry": 0.55, "correlation": -0.9, "settlement": "inverse"}, True),
+                             ({"time_to_expiry": 0.44, "initial_variance": 0, "long_run_variance": 0}, False)):
+        result, codes = valued({**wild, **changed})
+        assert not codes and result["method"].endswith("_infinite_variance") == flagged, changed
 
 
 def book_with(tmp_path, instrument, quotes=""):
@@ -84,6 +97,19 @@ def test_a_contract_that_has_ended_stops_the_run_by_name(tmp_path, row, code):
     book, market = book_with(tmp_path, HEAD + row + "\n")
     with pytest.raises(InputError, match=f"{code}.*X"):
         make_plan(book, market, ScenarioSpec(count=4096, horizons=(2.0,)), methodology(), GAUSSIAN)
+
+
+def test_a_run_under_a_law_without_a_variance_says_so(tmp_path):
+    """The price of ETH has none from day 16 on, its option ends on day 22: said where it is priced under that law, and of a horizon beyond day 16."""
+    one = np.ones(1)
+    wild = HestonParameters(("ETH",), 0.5 * one, 0.1 * one, 0.5 * one, 30.0 * one, 0.9 * one, np.eye(1))
+    book, market = book_with(tmp_path, HEAD + f"X,option,ETH,linear,USD,1,{FAR},2100,call,european,,,,,\n")
+    for repricing, said in (("quoted", 0), ("model", 1)):
+        plan = make_plan(book, market, ScenarioSpec(count=4096, horizons=(2.0,), repricing=repricing), methodology(), wild)
+        assert sum(w.startswith("UPM-PR-112 ETH") for w in plan.warnings) == said, repricing
+    assert "within the horizon" in moment_warnings(wild, 20.0)[0] and not moment_warnings(wild, 15.0)
+    tame = replace(wild, rho=-0.9 * one)
+    assert not moment_warnings(tame, 2.0, [("ETH", "", 22.0)])
 
 
 def test_a_volatility_beyond_the_surface_is_held_and_said(tmp_path):

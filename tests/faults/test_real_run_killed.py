@@ -21,7 +21,7 @@ from upm_gpu.run.verify import verify_run
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = Path(str(resources.files("upm_gpu").joinpath("errors.py"))).parent / "sample" / "crypto"
-PROMISED = ("margin.parquet", "margin.csv", "contributions.parquet", "worst_scenarios.parquet", "calls.csv", "rejects.csv", "greeks.parquet")
+PROMISED = ("margin.parquet", "margin.csv", "contributions.parquet", "worst_scenarios.parquet", "calls.csv", "rejects.csv", "greeks.parquet", "portfolio_haircuts.parquet")
 EARLY, LATE = 60, 110
 """file operations of the run with value tables: amid the third table, amid the chunks"""
 CHARGES = 340

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,15 @@ class MarginResult:
 def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequest, charges: Sequence[Charge], equity: Equity,
                  shares: NDArray[np.float64], share_account: NDArray[np.int32], share_unit: NDArray[np.int32],
                  maintenance_ratio: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tables by account and by unit.
+    """Tables by account and by unit, of `margin_columns`."""
+    accounts, by_unit = margin_columns(book, units, measured, core, charges, equity, shares, share_account, share_unit, maintenance_ratio)
+    return pd.DataFrame(accounts), pd.DataFrame(by_unit)
+
+
+def margin_columns(book: Book, units: Units, measured: Measured, core: MeasureRequest, charges: Sequence[Charge], equity: Equity,
+                   shares: NDArray[np.float64], share_account: NDArray[np.int32], share_unit: NDArray[np.int32],
+                   maintenance_ratio: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Columns (A,) by account and (U,) by unit.
 
     `shares` are the parts (share_account, share_unit) an account bears of a unit: 1 where it is alone in it, its Euler share of a pool.
     """
@@ -120,12 +129,12 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
     measure = measured.measures[core]
     per_unit = {c.name: c.amount for c in charges}
     initial_unit = measured.core + sum(per_unit.values())
-    unit_table = pd.DataFrame({
+    unit_table = {
         "unit": units.names, "member_id": units.member, "netting_set": units.netting_set, "initial_margin": initial_unit,
         "maintenance_margin": maintenance_ratio * initial_unit, "core": measured.core, "expected_shortfall": measure.expected_shortfall,
         "expected_shortfall_standard_error": measure.expected_shortfall_standard_error, "value_at_risk": measure.value_at_risk,
         **({} if measure.tail is None else {"tail_index": measure.tail.index, "tail_threshold": measure.tail.threshold, "tail_fitted": measure.tail.fitted}),
-        **{f"charge_{k}": v for k, v in per_unit.items()}})
+        **{f"charge_{k}": v for k, v in per_unit.items()}}
     errors = [c.standard_error for c in charges if c.standard_error is not None]  # bounds add up to a bound
     initial = to_accounts(initial_unit)
     maintenance = maintenance_ratio * initial
@@ -134,7 +143,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
     unreliable = sum_by(share_account, (~measure.reliable[share_unit]).astype(float), count) > 0.0
     status = np.where(total >= initial, OK, np.where(total >= maintenance, CALL, LIQUIDATION))
     ratio = np.divide(total, maintenance, out=np.full(count, np.nan), where=maintenance > 0.0)
-    return pd.DataFrame({
+    return {
         "account_id": [a.account_id for a in book.accounts], "initial_margin": initial, "maintenance_margin": maintenance,
         "core": to_accounts(measured.core), "expected_shortfall": to_accounts(measure.expected_shortfall),
         "expected_shortfall_standard_error": error, "value_at_risk": to_accounts(measure.value_at_risk),
@@ -147,7 +156,7 @@ def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequ
         **({"charges_standard_error": root_of_squares(np.asarray(sum(errors)))} if errors else {}),
         "collateral_market_value": equity.market_value, "collateral_haircut": equity.haircut, "liabilities": equity.liabilities,
         "collateral_value": equity.collateral_value, "unrealised_pnl": equity.unrealised, "option_value": equity.option_value,
-        "equity": total, "excess": total - initial, "margin_ratio": ratio, "status": status}), unit_table
+        "equity": total, "excess": total - initial, "margin_ratio": ratio, "status": status}, unit_table
 
 
 def _smallest(per_unit: NDArray[np.float64], account: NDArray[np.int32], unit: NDArray[np.int32], count: int) -> NDArray[np.float64]:

@@ -14,11 +14,13 @@ Verified by tests/properties/test_model_repricing.py.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from upm_gpu.formula.moment_explosion import SECOND, explosion_time
 from upm_gpu.model.heston import HestonParameters, variance_line
 from upm_gpu.model.jumps import YEAR_DAYS, JumpParameters
 from upm_gpu.model.merton import MertonParameters
@@ -69,6 +71,24 @@ def feller_warnings(model: Any) -> tuple[str, ...]:
     square = np.asarray(model.volatility_of_variance, float) ** 2
     return tuple(f"UPM-PR-095 {u}: Feller's condition fails (2 kappa theta = {drift[i]:.4g}, vol of vol squared {square[i]:.4g}): its variance reaches zero, in the scenarios and in the prices at the "
                  "horizon. Both are exact there; the parameters are worth a look." for i, u in enumerate(model.underlyings) if drift[i] < square[i])
+
+
+def moment_warnings(model: Any, horizon: float, expiries: Sequence[tuple[str, str, float]] = ()) -> tuple[str, ...]:
+    """One line for every underlying whose price has no variance at the longest `horizon` (days), or at the last of `expiries` (underlying, label, days), which a run has where options are priced under the model."""
+    if not isinstance(model, HestonParameters):
+        return ()
+    lines = []
+    for i, u in enumerate(model.underlyings):
+        kappa, theta, xi, rho, start = (float(x[i]) for x in (model.mean_reversion, model.long_variance, model.volatility_of_variance, model.rho, model.initial_variance))
+        days = explosion_time(SECOND, kappa, xi, rho) * YEAR_DAYS if start > 0.0 or kappa * theta > 0.0 else np.inf
+        last = max((d for name, _, d in expiries if name == u), default=0.0)
+        if days <= horizon:
+            lines.append(f"UPM-PR-112 {u}: its price has no variance from day {days:.3g} on, within the horizon of {horizon:g} days (second moment, vol of vol {xi:.4g}, correlation {rho:.4g}). Expected shortfalls "
+                         "exist, standard errors of short positions do not: those reported are too small. Check the parameters.")
+        elif days <= last:
+            lines.append(f"UPM-PR-112 {u}: its price has no variance from day {days:.3g} on, and options to day {last:.4g} are priced under the model (second moment, vol of vol {xi:.4g}, correlation {rho:.4g}). "
+                         "Prices and margins exist; the variance of a hedge held to expiry does not. Check the parameters.")
+    return tuple(lines)
 
 
 def _heston(p: HestonParameters, i: int) -> PricingLaw:

@@ -120,11 +120,16 @@ def risk_parts(held: Held, parameters: Parameters, values: Values) -> tuple[Grou
     shift = np.zeros((len(terms.underlyings), unit_pnl.shape[1]))
     shift[terms.underlying] = np.asarray(moves.spot) - 1.0
     total = groups.totals(np.where(derivative[:, None], unit_pnl, 0.0)) + (used * price[groups.label])[:, None] * shift[groups.label]
-    owner = [group_of(parameters, terms.underlyings[u]) for u in groups.label]
 
+    size = notional(terms)
+    raw = (parameters.minimum_charge.futures * groups.absolute(np.where(terms.of_kind(FUTURE, PERPETUAL), size, 0.0))
+           + parameters.minimum_charge.short_options * _short(groups, np.where(terms.kind == OPTION, size, 0.0)))
+    least = np.zeros(len(groups.unit))
     shock, names = np.zeros(len(groups.unit)), [""] * len(groups.unit)
     for u, asset in enumerate(terms.underlyings):
-        rows, named = np.flatnonzero(groups.label == u), scenario_names(group_of(parameters, asset))
+        group = group_of(parameters, asset)
+        rows, named = np.flatnonzero(groups.label == u), scenario_names(group)
+        least[rows] = tiered(raw[rows], group.tiers_from, group.tier_multipliers)
         shock[rows], place = worst_of(total[rows, where["spot_shock"]], named)
         for row, at in zip(rows, place, strict=True):
             names[row] = named[at]
@@ -132,10 +137,6 @@ def risk_parts(held: Held, parameters: Parameters, values: Values) -> tuple[Grou
     def loss(part: str) -> NDArray[np.float64]:
         return np.maximum(-np.min(total[:, where[part]], axis=1), 0.0)
 
-    size = notional(terms)
-    raw = (parameters.minimum_charge.futures * groups.absolute(np.where(terms.of_kind(FUTURE, PERPETUAL), size, 0.0))
-           + parameters.minimum_charge.short_options * _short(groups, np.where(terms.kind == OPTION, size, 0.0)))
-    least = np.array([tiered(raw[g: g + 1], o.tiers_from, o.tier_multipliers)[0] for g, o in enumerate(owner)]) if owner else np.zeros(0)
     return groups, Parts(shock, loss("time_decay"), loss("vega_term_structure"), _basis(held, groups, parameters, delta * terms.index * terms.exchange, derivative), loss("interest_rate"),
                          parameters.extreme_share * loss("extreme_move"), least, _depeg(held, groups, parameters, delta * terms.index * terms.exchange)), tuple(names)
 
@@ -191,15 +192,15 @@ def margin(held: Held, parameters: Parameters, values: Values) -> RuleMargin:
     amounts = {"worst_move": parts.worst} | {f.name: getattr(parts, f.name) for f in fields(parts) if f.name in ("vega_term_structure", "basis", "interest_rate")}
     amounts |= {"minimum_charge": np.maximum(parts.minimum_charge - parts.before_minimum, 0.0), "stablecoin_depeg": parts.depeg}
     charges = {k: factor * np.asarray(groups.by_unit(v)) for k, v in amounts.items()} | {"borrowing": parameters.borrowing.initial * owed}
-    decided, largest = [""] * count, np.zeros(count)
-    for g, (unit, size) in enumerate(zip(groups.unit, parts.requirement, strict=True)):
-        if size > largest[unit]:
-            decided[unit], largest[unit] = f"{terms.underlyings[groups.label[g]]} {_decider(parts, g, names[g])}", size
-    return composed(held.units, charges, np.asarray(groups.by_unit(parts.requirement)) + parameters.borrowing.maintenance * owed, tuple(decided))
+    required, decided, deciders = parts.requirement, [""] * count, _deciders(parts, names)
+    for g in np.lexsort((required, groups.unit)):  # the last of a unit has its largest requirement
+        if required[g] > 0.0:
+            decided[groups.unit[g]] = f"{terms.underlyings[groups.label[g]]} {deciders[g]}"
+    return composed(held.units, charges, np.asarray(groups.by_unit(required)) + parameters.borrowing.maintenance * owed, tuple(decided))
 
 
-def _decider(parts: Parts, g: int, shock: str) -> str:
-    if parts.minimum_charge[g] > parts.before_minimum[g]:
-        return "minimum charge"
-    found = {shock: parts.spot_shock[g], "time decay": parts.time_decay[g], "extreme move": parts.extreme_move[g]}
-    return max(found, key=lambda k: float(found[k]))
+def _deciders(parts: Parts, shocks_named: tuple[str, ...]) -> list[str]:
+    """What decided each risk unit."""
+    least = parts.minimum_charge > parts.before_minimum
+    which = np.argmax([parts.spot_shock, parts.time_decay, parts.extreme_move], axis=0)
+    return ["minimum charge" if m else (named, "time decay", "extreme move")[w] for m, w, named in zip(least, which, shocks_named, strict=True)]

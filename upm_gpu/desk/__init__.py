@@ -1,0 +1,10 @@
+"""What an account holder and a risk desk ask of a finished run: its scenarios stay resident, and an order is margined as a fresh run would.
+
+A guest of the house: the engine does not know it. docs/design/0090-resident-desk.md.
+"""
+
+from upm_gpu.desk.change import Change, Deposit, Order, Transfer
+from upm_gpu.desk.resident import Resident, keep, open_run
+from upm_gpu.desk.whatif import Answer, book_after, whatif
+
+__all__ = ["Answer", "Change", "Deposit", "Order", "Resident", "Transfer", "book_after", "keep", "open_run", "whatif"]
