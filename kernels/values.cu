@@ -13,7 +13,7 @@ UPM_GLOBAL UPM_LAUNCH_BOUNDS(VALUES_THREADS, 1) value_cases(i64 operation, const
   switch (operation) {
 #define UPM_OPERATION(number, prefix) \
   case number: return upm::prefix##_values(in + i, cases, out + i, cases);
-#define UPM_HOST_OPERATION(number, prefix)
+#define UPM_HOST_OPERATION(number, prefix, together)
 #include "operations.def"
 #undef UPM_HOST_OPERATION
 #undef UPM_OPERATION

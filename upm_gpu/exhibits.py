@@ -33,6 +33,8 @@ HISTOGRAM_RANGE = 16_384
 """scenarios a call: keeps (rows, S) small"""
 MOVED_BY = {"log_level": "price", "volatility_shift": "volatility", "variance": "volatility"}
 """what a stress moves of a state, by its kind; a state of another kind stays"""
+SHOWN_TOLERANCE = 5e-5
+"""per unit of strike, of tables that only heat maps and the shown stresses read, where a price takes a millisecond: their least move of a price is 5e-2; figures of margin are read to `tables.TOLERANCE`"""
 HOUSE = ""
 """account id of the row that holds every account's lines"""
 
@@ -244,9 +246,9 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
             result[name][own] = found[name] * over**power * strike**of_strike
 
 
-def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int) -> Compiled:
-    """`compiled` with value tables that reach over all given scenarios."""
-    return with_tables(compiled, [derive(given, compiled.operations) for given in sets], backend, threads)[0]
+def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int, costly_tolerance: float | None = None) -> Compiled:
+    """`compiled` with value tables that reach over all given scenarios; those of costly operations to `costly_tolerance` of strike where it is given."""
+    return with_tables(compiled, [derive(given, compiled.operations) for given in sets], backend, threads, costly_tolerance=costly_tolerance)[0]
 
 
 def _slope(instrument: Spot | Future | Perpetual, market: MarketSnapshot) -> float:

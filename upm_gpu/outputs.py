@@ -166,7 +166,7 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
     today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.compiled.drawn_names, plan.dynamics)
     stresses = tomllib.loads(package_file(STRESSES).read_text())["stress"]
     everything = sorted({i.underlying for i in plan.instruments if f"log_level[{i.underlying}]" in today.drawn_names})
-    today = exhibits.cover(backend, today, (exhibits.grid_moves(today, everything), exhibits.stress_moves(today, stresses)), threads)
+    today = exhibits.cover(backend, today, (exhibits.grid_moves(today, everything), exhibits.stress_moves(today, stresses)), threads, exhibits.SHOWN_TOLERANCE)
     rows_today, _ = build_rows(plan.units, today)
     shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
     underlyings = sorted({i.underlying for i in plan.instruments})

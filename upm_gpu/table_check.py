@@ -2,12 +2,13 @@
 
 A unit's expected shortfall is a weighted mean of losses over its tail; the same mean of (table - direct price) over ranks of that tail, evenly spaced, is what the
 tables add to it. It must be below a tenth of the standard error: an error that a second run with another seed would drown ten times over. All units are looked at in a few
-scenarios; those where the errors, added without their signs, are not far below what is allowed, in 64.
+scenarios; those where the errors, added without their signs, are not far below what is allowed, in 64. Of costly operations a look prices some pairs only and gives the others the largest error
+found, all of one sign: a bound, which may clear a unit and never condemns one. Units that it does not clear are priced pair by pair.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -34,13 +35,15 @@ from upm_gpu.scenario.sets import ScenarioSet
 
 MOST_PRICES = 15_000
 """direct prices of the first look at all units: a fraction of a second"""
+EVERY_PAIR = 1 << 40
+"""no limit to the direct prices of a look"""
 RANKS = (1, 64)
 """fewest and most tail scenarios of a unit that are repriced"""
 LEAST_PRICES = 16
 """of a unit at the first look, where its tail has as many"""
 SHARE_OF_ERROR = 0.1
-MOST_COSTLY = 1_024
-"""direct prices of an operation of `tables.COSTLY` at each look, some seconds; the other positions are given its largest error found, per unit of strike"""
+MOST_COSTLY = 4_096
+"""direct prices of an operation of `tables.COSTLY` at each of the first two looks, a second; the other positions are given its largest error found, per unit of strike"""
 CLOSER = 0.2
 """of what is allowed: units whose table errors, added without their signs, come to more at the first look are repriced in 64 scenarios"""
 
@@ -73,25 +76,29 @@ def check_tables(compiled: Compiled, rows: Rows, names: tuple[str, ...], scenari
     bound = np.maximum(standard_error, np.finfo(float).tiny)
     entries = np.bincount(unit, minlength=rows.count)
 
-    def look(chosen: NDArray[np.bool_], ranks: NDArray[np.int64]) -> _Look:
+    def look(chosen: NDArray[np.bool_], ranks: NDArray[np.int64], most_costly: int = MOST_COSTLY) -> _Look:
         own = chosen[unit]
-        return _look(compiled, rows.quantity[held[own]], rows.column[held[own]], unit[own], rows.count, ranks, horizon, scenarios, tail_first, tail_scenario, table_of, backend, threads)
+        return _look(compiled, rows.quantity[held[own]], rows.column[held[own]], unit[own], rows.count, ranks, horizon, scenarios, tail_first, tail_scenario, table_of, backend, threads, most_costly)
+
+    def again(found: _Look, chosen: NDArray[np.bool_], most_costly: int) -> _Look:
+        """`found`, the chosen units repriced in the most tail scenarios."""
+        if not chosen.any():
+            return found
+        new = look(chosen, np.full(rows.count, RANKS[1]), most_costly)
+        return _Look(found.prices + new.prices, *(np.where(chosen, getattr(new, k), getattr(found, k)) for k in ("change", "size", "largest", "bounded")))
 
     ranks = np.clip(np.maximum(MOST_PRICES // len(held), -(-LEAST_PRICES // np.maximum(entries, 1))), *RANKS)
     found = look(entries > 0, ranks)
-    near = (found.size > CLOSER * SHARE_OF_ERROR * bound) & (ranks < RANKS[1])
-    prices, change = found.prices, np.abs(found.change)
-    if near.any():
-        closer = look(near, np.full(rows.count, RANKS[1]))
-        prices, change = prices + closer.prices, np.where(near, np.abs(closer.change), change)
-        found = replace(closer, largest=np.where(near, closer.largest, found.largest))
+    found = again(found, (found.size > CLOSER * SHARE_OF_ERROR * bound) & (ranks < RANKS[1]), MOST_COSTLY)
+    found = again(found, found.bounded & (np.abs(found.change) > SHARE_OF_ERROR * bound), EVERY_PAIR)
+    change = np.abs(found.change)
     share = change / bound
     worst = int(np.argmax(share))
     if share[worst] > SHARE_OF_ERROR:
         name = compiled.instrument_ids[int(np.flatnonzero(compiled.instrument_column == found.largest[worst])[0])]
         raise InputError("UPM-PR-082", f"{name}: its value table changes the expected shortfall of {names[worst]} by {change[worst]:,.2f}, {share[worst]:.2f} of the standard error, where "
                          f"{SHARE_OF_ERROR:g} is allowed. Run fewer scenarios, or leave the instrument out.")
-    return TableCheck(int(np.count_nonzero(entries)), prices, float(change.max()), float(share[worst]))
+    return TableCheck(int(np.count_nonzero(entries)), found.prices, float(change.max()), float(share[worst]))
 
 
 @dataclass(frozen=True)
@@ -105,22 +112,27 @@ class _Look:
     """the same with the errors of all positions added without their signs"""
     largest: NDArray[np.int64]
     """column with the largest error; -1 for none"""
+    bounded: NDArray[np.bool_]
+    """some of its pairs have a bound in place of an error"""
 
 
 def _look(compiled: Compiled, quantity: NDArray[np.float64], column: NDArray[np.int32], unit: NDArray[np.int64], units: int, ranks: NDArray[np.int64], horizon: int,
-          scenarios: ScenarioSet, tail_first: NDArray[np.int64], tail_scenario: NDArray[np.uint32], table_of: NDArray[np.int64], backend: ModuleType, threads: int) -> _Look:
+          scenarios: ScenarioSet, tail_first: NDArray[np.int64], tail_scenario: NDArray[np.uint32], table_of: NDArray[np.int64], backend: ModuleType, threads: int, most_costly: int) -> _Look:
     """Entries (n,) of units repriced in `ranks` (R,) of the tail scenarios of each."""
     picked = {int(u): _spread(tail_scenario[tail_first[u] : tail_first[u + 1]], int(ranks[u])) for u in np.unique(unit)}
     length = np.array([len(picked[int(u)]) for u in unit])
     pair_column, pair_unit, pair_share = (np.repeat(x, length) for x in (column, unit, quantity / np.maximum(length, 1)))
     pair_scenario = np.concatenate([picked[int(u)] for u in unit])
     pairs, back = np.unique(pair_column.astype(np.int64) << 32 | pair_scenario.astype(np.int64), return_inverse=True)
-    error = pair_share * _table_errors(compiled, horizon, scenarios, pairs >> 32, pairs & 0xFFFFFFFF, table_of, backend, threads)[back]
+    errors, direct = _table_errors(compiled, horizon, scenarios, pairs >> 32, pairs & 0xFFFFFFFF, table_of, backend, threads, most_costly)
+    error = pair_share * errors[back]
     order = np.lexsort((np.abs(error), pair_unit))
     largest = np.full(units, -1)
     largest[pair_unit[order]] = pair_column[order]  # the last of a unit stays
     change, size = (np.bincount(pair_unit, x, units).astype(np.float64) for x in (error, np.abs(error)))
-    return _Look(len(pairs), change, size, largest)
+    bounded = np.zeros(units, bool)
+    bounded[pair_unit[~direct[back]]] = True
+    return _Look(int(np.count_nonzero(direct)), change, size, largest, bounded)
 
 
 def _spread(scenarios: NDArray[np.uint32], ranks: int) -> NDArray[np.uint32]:
@@ -131,12 +143,12 @@ def _spread(scenarios: NDArray[np.uint32], ranks: int) -> NDArray[np.uint32]:
 
 
 def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, columns: NDArray[np.int64], wanted: NDArray[np.int64], table_of: NDArray[np.int64],
-                  backend: ModuleType, threads: int) -> NDArray[np.float64]:
-    """(pairs,) table minus direct price of one unit, in the reporting currency."""
+                  backend: ModuleType, threads: int, most_costly: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """(pairs,) table minus direct price of one unit, in the reporting currency, and whether it is that or a bound of it."""
     program = compiled.programs[horizon]
     states = _states(scenarios, np.unique(wanted), backend, threads)
     place = np.searchsorted(np.unique(wanted), wanted)
-    error = np.zeros(len(columns))
+    error, known = np.zeros(len(columns)), np.ones(len(columns), bool)
     costly = [r for r in program.table_requests if not isinstance(r, ModelRequest) and r.operation in COSTLY]
     for request, table in zip(program.table_requests, program.tables, strict=True):
         own = np.flatnonzero(table_of[columns] == program.table_requests.index(request))
@@ -158,16 +170,17 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
         read = table_values(table.low, table.inverse_step, table.values, m, np.log(sigma))
         order = np.argsort(sigma, kind="stable")
         if request.operation in COSTLY:
-            order = order[np.unique(np.linspace(0, len(own) - 1, min(len(own), MOST_COSTLY // len(costly) + 1)).astype(np.int64))]
+            order = order[np.unique(np.linspace(0, len(own) - 1, min(len(own), most_costly // len(costly) + 1)).astype(np.int64))]
         direct = np.empty(len(own))
         direct[order] = direct_values(request, m[order], sigma[order], backend)
         if len(order) < len(own):
             missed = np.ones(len(own), bool)
             missed[order] = False
+            known[own[missed]] = False
             direct[missed] = read[missed] - np.max(np.abs(read[order] - direct[order]))
         living = np.maximum(left, 0.0) * ~exotic_hit(path, looked_at(state["forward"], sigma, group), group)
         error[own] = living * (read - direct) * terms["strike"] * np.exp(state["scale"])
-    return error
+    return error, known
 
 
 def _model_errors(request: ModelRequest, table: ValueTable, terms: dict[str, NDArray[np.float64]], state: dict[str, NDArray[np.float64]], level: NDArray[np.float64],

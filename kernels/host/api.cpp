@@ -147,7 +147,7 @@ UPM_EXPORT int32_t upm_values(int32_t isa, int32_t operation, int64_t cases, con
     require(times >= 0 && in_length == inputs * cases && inputs == f->inputs + f->repeated * times);
     if (f->repeated)
       for (int64_t i = 0; i < cases; ++i) require(in[f->count * cases + i] >= 0.0 && in[f->count * cases + i] <= static_cast<double>(times));
-    const int64_t grain = std::clamp<int64_t>(cases / (8 * threads), 1, 256);
+    const int64_t share = std::clamp<int64_t>(cases / (8 * threads), 1, 256), grain = (share + f->together - 1) / f->together * f->together;
     upm::for_each(threads, (cases + grain - 1) / grain, 1,
                   [&](int, int64_t i) { f->run(in, out, cases, i * grain, std::min(cases, (i + 1) * grain)); });
   });

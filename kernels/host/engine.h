@@ -79,7 +79,7 @@ struct TileFunctions {
 
 // One operation of operations.def on the cases [begin, end) of `cases`: in (inputs, cases), out (outputs, cases).
 struct Operation {
-  int64_t number, inputs, outputs, repeated, count;
+  int64_t number, inputs, outputs, repeated, count, together;
   void (*run)(const double* in, double* out, int64_t cases, int64_t begin, int64_t end);
 };
 struct Operations {

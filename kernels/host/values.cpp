@@ -15,15 +15,15 @@ using namespace upm;
   void run_##prefix(const double* in, double* out, int64_t cases, int64_t begin, int64_t end) {              \
     for (int64_t i = begin; i < end; ++i) prefix##_values(in + i, cases, out + i, cases);                    \
   }
-#define UPM_HOST_OPERATION(number, prefix) \
+#define UPM_HOST_OPERATION(number, prefix, together) \
   void run_##prefix(const double* in, double* out, int64_t cases, int64_t begin, int64_t end) { prefix##_range(in, out, cases, begin, end); }
 #include "operations.def"
 #undef UPM_HOST_OPERATION
 #undef UPM_OPERATION
 
 const Operation table[] = {
-#define UPM_HOST_OPERATION UPM_OPERATION
-#define UPM_OPERATION(number, prefix) {number, prefix##_shape::inputs, prefix##_shape::outputs, prefix##_shape::repeated, prefix##_shape::count, run_##prefix},
+#define UPM_HOST_OPERATION(number, prefix, together) {number, prefix##_shape::inputs, prefix##_shape::outputs, prefix##_shape::repeated, prefix##_shape::count, together, run_##prefix},
+#define UPM_OPERATION(number, prefix) UPM_HOST_OPERATION(number, prefix, 1)
 #include "operations.def"
 #undef UPM_OPERATION
 #undef UPM_HOST_OPERATION

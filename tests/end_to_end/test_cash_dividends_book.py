@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_book import GAUSSIAN, INSTRUMENTS, VALUATION, methodology, write
+from dividend_book import BORROW, CASH, EX, FORWARDS, RATE, SPOT, YEARS, planned
 
+from upm_gpu import table_check
 from upm_gpu.backend import cpu
 from upm_gpu.backend.select import choose
-from upm_gpu.domain.reader import load_book
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import european_volatility
-from upm_gpu.market.reader import load_market
 from upm_gpu.model.registry import reference_states
 from upm_gpu.passes import in_memory
-from upm_gpu.plan import make_plan
 from upm_gpu.pricing import tables
 from upm_gpu.pricing.compiled import TERM_REALS
-from upm_gpu.scenario.spec import ScenarioSpec
-
-SPOT, RATE, BORROW = 2_000.0, 0.05, 0.01
-YEARS = (21.0 + 23.0 / 24.0) / 365.0
-EX = (27.0 / 24.0 / 365.0, (11.0 + 3.0 / 24.0) / 365.0)
-"""6 February 12:00, inside the two days, and 16 February 12:00"""
-CASH = (15.0, 25.0)
-FORWARDS = "underlying,expiry,forward\nBTC,,70000\nETH,,2000\nBTC,2026-02-06T08:00:00Z,70010\nBTC,2026-02-27T08:00:00Z,70200\nBTC,2026-03-27T08:00:00Z,70700\n"
-MARKET = {"forwards.csv": FORWARDS, "rates.csv": f"currency,tenor_days,zero_rate\nUSD,30,{RATE}\n", "carry.csv": f"underlying,tenor_days,borrow_rate,dividend_yield\nETH,30,{BORROW},0\n",
-          "dividends.csv": f"underlying,ex_date,amount,currency\nETH,2026-02-06T12:00:00Z,{CASH[0]},USD\nETH,2026-02-16T12:00:00Z,{CASH[1]},USD\nETH,2026-02-27T08:00:00Z,99,USD\n"}
-"""the last falls on the expiry and has no effect"""
-OPTIONS = [f"ETH-{t[0].upper()}{k}{e[0].upper()},option,ETH,linear,USD,1,2026-02-27T08:00:00Z,{k},{t},{e}" for k, t in ((2400, "put"), (1700, "call")) for e in ("american", "european")]
-POSITIONS = "account_id,instrument_id,quantity\nP,ETH-P2400A,1\nE,ETH-P2400E,1\nC,ETH-C1700A,1\nF,ETH-C1700E,1\n"
-
-
-def planned(folder, market=None):
-    root = write(folder, POSITIONS, market={**MARKET, **(market or {})})
-    (root / "book" / "instruments.csv").write_text(INSTRUMENTS + "\n".join(OPTIONS) + "\n")
-    spec = ScenarioSpec(count=4_096, horizons=(2.0,))
-    return make_plan(load_book(root / "book", VALUATION, 1.0), load_market(root / "market"), spec, methodology(), GAUSSIAN)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +95,20 @@ def test_american_is_at_least_european_and_exercise(run, values):
 def test_tables_are_checked_in_the_tail(run):
     assert {t.operation for t in run.tables} == {"cash_dividends"} and max(t.error for t in run.tables) <= tables.TOLERANCE
     assert run.table_check is not None and run.table_check.units == 2 and run.table_check.largest_share < 0.1
+
+
+def test_a_bound_in_place_of_a_price_condemns_nobody(run, monkeypatch):
+    """Looks that price one pair a table find it far off: units are cleared by the last look, which prices every pair."""
+    plain, alone = table_check.direct_values, []
+
+    def first_one_wrong(request, log_moneyness, sigma, backend):
+        alone.append(len(sigma) == 1)
+        return plain(request, log_moneyness, sigma, backend) + alone[-1]
+
+    monkeypatch.setattr(table_check, "MOST_COSTLY", 0)
+    monkeypatch.setattr(table_check, "direct_values", first_one_wrong)
+    found = compute_outcome(run.plan, choose("cpu", "double"), 0, in_memory()).table_check
+    assert any(alone) and not all(alone) and found.largest_share < 0.1
 
 
 @pytest.mark.parametrize(("file", "text"), [("rates.csv", "currency,tenor_days,zero_rate\nUSD,30,-0.01\n"), ("forwards.csv", FORWARDS + "ETH,2026-02-27T08:00:00Z,2100\n")])

@@ -110,3 +110,19 @@ def test_meaningless_arguments() -> None:
         for values in (lambda c: cpu.values("cash_dividends", c), cash_dividends_values):
             got = values(good | DIVIDENDS | change)
             assert got["status"][0] == 4.0 and np.isnan(got["price"][0])
+
+
+def test_cases_side_by_side_have_the_bits_of_cases_alone() -> None:
+    """Whatever the neighbours: other times, signs and exercise, Greeks and prices, a half grid, a case that is none."""
+    count = 21
+    rng = np.random.default_rng(11)
+    columns: dict[str, Any] = options(4, count) | spread(DIVIDENDS, count) | {"price_only": rng.choice([0.0, 1.0, 2.0], count)}
+    columns["time_to_expiry"] = np.where(np.arange(count) % 5 == 4, 0.5, 1.1)
+    columns["sign"], columns["american"] = np.where(np.arange(count) < 9, 1.0, columns["sign"]), np.where(np.arange(count) < 15, 1.0, columns["american"])
+    columns["volatility"][3] = np.nan
+    together = cpu.values("cash_dividends", columns, 1)
+    for i in range(count):
+        alone = cpu.values("cash_dividends", {k: v[..., i : i + 1] for k, v in columns.items()})
+        for name, value in alone.items():
+            np.testing.assert_array_equal(together[name][i], value[0], err_msg=f"{name} of case {i}")
+    assert together["status"][3] != 0.0 and np.isfinite(np.delete(together["price"], 3)).all()

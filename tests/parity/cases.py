@@ -127,6 +127,7 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
             side = 1.0 if g % 2 else -1.0
             values |= {"barrier": 0.02 * side, "barrier_side": side, "miss_black": 0.7, "miss_cash": 0.1 * spots[u], "miss_index": 0.2, "hit_black": 0.3, "hit_cash": 0.4 * spots[u],
                        "hit_index": 0.5, "region_cash": 0.0 if g == EXOTIC_TABLED else 0.6 * spots[u], "region_index": 0.0 if g == EXOTIC_TABLED else 0.8}
+        values["quanto_drift"] = 0.0
         values |= {"leg_moneyness": 0.05, "leg_volatility": 0.6, "leg_residual": 0.01, "correlation": -0.3 if g % 2 else 0.6, "node_step": 0.22}
         reals.append([float(values[k]) for k in GROUP_REALS])
     for g in SECOND.values():  # the second assets: a group on another underlying, its columns left out

@@ -171,6 +171,23 @@ def test_a_table_is_found_again_until_the_market_leaves_its_box(low, high, least
     assert first != key(request, (low - 1.0 / 32.0, high), (np.log(least), np.log(most)))
 
 
+@pytest.mark.parametrize("inside", [(-np.inf, np.inf), (-np.inf, 0.2), (-0.2, np.inf)])
+def test_a_finer_table_takes_what_the_coarser_one_has(inside):
+    """To the bit what is priced afresh, and three quarters fewer prices where both steps are halved."""
+    request, box, asked = replace(request_of(-1.0), inside=inside), ((-0.25, 0.25), (-1.5, -0.5)), []
+
+    class Counted:
+        @staticmethod
+        def values(operation, columns):
+            asked.append(len(columns["spot"]))
+            return cpu.values(operation, columns)
+
+    coarse = tables._fill(request, box, (1 / 32, 1 / 8), cpu)
+    fresh, taken = tables._fill(request, box, (1 / 64, 1 / 16), cpu), tables._fill(request, box, (1 / 64, 1 / 16), Counted, coarse)
+    assert (taken.low, taken.inverse_step) == (fresh.low, fresh.inverse_step) and np.array_equal(taken.values, fresh.values)
+    assert asked[0] < 0.8 * fresh.values.size
+
+
 def test_a_shelf_is_asked_before_a_table_is_made(monkeypatch):
     request, box, shelf = request_of(-1.0), ((-0.25, 0.25), (-1.5, -0.5)), Shelf()
     made = tables._made(request, box, cpu, shelf)

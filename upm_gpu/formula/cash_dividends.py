@@ -133,5 +133,5 @@ def _case(spot: float, strike: float, years: float, rate: float, dividend_yield:
 _ABSENT = {"rate": 0.0, "dividend_yield": 0.0, "american": 1.0, "price_only": 0.0}
 
 CASH_DIVIDENDS = Operation(21, "cash_dividends", CASH_INPUTS, CASH_OUTPUTS, _ABSENT, cash_dividends_values, repeated=("dividend_time", "dividend_amount"),
-                           count="dividends", cases_a_call=16, on_device=False)
+                           count="dividends", cases_a_call=128, on_device=False)
 """`kernels/cash_dividends.cuh`"""

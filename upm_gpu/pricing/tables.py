@@ -93,9 +93,10 @@ class TableReport:
     """largest error found at sampled cell centres, per unit of strike"""
 
 
-def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: ModuleType, threads: int = 0, shelf: Shelf | None = None) -> tuple[Compiled, tuple[TableReport, ...]]:
+def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: ModuleType, threads: int = 0, shelf: Shelf | None = None,
+                costly_tolerance: float | None = None) -> tuple[Compiled, tuple[TableReport, ...]]:
     """The compiled book with tables that cover every scenario of `sets`, and the corrections of today's values; itself where it asks for none. Tables that a `shelf` holds are not
-    made again.
+    made again. Tables of `COSTLY` operations are made to `costly_tolerance` where it is given.
 
     Raises InputError UPM-PR-081 where a price of a node cannot be had, CapacityError UPM-CP-070 where a table would grow beyond reason.
     """
@@ -113,7 +114,8 @@ def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: Module
                 tables.append(table)
                 reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
                 continue
-            table, error = _made(request, _box(compiled, program, request, ranges), backend, shelf) if request.alive else (NOTHING, 0.0)
+            tolerance = costly_tolerance if request.operation in COSTLY else None
+            table, error = _made(request, _box(compiled, program, request, ranges), backend, shelf, tolerance) if request.alive else (NOTHING, 0.0)
             tables.append(table)
             if request.alive:
                 reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
@@ -207,16 +209,16 @@ def group_of(program: Program, g: int) -> dict[str, float]:
     return {**dict(zip(GROUP_INTEGERS, program.group_integers[g].tolist(), strict=True)), **dict(zip(GROUP_REALS, program.group_reals[g].tolist(), strict=True))}
 
 
-def table_key(request: TableRequest, box: Box) -> str:
+def table_key(request: TableRequest, box: Box, tolerance: float | None = None) -> str:
     """SHA-256 of all that a table is a function of: what is priced, the corners of its box and how it is refined."""
     asked = {k: v for k, v in asdict(request).items() if k not in ("name", "group") and not k.endswith("_today")}
-    how = [TOLERANCE, FIRST_STEPS, HALVINGS, HALVINGS_AT_A_BARRIER, MOST_NODES, COSTLY.get(request.operation, SAMPLED_CELLS)]
+    how = [tolerance or TOLERANCE, FIRST_STEPS, HALVINGS, HALVINGS_AT_A_BARRIER, MOST_NODES, COSTLY.get(request.operation, SAMPLED_CELLS)]
     return hashlib.sha256(json.dumps([asked, box, how], sort_keys=True).encode("ascii")).hexdigest()
 
 
-def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None) -> tuple[ValueTable, float]:
+def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None, tolerance: float | None = None) -> tuple[ValueTable, float]:
     """The table from the shelf, else made and put there."""
-    return _shelved(table_key(request, box), lambda: _build(request, box, backend), shelf)
+    return _shelved(table_key(request, box, tolerance), lambda: _build(request, box, backend, tolerance), shelf)
 
 
 def _model_table(compiled: Compiled, program: Program, request: ModelRequest, ranges: Ranges, terms: NDArray[np.float64], backend: ModuleType, shelf: Shelf | None) -> tuple[ValueTable, float]:
@@ -239,21 +241,24 @@ def _shelved(key: str, build: Callable[[], tuple[ValueTable, float]], shelf: She
     return found
 
 
-def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: ModuleType) -> tuple[ValueTable, float]:
-    steps = list(FIRST_STEPS)
+def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: ModuleType, tolerance: float | None = None) -> tuple[ValueTable, float]:
+    steps, wanted = list(FIRST_STEPS), tolerance or TOLERANCE
     halvings = HALVINGS if np.isinf(request.inside).all() else HALVINGS_AT_A_BARRIER
+    coarser: ValueTable | None = None
     for halving in range(halvings + 1):
-        table = _fill(request, box, (steps[0], steps[1]), backend)
+        table = _fill(request, box, (steps[0], steps[1]), backend, coarser)
         errors = _errors(table, request, backend)
-        if max(errors) <= TOLERANCE or halving == halvings:
+        if max(errors) <= wanted or halving == halvings:
             break
+        coarser = table
         for axis in (0, 1):
-            if errors[axis] > 0.5 * TOLERANCE:
+            if errors[axis] > 0.5 * wanted:
                 steps[axis] *= 0.5
     return table, max(errors)
 
 
-def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tuple[float, float], backend: ModuleType) -> ValueTable:
+def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tuple[float, float], backend: ModuleType, coarser: ValueTable | None = None) -> ValueTable:
+    """The table of given steps; nodes that a coarser one has are taken from it: positions on the lattice are exact, others are taken where they are the same number."""
     low, axes, spacing = [], [], []
     for (least, most), step, (begin, end) in zip(box, steps, (request.inside, (-np.inf, np.inf)), strict=True):
         if np.isfinite(begin) and np.isfinite(end):  # a node on each barrier
@@ -274,8 +279,15 @@ def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tupl
     if len(axes[0]) * len(axes[1]) > MOST_NODES:
         raise CapacityError("UPM-CP-070", f"{request.name}: a table of {len(axes[0])} x {len(axes[1])} nodes for log-moneyness {box[0]} and log-volatility {box[1]}. Check the model's parameters: its scenarios reach too far.")
     y, m = np.meshgrid(axes[1], axes[0], indexing="ij")  # one volatility after the other: prices that share it share an exercise boundary
-    values = np.ascontiguousarray(direct_values(request, m.ravel(), np.exp(y).ravel(), backend).reshape(m.shape).T)
-    return ValueTable((low[0], low[1]), (1.0 / spacing[0], 1.0 / spacing[1]), values)
+    values, known = np.zeros(m.shape), np.zeros(m.shape, bool)
+    if coarser is not None:
+        had = [coarser.low[a] + np.arange(coarser.values.shape[a]) / coarser.inverse_step[a] for a in (0, 1)]
+        here = tuple(np.flatnonzero(np.isin(axes[a], had[a])) for a in (1, 0))
+        there = tuple(np.flatnonzero(np.isin(had[a], axes[a])) for a in (0, 1))
+        values[np.ix_(*here)] = coarser.values[np.ix_(*there)].T
+        known[np.ix_(*here)] = True
+    values[~known] = direct_values(request, m[~known], np.exp(y[~known]), backend)
+    return ValueTable((low[0], low[1]), (1.0 / spacing[0], 1.0 / spacing[1]), np.ascontiguousarray(values.T))
 
 
 def _errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tuple[float, float]:
