@@ -37,6 +37,7 @@ def test_a_folder_is_written_that_verifies_and_repeats(tmp_path, capsys, monkeyp
     for row in summary.itertuples():
         own = table[(table["portfolio"] == row.portfolio) & (table["model"] == row.model)]
         assert row.number_of_exceptions == own["hit_margin"].sum() and row.value_at_risk_exceptions == own["hit_value_at_risk"].sum()
+    assert table["date"].min() == "2021-01-20"
     manifest = json.loads((tmp_path / "one" / "manifest.json").read_text())
     assert manifest["seed"] == 3 and manifest["inputs"]["config.toml"] == hashlib.sha256(path.read_bytes()).hexdigest()
     page = (tmp_path / "one" / "backtest.html").read_text()

@@ -94,7 +94,7 @@ def windows(past: Past, asked: Windows) -> NDArray[np.int64]:
     instants = past.clock.instant(past.time)
     good = past.time - origin >= asked.least_history_days
     if asked.start:
-        good &= instants >= _days(asked.start)
+        good &= instants > _days(asked.start)  # midnight is the close of the day before
     within = np.ones(len(past.time), np.bool_) if not asked.end else instants <= _days(asked.end) + 1.0  # a close at 24:00 is the next day's midnight
     if not good.any():
         raise InputError("UPM-BT-012", f"group {past.group.name}: no date has {asked.least_history_days} days of history before it{' from ' + asked.start if asked.start else ''}; the history of the group "
