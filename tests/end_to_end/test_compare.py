@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_rule_books_and_monte_carlo_side_by_side(folder, capsys, monkeypatch):
-    said = here(capsys, monkeypatch, "compare", "--config", "run.toml", "--methodologies", "house,derive_pmrm2,derive_pmrm_v1", "--out", "out", "--json")
+    said = here(capsys, monkeypatch, "compare", "--config", "run.toml", "--methodologies", "house_v1,derive_pmrm2,derive_pmrm_v1", "--out", "out", "--json")
     assert said.code == 0, said
     found = json.loads(said.out)
     assert [m["title"].split()[0] for m in found["methodologies"]] == ["house", "derive_pmrm2", "derive_pmrm"] and found["units"] == 4
@@ -48,7 +48,7 @@ def test_rule_books_and_monte_carlo_side_by_side(folder, capsys, monkeypatch):
     kept = json.loads(Path("out/compare.json").read_text())
     assert kept["methodologies"] == found["methodologies"] and len(kept["inputs"]["methodology/derive_pmrm2_v2.toml"]) == 64
     assert "derive_pmrm2 2 against house 1" in Path("out/explanation.txt").read_text()
-    again = here(capsys, monkeypatch, "compare", "--config", "run.toml", "--methodologies", "house,derive_pmrm2", "--out", "out")
+    again = here(capsys, monkeypatch, "compare", "--config", "run.toml", "--methodologies", "house_v1,derive_pmrm2", "--out", "out")
     again.refused(2, "UPM-RN-002", "left untouched")
 
 
@@ -71,7 +71,7 @@ def test_the_effect_of_a_parameter_before_it_goes_live(folder, capsys, monkeypat
 def test_refusals(folder, capsys, monkeypatch):
     base = ("compare", "--book", "book", "--market", "market", "--methodologies")
     here(capsys, monkeypatch, *base, "house").refused(2, "UPM-CF-124", "at least two")
-    here(capsys, monkeypatch, *base, "house,house_v1").refused(2, "UPM-CF-124", "different")
+    here(capsys, monkeypatch, *base, "house,house_v2").refused(2, "UPM-CF-124", "different")
     here(capsys, monkeypatch, *base, "house,stans_of_mars").refused(3, "UPM-CF-123", "derive_pmrm2_v2")
     Path("wrong.toml").write_text(V2.replace("range_up = 0.5", "range_up = -0.5").replace("\n[peg]\n", "\n[peg]\nthreshhold = 1.0\n"))
     here(capsys, monkeypatch, *base, "house,wrong.toml").refused(3, "UPM-CF-056", "wrong.toml line", "volatility.range_up", "peg.threshhold", "Did you mean threshold?")

@@ -549,7 +549,7 @@ def test_33_option_type_spellings(tmp_path: Path, cell: str, meant: str) -> None
 
 @pytest.mark.parametrize(("terms", "column", "words"), [
     ({"option_type": "X"}, "option_type", '"X" is not a known option type. Use call or put.'), ({"option_type": ""}, "option_type", "call"), ({"kind": "optoin"}, "kind", "Did you mean option?"),
-    ({"settlement": "quanto"}, "settlement", "linear"), ({"exercise": "asian"}, "exercise", "european"),
+    ({"settlement": "physical"}, "settlement", "linear"), ({"exercise": "asian"}, "exercise", "european"),
 ])
 def test_33_words_that_are_not_known(tmp_path: Path, terms: dict[str, str], column: str, words: str) -> None:
     instrument_reject(tmp_path, option(**terms), "UPM-IN-033", column, words)

@@ -112,7 +112,7 @@ def _program(horizon: int, linear: int, keys: list, per_group: int, spots: np.nd
         values = {"family": now, "first": linear + g * per_group, "count": per_group, "date": horizon, "settle_date": settle, "level_state": 2 * u,
                   "forward_state": 2 * u, "volatility_state": 2 * u + 1, "inverse": inverse, "sticky_moneyness": sticky, "additive_volatility": additive,
                   "scale_state": -1 if inverse or g == 2 else 2 * ((u + 1) % UNDERLYINGS), "skew_state": -1, "stretch_state": -1, "table": 0 if g in (TABLED, EXOTIC_TABLED, AVERAGE_TABLED) else 1 if g in MODEL else -1, "path_state": 2 * ((u + 1) % UNDERLYINGS),
-                  "second": SECOND[g] if family in PAIRS else -1, "payoff": g % 3, "half_nodes": 40}
+                  "second": SECOND[g] if family in PAIRS else -1, "payoff": g % 3, "half_nodes": 8}
         integers.append([int(values[k]) for k in GROUP_INTEGERS])
         left = max(days - DATES[horizon], 0.0) / YEAR
         values = {"spot0": spots[u], "forward0": forward, "expiry_years": years, "remaining_years": left, "discount0": 1.0 if inverse else np.exp(-0.03 * years),

@@ -84,10 +84,16 @@ def compare(resident, market, method, choice, spec, sets) -> int:
     return compared
 
 
-@pytest.mark.parametrize(("precision", "house"), [("mixed", ""), ("double", ""), ("mixed", "configs/methodology/house_v2.toml")])
+def house_methodology():
+    """house_v2 without the tool that reads a history, which the small market lacks."""
+    made = load_methodology(package_file("configs/methodology/house_v2.toml"))
+    return made.model_copy(update={"charges": [c for c in made.charges if c.name != "anti_procyclicality"]})
+
+
+@pytest.mark.parametrize(("precision", "house"), [("mixed", False), ("double", False), ("mixed", True)])
 def test_answers_equal_a_fresh_run_to_the_bit(tmp_path, precision, house):
     book, market = given(tmp_path)
-    method = load_methodology(package_file(house)) if house else methodology()
+    method = house_methodology() if house else methodology()
     choice = choose("cpu", precision)
     resident = desk.keep(book, market, SPEC, method, choice, model=STUDENT, also=[UNHELD, "BTC-C75D"])
     assert compare(resident, market, method, choice, SPEC, random_changes(11, 14 if house else 30)) > 10
@@ -95,7 +101,7 @@ def test_answers_equal_a_fresh_run_to_the_bit(tmp_path, precision, house):
 
 def test_many_at_once_are_as_one_by_one(tmp_path):
     book, market = given(tmp_path)
-    resident = desk.keep(book, market, SPEC, load_methodology(package_file("configs/methodology/house_v2.toml")), choose("cpu"), model=STUDENT, also=[UNHELD])
+    resident = desk.keep(book, market, SPEC, house_methodology(), choose("cpu"), model=STUDENT, also=[UNHELD])
     sets = [s for s in random_changes(29, 40) if not any(isinstance(c, Transfer) for c in s)]
     together = desk.whatif(resident, sets)
     assert len(together) == len(sets) > 20
