@@ -66,15 +66,15 @@ def _compiled(shape: Shape, names: tuple[str, ...], rng: np.random.Generator, st
                  "volatility_state": 2 * u + 1, "inverse": g % 2, "sticky_moneyness": int(sticky_moneyness), "additive_volatility": 0, "skew_state": -1, "stretch_state": -1}
         real = {"spot0": spots[u], "forward0": spots[u], "expiry_years": days / YEAR, "remaining_years": (days - HORIZON_DAYS) / YEAR, "discount0": 1.0, "discount": 1.0,
                 "volatility_loading": (30.0 / days) ** 0.2, "svi_a": 0.25 * days / YEAR, "svi_b": 0.4 * days / YEAR, "svi_rho": -0.3, "svi_m": 0.0, "svi_s": 0.2, "svi_tilt": 0.0}
-        integers.append([int(whole[k]) for k in GROUP_INTEGERS])
-        reals.append([float(real[k]) for k in GROUP_REALS])
+        integers.append([int(whole.get(k, -1)) for k in GROUP_INTEGERS])
+        reals.append([float(real.get(k, 0.0)) for k in GROUP_REALS])
     used = counts > 0
     moneyness = rng.normal(0.0, 0.25, shape.options)
     forward = np.repeat(np.repeat(spots, len(EXPIRIES)), counts)
     volatility, sign = rng.uniform(0.3, 1.2, shape.options), rng.choice([-1.0, 1.0], shape.options)
     surface = np.sqrt(0.25 + 0.4 * (-0.3 * moneyness + np.sqrt(moneyness**2 + 0.04)))
     residual = volatility - surface if sticky_moneyness else np.zeros(shape.options)
-    terms = np.stack([forward * np.exp(moneyness), moneyness, volatility, residual, sign])
+    terms = np.stack([forward * np.exp(moneyness), moneyness, volatility, residual, sign, np.zeros(shape.options)])
     program = Program(HORIZON_DAYS, np.arange(0, 2 * linear, 2, dtype=np.int32), np.zeros(linear, np.int32), np.array(integers, np.int32)[used], np.array(reals)[used])
     count = linear + shape.options
     return Compiled(tuple(f"I{i:05d}" for i in range(count)), np.arange(count, dtype=np.int32), np.ones(count), names,
