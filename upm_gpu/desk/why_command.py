@@ -10,7 +10,7 @@ from typing import Any
 from upm_gpu.desk.resident import open_run
 from upm_gpu.desk.why import Why, why
 from upm_gpu.report.accounts import charge_title
-from upm_gpu.report.explain import printable
+from upm_gpu.report.explain import explain, printable
 
 LONGEST = 25
 """positions on a page for a person; the JSON holds all"""
@@ -23,10 +23,10 @@ def why_command(path: Path, account: str, incremental: bool, by_factor: bool) ->
     resident = open_run(path)
     opened = time.perf_counter()
     found = why(resident, account, incremental, by_factor)
-    plan = resident.plan
-    data = {"run": str(path), "currency": plan.market.reporting_currency, "scenarios": plan.scenarios.count, "valuation_time": plan.market.valuation_time.isoformat()} | plain(found)
+    plan, told = resident.plan, explain(path, account)["told"]
+    data = {"run": str(path), "currency": plan.market.reporting_currency, "scenarios": plan.scenarios.count, "valuation_time": plan.market.valuation_time.isoformat()} | plain(found) | {"told": told}
     said = f"{plan.scenarios.count:,} scenarios resident in {opened - start:.1f} s; {len(found.holdings)} holdings in {time.perf_counter() - opened:.2f} s"
-    return data, render(found, plan.market.reporting_currency), said
+    return data, "\n".join([render(found, plan.market.reporting_currency), "", *map(printable, told["sentences"])]), said
 
 
 def plain(found: Why) -> dict[str, Any]:
