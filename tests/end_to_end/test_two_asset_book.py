@@ -178,6 +178,8 @@ def test_greeks_are_told_of_both_assets(priced):
 @settings(max_examples=60, deadline=None)
 @example(kind="minimum_of_two", sign=1.0, s=1.523, ratio=1.019, rho=-0.833, level=1.284, strike=0.697, years=0.849, drift=0.746)
 @example(kind="maximum_of_two", sign=1.0, s=0.265, ratio=1.014, rho=-0.941, level=1.619, strike=1.307, years=0.241, drift=1.342)
+@example(kind="minimum_of_two", sign=1.0, s=1.62, ratio=1.54, rho=0.77, level=2.09, strike=2.5, years=0.79, drift=0.7)
+@example(kind="spread", sign=1.0, s=1.27, ratio=2.32, rho=0.82, level=0.44, strike=0.94, years=1.42, drift=0.7)
 @example(kind="maximum_of_two", sign=-1.0, s=2.0, ratio=1.0, rho=-0.5, level=2.0, strike=2.0, years=1.0, drift=0.75)
 @given(kind=some.sampled_from(sorted(PAYOFFS)), sign=some.sampled_from((1.0, -1.0)), s=some.floats(0.1, 2.0), ratio=some.floats(0.3, 3.0), rho=some.floats(-0.95, 0.95),
        level=some.floats(0.4, 2.5), strike=some.floats(0.4, 2.5), years=some.floats(0.001, 1.5), drift=some.floats(0.7, 1.4))
