@@ -9,18 +9,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 from command_line import CONFIG, history, upm
-from emulator import build
-from emulator.backend import EmulatedCuda
-from small_book import GAUSSIAN, VALUATION, methodology, write
+from exotic_books import FLAT, RATE, RATES, STILL, read_written, same_on_the_emulated_device, values_by_name
+from small_book import GAUSSIAN, SPOT, VALUATION, methodology, write
 
 from upm_gpu.backend import cpu, reference
-from upm_gpu.backend.select import Choice, choose
-from upm_gpu.domain.reader import load_book
+from upm_gpu.backend.select import choose
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.formula.families import european_volatility
-from upm_gpu.market.reader import load_market
-from upm_gpu.model.gbm import GbmParameters
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import TERM_REALS, Family
@@ -50,20 +46,10 @@ TERMS = {  # name: underlying, expiry, strike, type, average, fixings, average s
 }
 ROWS = "".join(f"{name},option,{u},linear,USD,1,{e},{k},{o},,asian,{a},{f},{s},{n}\n" for name, (u, e, k, o, a, f, s, n) in TERMS.items())
 POSITIONS = "account_id,instrument_id,quantity\n" + "".join(f"{name},{name},-1\n" for name in TERMS)
-RATE = 0.05
-RATES = {"rates.csv": f"currency,tenor_days,zero_rate\nUSD,30,{RATE}\n"}
-SPOT = {"BTC": 70_000.0, "ETH": 2_000.0}
-FLAT = {"forwards.csv": "underlying,expiry,forward\n" + "".join(f"{u},{e},{s}\n" for u, s in SPOT.items() for e in ("", NEAR, FAR)),
-        "implied_vols.csv": "underlying,expiry,strike,implied_volatility\n" + "".join(
-            f"{u},{e},{round(s * m)},{v * math.sqrt(365.0)!r}\n" for u, s, v in (("BTC", 70_000.0, 0.03), ("ETH", 2_000.0, 0.04)) for e in (NEAR, FAR) for m in (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3))}
-"""forwards at the spot, no rates, and the volatilities that the scenarios move by: every price is a martingale"""
-STILL = GbmParameters(GAUSSIAN.state_names, np.array([0.03, 0.04, 1e-9, 1e-9]), np.eye(4))
 
 
 def read_book(tmp_path, market, rows=ROWS, positions=POSITIONS):
-    folder = write(tmp_path, positions, market=market)
-    (folder / "book" / "instruments.csv").write_text(HEAD + rows)
-    return load_book(folder / "book", VALUATION, 0.2), load_market(folder / "market")
+    return read_written(tmp_path, HEAD + rows, positions, market)
 
 
 def priced(folder, market, model, count, **spec):
@@ -71,11 +57,7 @@ def priced(folder, market, model, count, **spec):
     book, known = read_book(folder, market)
     plan = make_plan(book, known, ScenarioSpec(count=count, horizons=(1.0, 2.0), **spec), methodology(), model)
     compiled = with_tables(plan.compiled, (plan.scenarios,), cpu)[0]
-    at = dict(zip(compiled.instrument_ids, compiled.instrument_column, strict=True))
-    with cpu.prepare(compiled, plan.rows, "double") as prepared:
-        states = cpu.states(prepared, plan.scenarios, 0, min(count, 2048))
-        today = {name: float(prepared.value0[c - compiled.linear]) for name, c in at.items()}
-        values = [{name: unit[c] + today[name] for name, c in at.items()} for unit in (cpu.unit_pnl(prepared, plan.scenarios, 0, count, h) for h in (0, 1))]
+    states, today, values = values_by_name(plan, compiled, min(count, 2048))
     return compiled, states, today, values
 
 
@@ -172,10 +154,7 @@ def test_every_backend_gives_the_same_margins(tmp_path):
     plan = make_plan(book, market, ScenarioSpec(count=4_500, seed=5, horizons=(1.0, 2.0)), methodology(), GAUSSIAN)
     found = compute_outcome(plan, choose("cpu", "double"), 0, in_memory())
     assert found.table_check is not None and found.table_check.largest_share < 0.1
-    if reason := build.unavailable():
-        pytest.skip(reason)
-    device = compute_outcome(plan, Choice(EmulatedCuda(build.build()), "double", 1, "test"), 4096, in_memory())
-    assert np.array_equal(device.tail.pnl, found.tail.pnl) and np.array_equal(device.tail.scenario, found.tail.scenario)
+    same_on_the_emulated_device(plan, found)
 
 
 def test_too_many_fixings_are_refused(tmp_path):

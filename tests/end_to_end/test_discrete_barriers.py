@@ -9,17 +9,13 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from command_line import CONFIG, history, upm
-from emulator import build
-from emulator.backend import EmulatedCuda
+from exotic_books import FLAT, RATES, STILL, read_written, same_on_the_emulated_device, values_by_name
 from small_book import GAUSSIAN, VALUATION, methodology, write
-from test_averages_on_the_path import FLAT, RATES, STILL
 
 from upm_gpu.backend import cpu, reference
-from upm_gpu.backend.select import Choice, choose
-from upm_gpu.domain.reader import load_book
+from upm_gpu.backend.select import choose
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
-from upm_gpu.market.reader import load_market
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import TERM_REALS
@@ -59,9 +55,7 @@ COUNT = 16_384
 
 
 def read_book(tmp_path, market, rows=ROWS, positions=POSITIONS):
-    folder = write(tmp_path, positions, market=market)
-    (folder / "book" / "instruments.csv").write_text(HEAD + rows)
-    return load_book(folder / "book", VALUATION, 0.2), load_market(folder / "market")
+    return read_written(tmp_path, HEAD + rows, positions, market)
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +64,7 @@ def priced(tmp_path_factory):
     book, market = read_book(tmp_path_factory.mktemp("discrete"), FLAT)
     plan = make_plan(book, market, ScenarioSpec(count=COUNT, seed=2, horizons=(1.0, 2.0)), methodology(), STILL)
     compiled = with_tables(plan.compiled, (plan.scenarios,), cpu)[0]
-    at = dict(zip(compiled.instrument_ids, compiled.instrument_column, strict=True))
-    with cpu.prepare(compiled, plan.rows, "double") as prepared:
-        states = cpu.states(prepared, plan.scenarios, 0, COUNT)
-        today = {name: float(prepared.value0[c - compiled.linear]) for name, c in at.items()}
-        values = [{name: unit[c] + today[name] for name, c in at.items()} for unit in (cpu.unit_pnl(prepared, plan.scenarios, 0, COUNT, h) for h in (0, 1))]
+    states, today, values = values_by_name(plan, compiled)
     return compiled, states, values, today
 
 
@@ -150,10 +140,7 @@ def test_every_backend_gives_the_same_margins(tmp_path):
     plan = make_plan(book, market, ScenarioSpec(count=4_200, seed=5, horizons=(1.0, 2.0)), methodology(), GAUSSIAN)
     found = compute_outcome(plan, choose("cpu", "double"), 0, in_memory())
     assert found.table_check is None or found.table_check.largest_share < 0.1
-    if reason := build.unavailable():
-        pytest.skip(reason)
-    device = compute_outcome(plan, Choice(EmulatedCuda(build.build()), "double", 1, "test"), 4096, in_memory())
-    assert np.array_equal(device.tail.pnl, found.tail.pnl) and np.array_equal(device.tail.scenario, found.tail.scenario)
+    same_on_the_emulated_device(plan, found)
 
 
 @pytest.mark.parametrize(("row", "code"), [

@@ -8,19 +8,16 @@ import math
 import numpy as np
 import pytest
 from command_line import CONFIG, history, upm
-from emulator import build
-from emulator.backend import EmulatedCuda
+from exotic_books import read_written, same_on_the_emulated_device, values_by_name
 from scipy.stats import norm
-from small_book import GAUSSIAN, STUDENT, VALUATION, methodology, write
+from small_book import GAUSSIAN, STUDENT, methodology, write
 
 from upm_gpu.backend import cpu, reference
-from upm_gpu.backend.select import Choice, choose
-from upm_gpu.domain.reader import load_book
+from upm_gpu.backend.select import choose
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import european_volatility
-from upm_gpu.market.reader import load_market
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import TERM_REALS
@@ -59,9 +56,7 @@ POSITIONS = "account_id,instrument_id,quantity\n" + "".join(f"{name},{name},-1\n
 
 
 def read_book(tmp_path, rows=ROWS, positions=POSITIONS):
-    folder = write(tmp_path, positions, market=RATES)
-    (folder / "book" / "instruments.csv").write_text(HEAD + rows)
-    return load_book(folder / "book", VALUATION, 0.2), load_market(folder / "market")
+    return read_written(tmp_path, HEAD + rows, positions, RATES)
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +65,7 @@ def priced(tmp_path_factory):
     book, market = read_book(tmp_path_factory.mktemp("exotics"))
     plan = make_plan(book, market, ScenarioSpec(count=COUNT, horizons=(1.0, 2.0)), methodology(), GAUSSIAN)
     compiled = with_tables(plan.compiled, (plan.scenarios,), cpu)[0]
-    values = []
-    with cpu.prepare(compiled, plan.rows, "double") as prepared:
-        states = cpu.states(prepared, plan.scenarios, 0, COUNT)
-        for h in (0, 1):
-            unit = cpu.unit_pnl(prepared, plan.scenarios, 0, COUNT, h)
-            values.append({name: unit[c] + prepared.value0[c - compiled.linear] for name, c in zip(compiled.instrument_ids, compiled.instrument_column, strict=True)})
-        today = {name: float(prepared.value0[c - compiled.linear]) for name, c in zip(compiled.instrument_ids, compiled.instrument_column, strict=True)}
+    states, today, values = values_by_name(plan, compiled)
     return plan, compiled, states, values, today
 
 
@@ -183,10 +172,7 @@ def test_every_backend_gives_the_same_margins(tmp_path):
     plan = make_plan(book, market, ScenarioSpec(count=4_500, seed=5, horizons=(1.0, 2.0)), methodology(), STUDENT)
     found = compute_outcome(plan, choose("cpu", "double"), 0, in_memory())
     assert found.table_check is not None and found.table_check.largest_share < 0.1
-    if reason := build.unavailable():
-        pytest.skip(reason)
-    device = compute_outcome(plan, Choice(EmulatedCuda(build.build()), "double", 1, "test"), 4096, in_memory())
-    assert np.array_equal(device.tail.pnl, found.tail.pnl) and np.array_equal(device.tail.scenario, found.tail.scenario)
+    device = same_on_the_emulated_device(plan, found)
     assert device.result.contributions.equals(found.result.contributions)
     total = found.result.contributions.groupby("account_id")["contribution"].sum()
     np.testing.assert_allclose(total, found.result.table.set_index("account_id").loc[total.index, "expected_shortfall"], rtol=1e-9)

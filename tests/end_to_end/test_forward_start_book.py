@@ -9,18 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from command_line import CONFIG, history, upm
-from emulator import build
-from emulator.backend import EmulatedCuda
-from small_book import GAUSSIAN, STUDENT, VALUATION, methodology, write
+from exotic_books import read_written, same_on_the_emulated_device, values_by_name
+from small_book import GAUSSIAN, STUDENT, methodology, write
 
 from upm_gpu import exhibits
 from upm_gpu.backend import cpu
-from upm_gpu.backend.select import Choice, choose
-from upm_gpu.domain.reader import load_book
+from upm_gpu.backend.select import choose
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError, MarketDataError
 from upm_gpu.formula.black import black_undiscounted
-from upm_gpu.market.reader import load_market
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import TERM_REALS
@@ -43,9 +40,7 @@ ENDS = {"LATER": 22.0 - 1.0 / 24.0, "SOON": 22.0 - 1.0 / 24.0, "DAY": 47.0 / 24.
 
 
 def read_book(tmp_path, rows=ROWS, positions=POSITIONS, market=None):
-    folder = write(tmp_path, positions, market={**RATES, **(market or {})})
-    (folder / "book" / "instruments.csv").write_text(HEAD + rows)
-    return load_book(folder / "book", VALUATION, 0.2), load_market(folder / "market")
+    return read_written(tmp_path, HEAD + rows, positions, {**RATES, **(market or {})})
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +48,8 @@ def priced(tmp_path_factory):
     """The plan, log-levels of BTC by path date, its volatility state, unit values (N, S) at half a day and two days, and today's."""
     book, market = read_book(tmp_path_factory.mktemp("later"))
     plan = make_plan(book, market, ScenarioSpec(count=COUNT, horizons=(0.5, 2.0), volatility_dynamics="sticky_strike"), methodology(), GAUSSIAN)
-    compiled, values = plan.compiled, []
-    with cpu.prepare(compiled, plan.rows, "double") as prepared:
-        states = cpu.states(prepared, plan.scenarios, 0, COUNT)
-        for h in (0, 1):
-            unit = cpu.unit_pnl(prepared, plan.scenarios, 0, COUNT, h)
-            values.append({name: unit[c] + prepared.value0[c - compiled.linear] for name, c in zip(compiled.instrument_ids, compiled.instrument_column, strict=True)})
-        today = {name: float(prepared.value0[c - compiled.linear]) for name, c in zip(compiled.instrument_ids, compiled.instrument_column, strict=True)}
+    compiled = plan.compiled
+    states, today, values = values_by_name(plan, compiled)
     return plan, states, values, today
 
 
@@ -143,10 +133,7 @@ def test_every_backend_gives_the_same_margins(tmp_path):
     plan = make_plan(book, market, ScenarioSpec(count=300, seed=5, horizons=(0.5, 2.0)), methodology(), STUDENT)
     found = compute_outcome(plan, choose("cpu", "double"), 0, in_memory())
     np.testing.assert_allclose(found.tail.pnl, compute_outcome(plan, choose("reference", "double"), 0, in_memory()).tail.pnl, rtol=0, atol=1e-7)
-    if reason := build.unavailable():
-        pytest.skip(reason)
-    device = compute_outcome(plan, Choice(EmulatedCuda(build.build()), "double", 1, "test"), 4096, in_memory())
-    assert np.array_equal(device.tail.pnl, found.tail.pnl) and np.array_equal(device.tail.scenario, found.tail.scenario)
+    same_on_the_emulated_device(plan, found)
 
 
 @pytest.mark.parametrize(("row", "code", "field"), [

@@ -9,22 +9,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from command_line import CONFIG, history, upm
-from emulator import build
-from emulator.backend import EmulatedCuda
+from exotic_books import read_written, same_on_the_emulated_device, values_by_name
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from small_book import GAUSSIAN, STUDENT, VALUATION, methodology, write
 
 from upm_gpu import exhibits
 from upm_gpu.backend import cpu
-from upm_gpu.backend.select import Choice, choose
+from upm_gpu.backend.select import choose
 from upm_gpu.domain.instrument import Exotic
-from upm_gpu.domain.reader import load_book
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.formula.families import european_volatility
 from upm_gpu.formula.pair import Pair, pair_value
-from upm_gpu.market.reader import load_market
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import TERM_REALS
@@ -65,9 +62,7 @@ DISCOUNT = math.exp(-RATE * (22.0 - 1.0 / 24.0) / 365.0)
 
 
 def read_book(tmp_path, rows=ROWS, positions=POSITIONS):
-    folder = write(tmp_path, positions, market=MARKET)
-    (folder / "book" / "instruments.csv").write_text(HEAD + rows)
-    return load_book(folder / "book", VALUATION, 0.2), load_market(folder / "market")
+    return read_written(tmp_path, HEAD + rows, positions, MARKET)
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +70,8 @@ def priced(tmp_path_factory):
     """The plan, states, unit values (N, S) by instrument at one and two days, and today's."""
     book, market = read_book(tmp_path_factory.mktemp("two"))
     plan = make_plan(book, market, ScenarioSpec(count=COUNT, horizons=(1.0, 2.0)), methodology(), ALT_GAUSSIAN)
-    compiled, values = plan.compiled, []
-    with cpu.prepare(compiled, plan.rows, "double") as prepared:
-        states = cpu.states(prepared, plan.scenarios, 0, COUNT)
-        for h in (0, 1):
-            unit = cpu.unit_pnl(prepared, plan.scenarios, 0, COUNT, h)
-            values.append({name: unit[c] + prepared.value0[c - compiled.linear] for name, c in zip(compiled.instrument_ids, compiled.instrument_column, strict=True)})
-        today = {name: float(prepared.value0[c - compiled.linear]) for name, c in zip(compiled.instrument_ids, compiled.instrument_column, strict=True)}
+    compiled = plan.compiled
+    states, today, values = values_by_name(plan, compiled)
     return plan, states, values, today
 
 
@@ -208,10 +198,7 @@ def test_every_backend_gives_the_same_margins(tmp_path):
     found = compute_outcome(plan, choose("cpu", "double"), 0, in_memory())
     slow = compute_outcome(plan, choose("reference", "double"), 0, in_memory())
     np.testing.assert_allclose(found.tail.pnl, slow.tail.pnl, rtol=0, atol=1e-8)
-    if reason := build.unavailable():
-        pytest.skip(reason)
-    device = compute_outcome(plan, Choice(EmulatedCuda(build.build()), "double", 1, "test"), 4096, in_memory())
-    assert np.array_equal(device.tail.pnl, found.tail.pnl) and np.array_equal(device.tail.scenario, found.tail.scenario)
+    device = same_on_the_emulated_device(plan, found)
     assert device.result.contributions.equals(found.result.contributions)
 
 

@@ -232,7 +232,7 @@ def test_7_memory_and_disk(command: Command, monkeypatch: pytest.MonkeyPatch, er
         raise error
 
     monkeypatch.setattr(job, "run", full)
-    monkeypatch.setattr("upm_gpu.cli._discard_stdout", lambda: None)
+    monkeypatch.setattr("upm_gpu.cli.entry._discard_stdout", lambda: None)
     command("run").refused(7, code, word)
 
 

@@ -1,0 +1,32 @@
+"""Questions to a finished run: `upm whatif`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from upm_gpu.cli.app import Json, Quiet, app, print_result
+
+
+@app.command()
+def whatif(
+    folder: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN")],
+    account: Annotated[str | None, typer.Option(help="Account id.")] = None,
+    order: Annotated[list[str] | None, typer.Option(help="INSTRUMENT:QTY, signed contracts; may be given again.")] = None,
+    deposit: Annotated[list[str] | None, typer.Option(help="ASSET:QTY of collateral, negative to withdraw; may be given again.")] = None,
+    netting_set: Annotated[str, typer.Option(help="Netting set of the orders.")] = "",
+    file: Annotated[Path | None, typer.Option(help="CSV of trade sets: account_id, kind (order, deposit, transfer), name, quantity [, set, netting_set, to_account].")] = None,
+    premium: Annotated[str, typer.Option(help="cash: options and spot are paid at today's model value in the reporting currency; none: not paid.")] = "cash",
+    max_age: Annotated[float | None, typer.Option(help="Refuse a run whose market is older, in minutes.")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Margin before and after orders, deposits and transfers, from the scenarios of a run: to the bit what a new run would say."""
+    from upm_gpu.desk.command import answer_command
+
+    data, page, said = answer_command(folder, account, order or [], deposit or [], netting_set, file, premium, max_age)
+    if not quiet:
+        typer.echo(said, err=True)
+    print_result(data, json, page)
