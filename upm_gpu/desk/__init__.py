@@ -8,5 +8,6 @@ from upm_gpu.desk.hedge import Reduction, reduce
 from upm_gpu.desk.hedge_desk import Goal
 from upm_gpu.desk.resident import Resident, keep, open_run
 from upm_gpu.desk.whatif import Answer, book_after, whatif
+from upm_gpu.desk.why import Holding, Part, Why, why
 
-__all__ = ["Answer", "Change", "Deposit", "Goal", "Order", "Reduction", "Resident", "Transfer", "book_after", "keep", "open_run", "reduce", "whatif"]
+__all__ = ["Answer", "Change", "Deposit", "Goal", "Holding", "Order", "Part", "Reduction", "Resident", "Transfer", "Why", "book_after", "keep", "open_run", "reduce", "whatif", "why"]
