@@ -1,4 +1,4 @@
-"""What lies behind a margin: `upm why`, `upm surface`."""
+"""What lies behind a margin: `upm why`, `upm surface`, `upm diff`."""
 
 from __future__ import annotations
 
@@ -37,4 +37,15 @@ def account_surface(folder: Run, account: Account,
     from upm_gpu.desk.surface_command import surface_command
 
     data, text = surface_command(folder, account, underlying, price, volatility, days, page)
+    print_result(data, json, text)
+
+
+@app.command("diff")
+def diff_runs(first: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN_A")], second: Annotated[Path, typer.Argument(help="Run folder.", metavar="RUN_B")],
+              order: Annotated[str, typer.Option(help="Parts in the order in which they change.")] = "trades,market,model,sampling,methodology",
+              out: Annotated[Path | None, typer.Option(help="Folder to create: difference.html, .csv, .json.")] = None, json: Json = False) -> None:
+    """Why two runs differ: the share of trades, market, model, sampling and methodology in the change of every margin."""
+    from upm_gpu.desk.difference_words import difference_command
+
+    data, text = difference_command(first, second, order, out)
     print_result(data, json, text)

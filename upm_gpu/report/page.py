@@ -17,7 +17,7 @@ body.desk section { padding-top: 26px; break-inside: avoid-page; }
 body.desk h1 { font-size: 27px; }
 table.plain { border-collapse: collapse; width: 100%; font-size: 13.5px; }
 table.plain th { text-align: left; color: var(--muted); font-weight: 560; border-bottom: 1px solid var(--line); padding: 5px 8px; }
-table.plain td { border-bottom: 1px solid var(--soft); padding: 4px 8px; overflow-wrap: anywhere; }
+table.plain td { border-bottom: 1px solid var(--soft); padding: 4px 8px; overflow-wrap: break-word; vertical-align: top; }
 table.plain .n { text-align: right; white-space: nowrap; }
 table.plain tr.sum td { border-top: 1px solid var(--ink); font-weight: 620; }
 table.plain td.loss { color: var(--loss); } table.plain td.gain { color: var(--gain); } table.plain td.faint { color: var(--muted); }
