@@ -216,7 +216,7 @@ def _point(outcome: Outcome) -> Point:
     names = tuple(a.account_id for a in plan.book.accounts)
     columns = (table["initial_margin"].to_numpy(), table["core"].to_numpy(), added, table["equity"].to_numpy())
     figures = {name: dict(zip(FIGURES, (float(c[n]) for c in columns), strict=True)) for n, name in enumerate(names)}
-    shares, of, unit = account_shares(plan.units, outcome.result.contributions["contribution"].to_numpy())
+    shares, of, unit = account_shares(names, plan.units, outcome.result.contributions["contribution"].to_numpy())
     measured = outcome.result.measured
     own = np.sqrt(sum_by(of, (shares * np.where(measured.core > 0.0, measured.core_standard_error, 0.0)[unit]) ** 2, len(names)))
     plain = plan.methodology.core.measure == "expected_shortfall" and plan.core.tail_share == 0.0 and outcome.weights is None
