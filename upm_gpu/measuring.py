@@ -42,13 +42,14 @@ from upm_gpu.margin.rows import (
     slow_rows,
     stacked,
 )
-from upm_gpu.margin.units import instrument_levels, sum_by
+from upm_gpu.margin.units import COLLATERAL_PREFIX, instrument_levels, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.passes import Loop, chunk_ranges, measure_of, tails
 from upm_gpu.plan import Plan, depth_of
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.tables import Shelf, with_tables
 from upm_gpu.risk.tail import finish
+from upm_gpu.risk.tail_state import with_empty_rows
 from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.stresses import stressed
@@ -57,6 +58,19 @@ COIN = "coin"
 """what spot and inverse contracts settle in, among currencies"""
 FIRST_PASS = 1000
 """number in the ledger of the first further pass: those of the core and its deepenings are below"""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Rows [first, first + rows.count) of a walked tail, kept for derivatives; after them in the same or another walk of the set, one unit of each simulated asset alone."""
+
+    plan: Plan
+    """of the set"""
+    tail: TailState
+    first: int
+    rows: Rows
+    alone: tuple[TailState, int] | None = None
+    """the tail that holds what is alone, and its first row there, in the order of `alone_instruments`"""
 
 
 @dataclass
@@ -71,6 +85,8 @@ class Further:
     exposures: Exposures | None = None
     passes: list[dict[str, Any]] = field(default_factory=list)
     """for the manifest: set, scenarios, rows"""
+    walks: dict[MeasureRequest, Walk] = field(default_factory=dict)
+    """of the requests of further sets, where they are kept"""
 
 
 def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop: Loop, value0: np.ndarray, executor: Callable | None = None, shelf: Shelf | None = None) -> Further:
@@ -84,7 +100,7 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
     if any(isinstance(r, ExposureRequest) for r in plan.further) or any(isinstance(r.rows, Slower) for r in asked):
         found.exposures = exposures_of(plan, choice, value0)
     for number, (sub, mine) in enumerate(sub_plans(plan, bare, choice, shelf)):
-        measure_set(Pass(plan, choice, chunk, loop, executor, sub, FIRST_PASS + 2 * number), mine, names, found)
+        measure_set(Pass(plan, choice, chunk, loop, executor, sub, FIRST_PASS + 2 * number), mine, names, found, keep=True)
     found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
     return found
 
@@ -133,27 +149,36 @@ class Pass:
     number: int
 
     def tails(self, rows: Rows, second: bool) -> TailState:
-        """The tail of rows over the set."""
-        sub, backend = replace(self.sub, rows=rows), self.choice.module
-        with backend.prepare(sub.compiled, rows, self.choice.precision, self.choice.threads) as prepared:
+        """The tail of rows over the set. Rows that hold nothing are not walked: all their scenarios are equal, and a selection among equals must look at every one."""
+        held = np.flatnonzero(np.diff(rows.first) > 0)
+        some = rows if len(held) == rows.count else Rows(np.concatenate([[0], np.cumsum(np.diff(rows.first)[held])]).astype(np.int64), rows.column, rows.quantity)
+        if not len(held):  # one row of them all
+            held, some = np.zeros(1, np.int64), Rows(rows.first[:2], rows.column, rows.quantity)
+        sub, backend = replace(self.sub, rows=some), self.choice.module
+        with backend.prepare(sub.compiled, some, self.choice.precision, self.choice.threads) as prepared:
             tail = tails(sub, backend, prepared, chunk_ranges(sub, self.chunk, backend, prepared), self.loop, self.executor, again=self.number + int(second))
         if tail.not_finite:
             raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values of a charge are NaN or infinite: a volatility, level or quantity is beyond what float64 can hold. "
                              "Check the largest inputs; no margin was written.")
-        return tail
+        return tail if len(held) == rows.count else with_empty_rows(tail, held, rows.count)
 
     def measures(self, tail: TailState, first: int, count: int, asked: MeasureRequest) -> Measure:
         """Measures of rows [first, first + count) of a stacked tail."""
-        from upm_gpu.risk.dependence import dependence_of
-
-        h, rows = self.sub.clock_days.index(asked.horizon), slice(first, first + count)
-        part = replace(tail, pnl=tail.pnl[h : h + 1, rows], scenario=tail.scenario[h : h + 1, rows], block_sums=tail.block_sums[:, h : h + 1, rows])
-        dependence = dependence_of(self.sub.scenarios)
-        return measure_of(finish(part, [asked.level], dependence)[asked.level], part, 0, asked.tail_share, dependence)
+        return rows_measure(self.sub, tail, first, count, asked)
 
 
-def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further) -> None:
-    """All requests of one set: units and names in one pass, what is left without the largest names in a second one."""
+def rows_measure(sub: Plan, tail: TailState, first: int, count: int, asked: MeasureRequest) -> Measure:
+    """Measures of rows [first, first + count) of a stacked tail over the set of `sub`."""
+    from upm_gpu.risk.dependence import dependence_of
+
+    h, rows = sub.clock_days.index(asked.horizon), slice(first, first + count)
+    part = replace(tail, pnl=tail.pnl[h : h + 1, rows], scenario=tail.scenario[h : h + 1, rows], block_sums=tail.block_sums[:, h : h + 1, rows])
+    dependence = dependence_of(sub.scenarios)
+    return measure_of(finish(part, [asked.level], dependence)[asked.level], part, 0, asked.tail_share, dependence)
+
+
+def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further, keep: bool = False) -> None:
+    """All requests of one set: units and names in one pass, what is left without the largest names in a second one; `keep` keeps the tails, with those of single assets, for derivatives."""
     plan, units = job.plan, job.plan.rows.count
     rests = [r for r in asked if isinstance(r.rows, Rest)]
     first = dict.fromkeys(r for r in asked if not isinstance(r.rows, Rest))
@@ -166,9 +191,13 @@ def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, 
         nothing = np.zeros(0)
         found.measures |= dict.fromkeys(first, Measure(nothing, nothing, nothing, nothing, np.zeros(0, bool)))
         return
-    tail = job.tails(stacked(parts), second=False)
+    alone = [alone_rows(plan)] if keep else []
+    tail = job.tails(stacked([*parts, *alone]), second=False)
+    by_itself = (tail, sum(count.values())) if keep else None
     for r in first:
         found.measures[r] = job.measures(tail, start[r.rows], count[r.rows], r)
+        if keep:
+            found.walks[r] = Walk(job.sub, tail, start[r.rows], parts[kinds.index(r.rows)], by_itself)
     found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": sum(count.values())})
     del tail
     if not rests or names is None:
@@ -183,8 +212,22 @@ def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, 
     tail = job.tails(stacked([rows for _, rows in different.values()]), second=True)
     for r in rests:
         assert isinstance(r.rows, Rest)
-        found.measures[r] = job.measures(tail, different[r.rows, r.horizon][0], units, r)
+        begin, rows = different[r.rows, r.horizon]
+        found.measures[r] = job.measures(tail, begin, units, r)
+        if keep:
+            found.walks[r] = Walk(job.sub, tail, begin, rows, by_itself)
     found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": len(different) * units})
+
+
+def alone_instruments(plan: Plan) -> list[int]:
+    """What collateral that moves with the book is, among the instruments of the plan."""
+    return [n for n, i in enumerate(plan.instruments) if i.instrument_id.startswith(COLLATERAL_PREFIX)]
+
+
+def alone_rows(plan: Plan) -> Rows:
+    """One row for one unit of each of them."""
+    own = np.array(alone_instruments(plan), np.int64)
+    return Rows(np.arange(len(own) + 1, dtype=np.int64), plan.compiled.instrument_column[own].astype(np.int32), plan.compiled.instrument_coefficient[own].astype(np.float64))
 
 
 def _rows(plan: Plan, kind: str | Rest | Classes | Slower, names: tuple[Names, Rows] | None, found: Further) -> Rows:
