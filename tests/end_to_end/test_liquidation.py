@@ -54,7 +54,7 @@ def test_one_account_by_hand(tmp_path: Path):
     assert fallen.loss == pytest.approx(40_000.0 + fallen.cost, abs=0.005)
     assert (fallen.generation, fallen.end, made.depth, made.settled) == (1, "closed", 1, True)
     fund = made.opening_funds["insurance_fund"] / 100.0
-    assert made.funds.used == {"insurance_fund": int(round(fund * 100)), "uncovered": int(round((fallen.loss - fund) * 100))}
+    assert made.funds.used == {"insurance_fund": round(fund * 100), "uncovered": round((fallen.loss - fund) * 100)}
     # prices settle at the permanent part of the impact
     assert made.price["BTC"] == pytest.approx(np.expm1(-2.0 / 3.0 * daily * np.sqrt(delta / volume)), rel=2e-4)
 

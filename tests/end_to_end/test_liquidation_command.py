@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_a_scenario_in_words_its_folder_and_its_page(upm: Command, finished: Pat
         assert sum(line["borne"].values()) == pytest.approx(line["loss_beyond_margin"], abs=0.005)
     page = (out / "liquidation.html").read_text()
     assert page == render_liquidation(out).decode()
-    assert "<script" not in page and "default-src 'none'" in page
+    assert "<script" not in page and "default-src 'none'" in html.unescape(page)
     for words in ("With and without sequencing", "Who bears what margins do not cover", "BTC: moved by liquidations", "Step by step"):
         assert words in page
 
