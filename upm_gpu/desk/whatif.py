@@ -249,7 +249,7 @@ def _margined(resident: Resident, books: Sequence[Book], rank: NDArray[np.int64]
     measured, charges = charged(sub, measures, further, posted, resident.charges)
     core = plan.horizon(plan.core.horizon)
     equity = account_equity(book, plan.market, posted, resident.known.unit_value)
-    shares = account_shares(units, _contributions(resident, sub, rank, tails[core], measures[plan.core]))
+    shares = account_shares([a.account_id[PREFIX:] for a in book.accounts], units, _contributions(resident, sub, rank, tails[core], measures[plan.core]))
     table, _ = margin_columns(book, units, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio)
     table["account_id"] = [a.account_id[PREFIX:] for a in book.accounts]
     found = measures[plan.core]
