@@ -235,7 +235,7 @@ def table_key(request: TableRequest, box: Box, tolerance: float | None = None) -
     return hashlib.sha256(json.dumps([asked, box, how], sort_keys=True).encode("ascii")).hexdigest()
 
 
-def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None, tolerance: float | None, library: Library | None) -> tuple[ValueTable, float, bool]:
+def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None, tolerance: float | None = None, library: Library | None = None) -> tuple[ValueTable, float, bool]:
     """The table from the shelf, else from the library or made, and put there; and whether it is the library's."""
     own = table_key(request, box, tolerance)
     if library is None:
