@@ -59,7 +59,7 @@ def account_equity(book: Book, market: MarketSnapshot, posted: Posted, unit_valu
         if isinstance(instrument, Spot):
             spot[n] = spot_price(market, instrument.underlying, instrument.instrument_id)
         elif isinstance(instrument, Future | Perpetual):
-            gain_now[n], gain_entry[n] = _gain_factors(instrument, market)
+            gain_now[n], gain_entry[n] = gain_factors(instrument, market)
         else:
             value[n] = unit_value[instrument.instrument_id]
     i = positions.instrument
@@ -72,7 +72,7 @@ def account_equity(book: Book, market: MarketSnapshot, posted: Posted, unit_valu
                   sum_by(positions.account, positions.quantity * value[i], count), market_value, haircut, liabilities)
 
 
-def _gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:
+def gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:
     """Factors (on entry_quantity, on entry_cost) of the gain since entry in the reporting currency.
 
     Linear: q (F_0 - entry) = q F_0 - cost. Inverse: q (1/entry - 1/F_0) S_0 = cost S_0 - q S_0 / F_0.
