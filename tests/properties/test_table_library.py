@@ -191,7 +191,7 @@ def test_a_run_of_a_later_market_takes_its_tables_and_says_so(folder):
     assert one != other
     assert upm("verify", "with", cwd=folder).code == 0
     shown = upm("explain", "with", "--account", "A", "--histogram", "--json", cwd=folder)
-    assert shown.code == 0 and json.loads(shown.out)["units"][0]["expected_shortfall"] == one["A"], shown.err
+    assert shown.code == 0 and json.loads(shown.out)["histogram"]["units"][0]["expected_shortfall"] == one["A"], shown.err
 
 
 def test_a_file_that_is_none_is_refused_by_name(folder):
