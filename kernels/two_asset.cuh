@@ -6,7 +6,7 @@
 //   spread (S1 - S2 - K)       C(F, y + K), P(F, y + K); a strike at or below 0 is paid always or never: a place for y + K = 0
 //   maximum, call              y > K: y - K + C(F, y), else C(F, K);      put  y < K: P(F, K) - P(F, y), else 0
 //   minimum, call              y > K: C(F, K) - C(F, y), else 0;          put  y < K: K - y + P(F, y), else P(F, K)
-// The integral over z runs from -9 to 9 by 16-point Gauss rules on panels that end at the kink y = K and at the points where F meets a strike, and grow from there
+// The integral over z runs from -9 to 9, as much further as the means of both assets' own measures lie from 0, by 16-point Gauss rules on panels that end at the kink y = K and at the points where F meets a strike, and grow from there
 // with the width of the bend c / slope: error below 1e-12 of the levels for any correlation. Derivatives run through the rule; the kink does not move with the first
 // asset, so the second derivative is exact too.
 #ifndef UPM_TWO_ASSET_CUH
@@ -36,6 +36,7 @@ struct TwoAssets {
   Market first;
   Jet second, stdev, slope;  // ln of the second spot grown; c; slope of ln F in z
   Jet lead;                  // ln F at z = 0
+  double least, most;        // ends of the range of z
   double volatility_2, strike, sign;
   Jet stdev_2;
   i32 kind;
@@ -68,7 +69,7 @@ UPM_OUT_OF_LINE Jet payoff_given(const TwoAssets& a, double z) {
 // Where panels end: kinks and bends of the payoff in z, ascending, the ends of the range among them.
 UPM_OUT_OF_LINE i32 places_of(const TwoAssets& a, double* place) {
   i32 count = 0;
-  place[count++] = -UPM_REACH;
+  place[count++] = a.least;
   double found[UPM_MOST_PLACES];
   i32 some = 0;
   if (a.kind != SPREAD) {
@@ -79,9 +80,9 @@ UPM_OUT_OF_LINE i32 places_of(const TwoAssets& a, double* place) {
   } else {
     if (a.strike < 0.0) found[some++] = (log(-a.strike) - a.second.v) / a.stdev_2.v;  // y + K = 0: beyond, the first asset is bought whatever it is worth
     // ln F - ln(y + K) changes sign at most twice where both are positive; 96 cells find it, bisection places it.
-    double left = -UPM_REACH, was = 0.0;
+    double left = a.least, was = 0.0;
     for (i32 i = 0; i <= 96; ++i) {
-      const double z = -UPM_REACH + i * (2.0 * UPM_REACH / 96.0);
+      const double z = a.least + i * ((a.most - a.least) / 96.0);
       const double now = exp(a.lead.v + z * a.slope.v) - exp(a.second.v + z * a.stdev_2.v) - a.strike;
       if (i > 0 && (now > 0.0) != (was > 0.0) && some < UPM_MOST_PLACES - 2) {
         double low = left, high = z;
@@ -97,12 +98,12 @@ UPM_OUT_OF_LINE i32 places_of(const TwoAssets& a, double* place) {
     }
   }
   for (i32 i = 0; i < some; ++i) {
-    if (!(found[i] > -UPM_REACH && found[i] < UPM_REACH)) continue;
+    if (!(found[i] > a.least && found[i] < a.most)) continue;
     i32 at = count++;
     for (; at > 1 && place[at - 1] > found[i]; --at) place[at] = place[at - 1];
     place[at] = found[i];
   }
-  place[count++] = UPM_REACH;
+  place[count++] = a.most;
   return count;
 }
 
@@ -149,6 +150,8 @@ UPM_OUT_OF_LINE void two_asset_values(const double* in, i64 in_stride, double* o
   a.stdev = sqrt(at_least(1.0 - rho * rho, 1e-20)) * a.first.stdev;
   a.slope = rho * a.first.stdev;
   a.lead = log(a.first.level) + a.first.drift + 0.5 * (a.stdev * a.stdev);
+  a.least = at_most(a.slope.v, 0.0) - UPM_REACH;  // F(z) phi(z) is a normal about the slope, y phi(z) one about the second's deviation
+  a.most = at_least(at_least(a.slope.v, a.stdev_2.v), 0.0) + UPM_REACH;
   write_greeks(a.first.discount * expected_payoff(a), false, CASE_FOUND, out, out_stride);
 #undef UPM_IN
 }

@@ -34,7 +34,7 @@ from upm_gpu.margin.result import (
 )
 from upm_gpu.margin.units import gross_notional, sum_by
 from upm_gpu.market.snapshot import MarketSnapshot
-from upm_gpu.measuring import Further, measure_further
+from upm_gpu.measuring import Further, Walk, measure_further
 from upm_gpu.passes import Loop, adaptive_tails, chunk_ranges, in_memory, measure, tails, weighted_tails
 from upm_gpu.plan import Plan, make_plan
 from upm_gpu.pricing.compiled import Rows
@@ -132,6 +132,8 @@ class Outcome:
     """what they change; None where there are none"""
     passes: tuple[dict[str, Any], ...] = ()
     """further passes that charges asked for: set, scenarios, rows"""
+    walks: dict[MeasureRequest, Walk] = field(default_factory=dict)
+    """their tails"""
 
 
 def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = None, methodology: Any = None, backend: str = "auto", *,
@@ -191,7 +193,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
     with timings.measure("margin"):
         result = assemble(plan, measures, contribution, value0, further)
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
-    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights, tables, checked, tuple(further.passes))
+    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights, tables, checked, tuple(further.passes), further.walks)
 
 
 def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
@@ -230,7 +232,7 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     posted = posted_of(book, market, methodology.collateral, simulated_assets(methodology, book))
     measured, charges = charged(plan, measures, further, posted)
     equity = account_equity(book, market, posted, option_values(plan.compiled, plan.instruments, value0))
-    table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares(units, contribution), methodology.maintenance_ratio)
+    table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares([a.account_id for a in book.accounts], units, contribution), methodology.maintenance_ratio)
     lines = units.lines
     contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),
                                   "instrument_id": repeated([i.instrument_id for i in plan.instruments], lines.instrument), "contribution": contribution})

@@ -42,7 +42,7 @@ from upm_gpu.margin.rows import (
     slow_rows,
     stacked,
 )
-from upm_gpu.margin.units import instrument_levels, sum_by
+from upm_gpu.margin.units import COLLATERAL_PREFIX, instrument_levels, sum_by
 from upm_gpu.market.snapshot import days_between
 from upm_gpu.passes import Loop, chunk_ranges, measure_of, tails
 from upm_gpu.plan import Plan, depth_of
@@ -59,6 +59,19 @@ FIRST_PASS = 1000
 """number in the ledger of the first further pass: those of the core and its deepenings are below"""
 
 
+@dataclass(frozen=True)
+class Walk:
+    """Rows [first, first + rows.count) of a walked tail, kept for derivatives; after them in the same or another walk of the set, one unit of each simulated asset alone."""
+
+    plan: Plan
+    """of the set"""
+    tail: TailState
+    first: int
+    rows: Rows
+    alone: tuple[TailState, int] | None = None
+    """the tail that holds what is alone, and its first row there, in the order of `alone_instruments`"""
+
+
 @dataclass
 class Further:
     """What was measured beside the core, as `Measured` holds it."""
@@ -71,6 +84,8 @@ class Further:
     exposures: Exposures | None = None
     passes: list[dict[str, Any]] = field(default_factory=list)
     """for the manifest: set, scenarios, rows"""
+    walks: dict[MeasureRequest, Walk] = field(default_factory=dict)
+    """of the requests of further sets, where they are kept"""
 
 
 def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop: Loop, value0: np.ndarray, executor: Callable | None = None, shelf: Shelf | None = None) -> Further:
@@ -84,7 +99,7 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
     if any(isinstance(r, ExposureRequest) for r in plan.further) or any(isinstance(r.rows, Slower) for r in asked):
         found.exposures = exposures_of(plan, choice, value0)
     for number, (sub, mine) in enumerate(sub_plans(plan, bare, choice, shelf)):
-        measure_set(Pass(plan, choice, chunk, loop, executor, sub, FIRST_PASS + 2 * number), mine, names, found)
+        measure_set(Pass(plan, choice, chunk, loop, executor, sub, FIRST_PASS + 2 * number), mine, names, found, keep=True)
     found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
     return found
 
@@ -144,16 +159,21 @@ class Pass:
 
     def measures(self, tail: TailState, first: int, count: int, asked: MeasureRequest) -> Measure:
         """Measures of rows [first, first + count) of a stacked tail."""
-        from upm_gpu.risk.dependence import dependence_of
-
-        h, rows = self.sub.clock_days.index(asked.horizon), slice(first, first + count)
-        part = replace(tail, pnl=tail.pnl[h : h + 1, rows], scenario=tail.scenario[h : h + 1, rows], block_sums=tail.block_sums[:, h : h + 1, rows])
-        dependence = dependence_of(self.sub.scenarios)
-        return measure_of(finish(part, [asked.level], dependence)[asked.level], part, 0, asked.tail_share, dependence)
+        return rows_measure(self.sub, tail, first, count, asked)
 
 
-def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further) -> None:
-    """All requests of one set: units and names in one pass, what is left without the largest names in a second one."""
+def rows_measure(sub: Plan, tail: TailState, first: int, count: int, asked: MeasureRequest) -> Measure:
+    """Measures of rows [first, first + count) of a stacked tail over the set of `sub`."""
+    from upm_gpu.risk.dependence import dependence_of
+
+    h, rows = sub.clock_days.index(asked.horizon), slice(first, first + count)
+    part = replace(tail, pnl=tail.pnl[h : h + 1, rows], scenario=tail.scenario[h : h + 1, rows], block_sums=tail.block_sums[:, h : h + 1, rows])
+    dependence = dependence_of(sub.scenarios)
+    return measure_of(finish(part, [asked.level], dependence)[asked.level], part, 0, asked.tail_share, dependence)
+
+
+def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, Rows] | None, found: Further, keep: bool = False) -> None:
+    """All requests of one set: units and names in one pass, what is left without the largest names in a second one; `keep` keeps the tails, with those of single assets, for derivatives."""
     plan, units = job.plan, job.plan.rows.count
     rests = [r for r in asked if isinstance(r.rows, Rest)]
     first = dict.fromkeys(r for r in asked if not isinstance(r.rows, Rest))
@@ -166,9 +186,13 @@ def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, 
         nothing = np.zeros(0)
         found.measures |= dict.fromkeys(first, Measure(nothing, nothing, nothing, nothing, np.zeros(0, bool)))
         return
-    tail = job.tails(stacked(parts), second=False)
+    alone = [alone_rows(plan)] if keep else []
+    tail = job.tails(stacked([*parts, *alone]), second=False)
+    by_itself = (tail, sum(count.values())) if keep else None
     for r in first:
         found.measures[r] = job.measures(tail, start[r.rows], count[r.rows], r)
+        if keep:
+            found.walks[r] = Walk(job.sub, tail, start[r.rows], parts[kinds.index(r.rows)], by_itself)
     found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": sum(count.values())})
     del tail
     if not rests or names is None:
@@ -183,8 +207,22 @@ def measure_set(job: Pass, asked: Sequence[MeasureRequest], names: tuple[Names, 
     tail = job.tails(stacked([rows for _, rows in different.values()]), second=True)
     for r in rests:
         assert isinstance(r.rows, Rest)
-        found.measures[r] = job.measures(tail, different[r.rows, r.horizon][0], units, r)
+        begin, rows = different[r.rows, r.horizon]
+        found.measures[r] = job.measures(tail, begin, units, r)
+        if keep:
+            found.walks[r] = Walk(job.sub, tail, begin, rows, by_itself)
     found.passes.append({"scenario_set": str(asked[0].scenario_set), "scenarios": job.sub.spec.count, "rows": len(different) * units})
+
+
+def alone_instruments(plan: Plan) -> list[int]:
+    """What collateral that moves with the book is, among the instruments of the plan."""
+    return [n for n, i in enumerate(plan.instruments) if i.instrument_id.startswith(COLLATERAL_PREFIX)]
+
+
+def alone_rows(plan: Plan) -> Rows:
+    """One row for one unit of each of them."""
+    own = np.array(alone_instruments(plan), np.int64)
+    return Rows(np.arange(len(own) + 1, dtype=np.int64), plan.compiled.instrument_column[own].astype(np.int32), plan.compiled.instrument_coefficient[own].astype(np.float64))
 
 
 def _rows(plan: Plan, kind: str | Rest | Classes | Slower, names: tuple[Names, Rows] | None, found: Further) -> Rows:

@@ -21,6 +21,7 @@ from upm_gpu.margin.units import build_rows
 from upm_gpu.market.arbitrage import arbitrage_tables
 from upm_gpu.market.consistency import implied_carry
 from upm_gpu.market.parity_violations import parity_table
+from upm_gpu.market.surface import at_the_money_volatility
 from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
 from upm_gpu.portfolio_haircuts import portfolio_haircuts
@@ -249,7 +250,7 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "core_measure": plan.methodology.core.measure, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
-               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, **_importance(outcome), **_fitted_tails(outcome),
+               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, "volatility_30d": {u: round(at_the_money_volatility(s), 6) for u, s in sorted(plan.surfaces.items())}, **_importance(outcome), **_fitted_tails(outcome),
                "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
                **({"value_tables": _tables(outcome)} if outcome.tables else {}), **_charges(outcome)})
 

@@ -180,10 +180,9 @@ UPM_EXPORT int32_t upm_sobol_points(int32_t isa, const uint64_t* direction, int6
   if (!choose(&isa)) return UPM_NO_ISA;
   return guarded([&] {
     require(direction && out && bits >= 1 && bits <= 52 && dimensions >= 1 && first >= 0 && count >= 0 && count <= (int64_t{1} << bits) - first && length == count * dimensions);
-    constexpr int64_t cached = 1 << 19;  // 4 MiB may still lie in a cache when they are read
-    std::vector<uint64_t> word(2 * dimensions);
-    std::vector<double> stage(length > cached ? upm::POINT_STAGE + 8 * dimensions : 0);
-    upm::isas()[isa].functions->points(direction, static_cast<int>(bits), dimensions, first, count, word.data(), stage.empty() ? nullptr : stage.data(), out);
+    std::vector<uint64_t> word(10 * dimensions + 16);
+    const bool past = length * static_cast<int64_t>(sizeof(double)) > upm::PAST_CACHES;
+    upm::isas()[isa].functions->points(direction, static_cast<int>(bits), dimensions, first, count, past, word.data(), out);
   });
 }
 

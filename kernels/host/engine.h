@@ -11,7 +11,6 @@ namespace upm {
 
 constexpr int TILE = UPM_TILE;
 constexpr int64_t PAST_CACHES = int64_t{4} << 20;  // bytes beyond which what is written goes past the caches
-constexpr int64_t POINT_STAGE = 2048;  // Sobol coordinates that are written at once, see sobol_points.inc
 
 // How unit P&L is written. The tile that rows are summed from is always double: summing float32 would spend more time on
 // widening each entry than on adding it. `mixed` rounds to float32 on the way.
@@ -65,16 +64,27 @@ struct RowTask {
   int64_t* not_finite_total; // shared by all threads
 };
 
+// Rows (rows, TILE) of a finished tile on their way to out (rows, stride), `live` numbers of each; `past`: not through the caches. They leave one by one while the next
+// tile is drawn: all at once they would wait for memory, which stands idle meanwhile.
+struct Leaving {
+  const double* from;
+  int64_t rows;
+  int live;
+  bool past;
+  double* out;
+  int64_t stride;
+};
+
 struct TileFunctions {
-  // states (dates, states, TILE), scratch (set->scratch, TILE)
-  void (*draw)(const UpmScenarios* set, uint32_t first_scenario, int live, double* states, double* scratch, int64_t* clipped);
+  // states (dates, states, TILE), scratch (set->scratch, TILE); `leaving`: rows of another tile that may leave meanwhile, or null
+  void (*draw)(const UpmScenarios* set, uint32_t first_scenario, int live, double* states, double* scratch, int64_t* clipped, Leaving* leaving);
   void (*value0)(const UpmBook* book, double* value0);
   void (*unit)(const UnitTask* task);
   void (*rows)(RowTask* task);
-  // `live` of TILE numbers of each row of from (rows, TILE) to out (rows, stride); `past`: not through the caches
-  void (*copy)(const double* from, int64_t rows, int live, bool past, double* out, int64_t stride);
-  // direction (bits, dimensions), scratch word (2 x dimensions,) and stage (POINT_STAGE + 8 x dimensions,) or null, out (count, dimensions)
-  void (*points)(const uint64_t* direction, int bits, int64_t dimensions, int64_t first, int64_t count, uint64_t* word, double* stage, double* out);
+  // what is left of them
+  void (*copy)(Leaving* leaving);
+  // direction (bits, dimensions), scratch word (10 x dimensions + 16,), out (count, dimensions); `past`: not through the caches
+  void (*points)(const uint64_t* direction, int bits, int64_t dimensions, int64_t first, int64_t count, bool past, uint64_t* word, double* out);
 };
 
 // Kept rows (kept.cpp); unit P&L is float where `float32`, else double.

@@ -59,11 +59,21 @@ void states(const Prepared& p, const UpmScenarios& set, Range range, int threads
   auto scratch = scratches(threads, p, set, false, false);
   const int64_t width = range.last - range.first;
   const bool past = set.dates * set.states * width * static_cast<int64_t>(sizeof(double)) > PAST_CACHES;
+  struct Before {  // the tile drawn last
+    Aligned<double> states;
+    Leaving leaving;
+  };
+  std::vector<Before> before;
+  for (int i = 0; i < threads; ++i) before.push_back({aligned<double>(set.dates * set.states * TILE), Leaving{}});
   for_each(threads, range.tiles(), 1, [&](int thread, int64_t tile) {
     Scratch& s = scratch[thread];
-    s.draw(p, set, range.start(tile), range.live(tile));
-    p.tile->copy(s.states.get(), set.dates * set.states, range.live(tile), past, out + tile * TILE, width);
+    Before& b = before[thread];
+    s.draw(p, set, range.start(tile), range.live(tile), &b.leaving);
+    p.tile->copy(&b.leaving);
+    std::swap(s.states, b.states);
+    b.leaving = Leaving{b.states.get(), set.dates * set.states, range.live(tile), past, out + tile * TILE, width};
   });
+  for (Before& b : before) p.tile->copy(&b.leaving);
 }
 
 void unit_pnl(const Prepared& p, const UpmScenarios& set, Range range, int64_t horizon, int threads, void* out) {

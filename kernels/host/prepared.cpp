@@ -291,8 +291,8 @@ Scratch::Scratch(const Prepared& p, const UpmScenarios& set, bool units, bool su
       sum(aligned<double>(sums && p.blocks.size() > 1 ? p.book.rows * TILE : 0)),
       clipped(set.states, 0) {}
 
-void Scratch::draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live) {
-  p.tile->draw(&set, static_cast<uint32_t>(first), live, states.get(), model.get(), clipped.data());
+void Scratch::draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live, Leaving* leaving) {
+  p.tile->draw(&set, static_cast<uint32_t>(first), live, states.get(), model.get(), clipped.data(), leaving);
 }
 
 }  // namespace upm

@@ -69,7 +69,7 @@ struct Scratch {
   std::vector<int64_t> clipped;
   std::array<int64_t, PHASES> nanoseconds{};
 
-  void draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live);
+  void draw(const Prepared& p, const UpmScenarios& set, int64_t first, int live, Leaving* leaving = nullptr);
 };
 
 // Adds the time since the last lap to a phase.

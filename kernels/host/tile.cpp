@@ -55,11 +55,11 @@ void draw_given(const UpmScenarios* set, uint32_t first, int live, double* state
   }
 }
 
-void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped) {
+void draw(const UpmScenarios* set, uint32_t first, int live, double* states, double* scratch, int64_t* clipped, Leaving* leaving) {
   switch (set->kind) {
     case 0: return draw_given(set, first, live, states);
 #define UPM_MODEL(kind, name) \
-  case kind: return draw_##name(set, first, live, states, scratch, clipped);
+  case kind: return draw_##name(set, first, live, states, scratch, clipped, leaving);
 #include "models.def"
 #undef UPM_MODEL
   }

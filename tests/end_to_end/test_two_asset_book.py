@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import CONFIG, history, upm
 from exotic_books import read_written, same_on_the_emulated_device, values_by_name
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from small_book import GAUSSIAN, STUDENT, VALUATION, methodology, write
 
@@ -166,6 +166,11 @@ def test_greeks_are_told_of_both_assets(priced):
 
 
 @settings(max_examples=60, deadline=None)
+@example(kind="minimum_of_two", sign=1.0, s=1.523, ratio=1.019, rho=-0.833, level=1.284, strike=0.697, years=0.849, drift=0.746)
+@example(kind="maximum_of_two", sign=1.0, s=0.265, ratio=1.014, rho=-0.941, level=1.619, strike=1.307, years=0.241, drift=1.342)
+@example(kind="minimum_of_two", sign=1.0, s=1.62, ratio=1.54, rho=0.77, level=2.09, strike=2.5, years=0.79, drift=0.7)
+@example(kind="spread", sign=1.0, s=1.27, ratio=2.32, rho=0.82, level=0.44, strike=0.94, years=1.42, drift=0.7)
+@example(kind="maximum_of_two", sign=-1.0, s=2.0, ratio=1.0, rho=-0.5, level=2.0, strike=2.0, years=1.0, drift=0.75)
 @given(kind=some.sampled_from(sorted(PAYOFFS)), sign=some.sampled_from((1.0, -1.0)), s=some.floats(0.1, 2.0), ratio=some.floats(0.3, 3.0), rho=some.floats(-0.95, 0.95),
        level=some.floats(0.4, 2.5), strike=some.floats(0.4, 2.5), years=some.floats(0.001, 1.5), drift=some.floats(0.7, 1.4))
 def test_equal_steps_are_enough_whatever_the_terms(kind, sign, s, ratio, rho, level, strike, years, drift):
@@ -174,7 +179,7 @@ def test_equal_steps_are_enough_whatever_the_terms(kind, sign, s, ratio, rho, le
         return
     k = strike - 1.2 if kind == "spread" else strike
     option = Exotic("X", "A", "linear", "USD", 1.0, VALUATION, k, "call", product=kind, underlying_2="B", correlation=rho)
-    half, step = nodes(option, s, s * ratio)
+    half, step = nodes(option, s, s * ratio, years)
     v1, v2, root = s * drift, s * ratio, math.sqrt(years)
     found = float(pair_value(Pair(1.0, level, v1 * root, v2 * root, rho, half, step), k, sign, PAYOFFS[kind]))
     exact = direct({"correlation": rho, "payoff": PAYOFFS[kind]}, None, k, sign, np.ones(1), v1, level, v2, years, 1.0)

@@ -7,10 +7,12 @@ import pytest
 
 from upm_gpu.backend import cpu
 from upm_gpu.backend.contract import TailState, merge
+from upm_gpu.model.sampling import sample
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import BLOCK, Walk
+from upm_gpu.scenario.spec import ScenarioSpec
 
-from .cases import make_compiled, make_explicit, make_rows, make_walk
+from .cases import make_compiled, make_explicit, make_garch, make_rows, make_walk
 from .conftest import ISAS, cpu_backend
 from .test_operations import assert_same
 
@@ -49,6 +51,26 @@ def test_instruction_sets_give_the_same_bits(book: tuple[Compiled, Rows], walk: 
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_thread_counts_give_the_same_bits(book: tuple[Compiled, Rows], walk: Walk, threads: int) -> None:
     assert_same(tail(book, walk, threads=threads), tail(book, walk, threads=1))
+
+
+LONG = (5 << 20) // (8 * 6 * 4)
+"""scenarios whose 6 states at 4 dates are longer than what stays in the caches (4 MiB)"""
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", ["walk", "owen", "resampled", "factor_model", "grouped_t"])
+def test_states_of_a_long_range_are_those_of_short_ones(book: tuple[Compiled, Rows], kind: str, isa: str) -> None:
+    """Rows of a tile leave past the caches while the next tile of the thread is drawn: for any thread count, with a last tile that is not whole."""
+    cpu_backend(isa)
+    walk = make_walk("t_both", count=LONG)
+    drawn = walk if kind == "walk" else sample(walk, ScenarioSpec(sampler="sobol")) if kind == "owen" else make_garch(kind, count=LONG)
+    with cpu.prepare(*book, "double", isa=isa, threads=1) as one, cpu.prepare(*book, "double", isa=isa, threads=3) as three:
+        whole = cpu.states(one, drawn, 3, LONG)
+        assert whole.nbytes > 4 << 20
+        assert np.array_equal(whole, cpu.states(three, drawn, 3, LONG))
+        step = 3000
+        for first in range(3, LONG, step):
+            assert np.array_equal(whole[:, :, first - 3 : first - 3 + step], cpu.states(one, drawn, first, min(first + step, LONG)))
 
 
 @pytest.mark.parametrize("block_columns", [1, 10, 40, 1000])

@@ -45,6 +45,22 @@ def test_points_written_past_the_caches(library, isa):
     assert np.array_equal(sobol._compiled_points(library, points, dimensions, skip, ISAS.index(isa)), sobol.plain_points(points, dimensions, skip))
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("points", "dimensions", "first"), [(41, 3, 6), (80, 13, 16), (50_000, 11, 8)])
+def test_wherever_the_memory_begins(library, isa, points, dimensions, first):
+    """Whole vectors are written to aligned places: the bits do not depend on where those are, and nothing beside the points is written."""
+    if isa not in cpu.isas():
+        pytest.skip(f"this processor lacks {isa}")
+    expected, size = sobol.plain_points(points, dimensions, first).ravel(), points * dimensions
+    for place in range(1, 9):
+        memory = np.full(size + 16, -1.0)
+        begin = place + (-memory.ctypes.data // 8) % 8
+        out = memory[begin : begin + size].reshape(points, dimensions)
+        assert library.upm_sobol_points(ISAS.index(isa), sobol._by_bit(dimensions), sobol.BITS, dimensions, first, points, out, size) == 0
+        assert np.array_equal(out.ravel(), expected)
+        assert (np.delete(memory, slice(begin, begin + size)) == -1.0).all()
+
+
 def test_calls_meet_without_a_seam(library, monkeypatch):
     monkeypatch.setattr(sobol, "CALL_COORDINATES", 100)
     assert np.array_equal(sobol.sobol(333, 6, skip=77), sobol.plain_points(333, 6, 77))

@@ -15,6 +15,7 @@ namespace {
 using namespace upm;
 constexpr int T = TILE;
 #include "lanes.inc"
+#include "write.inc"
 #include "normals.inc"
 #include "tables.inc"
 

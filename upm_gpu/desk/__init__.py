@@ -6,5 +6,6 @@ A guest of the house: the engine does not know it. docs/design/0090-resident-des
 from upm_gpu.desk.change import Change, Deposit, Order, Transfer
 from upm_gpu.desk.resident import Resident, keep, open_run
 from upm_gpu.desk.whatif import Answer, book_after, whatif
+from upm_gpu.desk.why import Holding, Part, Why, why
 
-__all__ = ["Answer", "Change", "Deposit", "Order", "Resident", "Transfer", "book_after", "keep", "open_run", "whatif"]
+__all__ = ["Answer", "Change", "Deposit", "Holding", "Order", "Part", "Resident", "Transfer", "Why", "book_after", "keep", "open_run", "whatif", "why"]

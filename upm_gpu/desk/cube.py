@@ -26,6 +26,7 @@ from upm_gpu.backend import reference
 from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.kept import GONE, INSERTED, REPLACED, KeepsRows, KeptRow, KeptUnit, RowChanges
 from upm_gpu.errors import CapacityError, InputError
+from upm_gpu.margin.units import sum_by
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
@@ -223,9 +224,9 @@ def row_changes(cube: Cube, base: Base, items: Sequence[Sequence[Entry]]) -> Row
     quantity, difference = (np.array([e[k] for e in flat], np.float64) for k in (3, 4))
     item = np.repeat(np.arange(len(items)), np.diff(first))
     before = float(np.abs(base.row.quantity) @ cube.largest[base.row.column])
-    gross = 2.0 * before + np.bincount(item, np.abs(quantity) * cube.largest[column], len(items))
+    gross = 2.0 * before + sum_by(item, np.abs(quantity) * cube.largest[column], len(items))
     guard = 4.0 * (len(base.row.column) + np.diff(first) + 8) * ROUNDING * gross
-    least = np.bincount(item, np.minimum(difference * cube.lowest[column], difference * cube.highest[column]), len(items))
+    least = sum_by(item, np.minimum(difference * cube.lowest[column], difference * cube.highest[column]), len(items))
     return RowChanges(first, place, kind, column, quantity, difference, guard, least)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from upm_gpu.domain.book import Book, Collateral, Positions
 from upm_gpu.errors import InputError
@@ -133,7 +134,8 @@ def _post(ledger: Ledger, found: Touched, key: tuple[int, str], quantity: float)
 def book_with(ledger: Ledger, touched: Touched) -> Book:
     """The book after what was touched."""
     book, p, c = ledger.book, ledger.book.positions, ledger.book.collateral
-    whole, numbers = [p.account.copy(), p.netting_set.copy(), p.instrument.copy()], [x.copy() for x in (p.contracts, p.quantity, p.entry_quantity, p.entry_cost)]
+    whole: list[NDArray[np.int32]] = [p.account.copy(), p.netting_set.copy(), p.instrument.copy()]
+    numbers: list[NDArray[np.float64]] = [x.copy() for x in (p.contracts, p.quantity, p.entry_quantity, p.entry_cost)]
     for key, after in sorted(touched.positions.items(), reverse=True):  # from behind: places before stay what they are
         at, there = ledger.place(key)
         if after is None:
@@ -152,4 +154,4 @@ def book_with(ledger: Ledger, touched: Touched) -> Book:
             account, quantity = np.insert(account, at, posted[0]).astype(np.int32), np.insert(quantity, at, 0.0)
             asset.insert(at, posted[1])
         quantity[at] = amount
-    return replace(book, positions=Positions(*whole, *numbers), collateral=Collateral(account, tuple(asset), quantity))
+    return replace(book, positions=Positions(whole[0], whole[1], whole[2], numbers[0], numbers[1], numbers[2], numbers[3]), collateral=Collateral(account, tuple(asset), quantity))

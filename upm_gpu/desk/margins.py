@@ -89,6 +89,7 @@ def margined(resident: Resident, books: Sequence[Book], rank: NDArray[np.int64] 
     book = replace(book, instruments=tuple(book.instruments[n] for n in used.tolist()), positions=replace(book.positions, instrument=np.searchsorted(used, book.positions.instrument).astype(np.int32)))
     units = build_units(book, plan.instruments, simulated)
     rows, entry = build_rows(units, plan.compiled)
+    apart = units  # no two names alike
     units = replace(units, names=tuple(n[PREFIX:] for n in units.names), member=tuple(m[PREFIX:] for m in units.member))
     sub = replace(plan, book=book, units=units, rows=rows, line_entry=entry)
     tails = {}
@@ -106,7 +107,7 @@ def margined(resident: Resident, books: Sequence[Book], rank: NDArray[np.int64] 
     measured, charges = charged(sub, measures, further, posted, resident.charges)
     core = plan.horizon(plan.core.horizon)
     equity = account_equity(book, plan.market, posted, resident.known.unit_value)
-    shares = account_shares(units, _contributions(resident, sub, rank, tails[core], measures[plan.core]))
+    shares = account_shares([a.account_id for a in book.accounts], apart, _contributions(resident, sub, rank, tails[core], measures[plan.core]))
     table, _ = margin_columns(book, units, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio)
     table["account_id"] = [a.account_id[PREFIX:] for a in book.accounts]
     found = measures[plan.core]

@@ -28,9 +28,10 @@ def _price(c: Columns) -> NDArray[np.float64]:
     s, s2 = c["volatility"] * root, c["volatility_2"] * root
     drift, drift2 = ((c["rate"] - q) * years - 0.5 * v * v for q, v in ((c["dividend_yield"], s), (c["dividend_yield_2"], s2)))
     free = s2 * np.sqrt(np.maximum(1.0 - rho * rho, 1e-20))
-    kink = np.where(k > 0.0, np.clip((np.log(np.where(k > 0.0, k, 1.0) / c["spot"]) - drift) / s, -9.0, 9.0), -9.0)
+    least, most = np.minimum(rho * s2, 0.0) - 9.0, np.maximum(np.maximum(rho * s2, s), 0.0) + 9.0  # the means of both assets' own measures are in it
+    kink = np.where(k > 0.0, np.clip((np.log(np.where(k > 0.0, k, 1.0) / c["spot"]) - drift) / s, least, most), least)
     total = np.zeros(k.shape)
-    for low, high in ((-9.0, kink), (kink, 9.0)):
+    for low, high in ((least, kink), (kink, most)):
         z, weight = gauss(low, high, 64, 16)
         x = c["spot"] * np.exp(drift + s * z)  # the first asset
         forward = c["spot_2"] * np.exp(drift2 + s2 * rho * z + 0.5 * free * free)

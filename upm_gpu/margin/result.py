@@ -213,10 +213,10 @@ def repeated(names: Sequence[str], index: NDArray[np.integer]) -> pd.Categorical
     return pd.Categorical.from_codes(place[index], distinct)
 
 
-def account_shares(units: Units, line_contribution: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
+def account_shares(accounts: Sequence[str], units: Units, line_contribution: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
     """(shares, account, unit): 1 for an account alone in a unit, else its Euler contribution over the pool's.
 
-    A pool whose contributions sum to 0 is shared equally: there is nothing to attribute.
+    A pool whose contributions sum to 0 is shared equally: there is nothing to attribute. An account without anything that moves bears its own unit, whose charges on what is posted or owed are its.
     """
     lines = units.lines
     begins = np.ones(len(lines.unit), bool)  # lines ascend by (unit, account)
@@ -227,7 +227,13 @@ def account_shares(units: Units, line_contribution: NDArray[np.float64]) -> tupl
     total = sum_by(unit, amount, len(units.names))[unit]
     safe = np.where(total == 0.0, 1.0, total)
     share = np.where(members[unit] == 1, 1.0, np.where(total == 0.0, 1.0 / np.maximum(members[unit], 1), amount / safe))
-    return share, account, unit
+    still = np.setdiff1d(np.arange(len(accounts)), account)
+    if not len(still):
+        return share, account, unit
+    number = {name: u for u, name in enumerate(units.names) if not units.netting_set[u]}
+    own = np.array([number.get(accounts[a], -1) for a in still], np.int32)
+    still, own = still[own >= 0], own[own >= 0]
+    return np.concatenate([share, np.ones(len(still))]), np.concatenate([account, still]).astype(np.int32), np.concatenate([unit, own]).astype(np.int32)
 
 
 def model_values(compiled: Compiled, instruments: Sequence[Instrument], value0: NDArray[np.float64]) -> dict[str, float]:

@@ -77,15 +77,19 @@ def rest_rows(units: Units, instruments: Sequence[Instrument], compiled: Compile
     return grouped_rows(left, left.unit, len(units.names), compiled)[0]
 
 
+def days_to_close(held: Exposures, underlyings: Sequence[str], slower: Slower) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(C,) cells unit x number of underlyings + underlying that are held, ascending, and the days each takes to close out."""
+    count, daily = max(len(underlyings), 1), dict(slower.daily)
+    a_day = np.array([daily.get(u, slower.default_daily) for u in underlyings] or [1.0])
+    cell, place = np.unique(held.unit.astype(np.int64) * count + held.underlying, return_inverse=True)
+    return cell, np.abs(sum_by(place, held.delta, len(cell))) / a_day[cell % count]
+
+
 def slow_rows(units: Units, instruments: Sequence[Instrument], compiled: Compiled, held: Exposures, slower: Slower) -> tuple[SlowParts, Rows]:
     """The rows of a `Slower`: today's net deltas say which underlyings of a unit are slow."""
     underlyings = underlyings_of(instruments)
     count, steps = max(len(underlyings), 1), len(slower.ladder) - 1
-    daily = dict(slower.daily)
-    a_day = np.array([daily.get(u, slower.default_daily) for u in underlyings] or [1.0])
-    key = held.unit.astype(np.int64) * count + held.underlying
-    cell, place = np.unique(key, return_inverse=True)
-    days = np.abs(sum_by(place, held.delta, len(cell))) / a_day[cell % count]
+    cell, days = days_to_close(held, underlyings, slower)
     line_key = units.lines.unit.astype(np.int64) * count + line_underlyings(units.lines, instruments)
     taken = days[np.searchsorted(cell, line_key)] if len(cell) else np.zeros(len(line_key))
     longer = [np.flatnonzero(taken > step) for step in slower.ladder[:-1]]

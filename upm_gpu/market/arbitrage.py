@@ -84,9 +84,14 @@ def quote_lines(market: MarketSnapshot, underlying: str) -> list[QuoteLine]:
 
 def quote_violations(market: MarketSnapshot, underlying: str) -> list[dict[str, Any]]:
     """One object an expiry that has any, then their sum as `all`; empty where the quotes hold none."""
+    return line_violations(quote_lines(market, underlying), underlying)
+
+
+def line_violations(lines: Sequence[QuoteLine], underlying: str) -> list[dict[str, Any]]:
+    """`quote_violations` of expiries given as lines, ascending in time."""
     before: QuoteLine | None = None
     found, totals = [], dict.fromkeys(_COUNTS, 0)
-    for line in quote_lines(market, underlying):
+    for line in lines:
         row: dict[str, Any] = {"underlying": underlying, "expiry": instant_text(line.expiry), "quotes": len(line.x)} | _static(line) | _calendar(before, line)
         before = line
         for name in totals:

@@ -253,7 +253,7 @@ class _Build:
             reals = self.group_terms([leg], row)
             read = dict(zip(TERM_REALS, row[:, 0], strict=True))
             volatility = float(terms[TERM_REALS.index("volatility"), base[at][0] - len(linear)])
-            half, step = nodes(option, volatility, read["volatility"])
+            half, step = nodes(option, volatility, read["volatility"], base[at][3]["expiry_years"])
             base[at][3].update(second=len(base), payoff=PAYOFFS[option.product], half_nodes=half, node_step=step, correlation=float(option.correlation or 0.0))
             base.append((first, 0, leg, {**reals, "own_date": base[at][3]["own_date"], "leg_moneyness": read["log_moneyness"], "leg_volatility": read["volatility"], "leg_residual": read["residual"]}))
         programs = tuple(self.program(h, linear, base) for h in self.horizons)

@@ -25,13 +25,13 @@ from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 PAYOFFS = {"spread": SPREAD, "maximum_of_two": MAXIMUM, "minimum_of_two": MINIMUM}
 PILOT_BLOCKS = 4
 """blocks of scenarios from which a correlation is taken where the model has no matrix: within 0.008"""
-REACH = 8.5
-"""standard deviations the nodes go to either side: what lies beyond is 2e-17"""
-SAFETY = 0.6
-"""of the narrowest bend today: the ratio of two volatilities may move by as much in a scenario"""
+REACH = 7.0
+"""standard deviations the nodes go to either side of the integrand: what lies beyond is 3e-12"""
+ROOM = 0.6
+"""the ratio of two volatilities may fall to this share in a scenario, or rise to its inverse"""
 STEPS_A_BEND = 0.9
-"""step over the effective width w / sqrt(1 + w^2): an error of exp(-2 pi^2 / 0.81), 3e-11, at the narrowest bend that is covered"""
-MOST_HALF_NODES = 256
+"""step over the effective width w / sqrt(1 + w^2): an error of 2 exp(-2 pi^2 / 0.81), 5e-11, at the narrowest bend that is covered"""
+MOST_HALF_NODES = 512
 
 
 def on_two(instrument: object) -> bool:
@@ -90,18 +90,46 @@ def model_correlation(pair: tuple[str, str], regimes: Sequence[RegimeInForce], s
     return float(np.corrcoef(*(drawn[-1, scenarios.state_names.index(name)] for name in pair))[0, 1])
 
 
-def nodes(option: Exotic, volatility: float, volatility_2: float) -> tuple[int, float]:
-    """Nodes either side of 0 and their step, for volatilities today. Raises InputError UPM-PR-099 for assets so alike or so unlike that the integrals would need too many."""
-    rho = option.correlation
-    assert rho is not None
-    free = math.sqrt(max(1.0 - rho * rho, 0.0))
-    ratio = min(volatility, volatility_2) / max(volatility, volatility_2)
-    width = SAFETY * free * ratio if option.product == "spread" else SAFETY * free * ratio / math.sqrt(2.0)
+def narrowest_bend(option: Exotic, volatility: float, volatility_2: float) -> float:
+    """Width w of the sharpest bend of the integrands, in standard deviations of the variable they run over.
+
+    A spread: s1 sqrt(1 - rho^2) over the most that ln F1 - ln(F2 + K) moves, max(|rho s1|, |rho s1 - s2|), given the asset it is conditioned on. The better or worse of two: of each of
+    the three correlations r the bend of one factor is sqrt((1 - |r|) / |r|), and two of them at one place bend by 1 / sqrt 2 of that.
+    """
+    rho, free = _correlation(option)
+    if option.product == "spread":
+        first, second = (volatility_2, volatility) if option.strike < 0.0 else (volatility, volatility_2)
+        return first * free / max(abs(rho) * first, abs(rho * first - second))
+    ratio = math.sqrt(volatility**2 + volatility_2**2 - 2.0 * rho * volatility * volatility_2)
+    pairs = (rho, free), ((rho * volatility_2 - volatility) / ratio, volatility_2 * free / ratio), ((rho * volatility - volatility_2) / ratio, volatility * free / ratio)
+    return min(rest / math.sqrt(2.0 * (1.0 + abs(r)) * max(abs(r), 1e-9)) for r, rest in pairs)  # rest^2 = 1 - r^2, without cancellation
+
+
+def nodes(option: Exotic, volatility: float, volatility_2: float, years: float) -> tuple[int, float]:
+    """Nodes either side of 0 and their step, for volatilities and time to expiry today. Every |r| is largest at an end of the room for the ratio of volatilities: r1 and r2 are cosines of angles of the triangle
+    with sides s1, s2, which open and close with s1 / s2. Raises InputError UPM-PR-099 for assets so alike or so unlike that the integrals would need too many."""
+    rho, free = _correlation(option)
+    if not (free > 0.0 and volatility > 0.0 and volatility_2 > 0.0):
+        raise _too_alike(option, volatility, volatility_2)
+    width = min(narrowest_bend(option, volatility * move, volatility_2) for move in (ROOM, 1.0, 1.0 / ROOM))
     step = min(STEPS_A_BEND * width / math.sqrt(1.0 + width * width), 0.5)
-    if not step * MOST_HALF_NODES >= REACH:
-        raise InputError("UPM-PR-099", f"{option.instrument_id}: volatilities {volatility:.3g} and {volatility_2:.3g} with correlation {rho:.4g} leave too little of one asset beside the other for its "
-                         "integral. Check the correlation and the quotes, or leave the instrument out.")
-    return math.ceil(REACH / step), step
+    first = volatility_2 if option.strike < 0.0 else volatility
+    # The forward given z is that at 0 times exp(rho s1 z): its mean lies rho s1 from 0, where volatility has room to rise.
+    reach = REACH + (abs(rho) * first * math.sqrt(years) / ROOM if option.product == "spread" else 0.0)
+    if not step * MOST_HALF_NODES >= reach:
+        raise _too_alike(option, volatility, volatility_2)
+    return math.ceil(reach / step), step
 
 
-__all__ = ["PAYOFFS", "leg_at_its_smile", "model_correlation", "nodes", "on_two", "options_read", "second_leg", "with_correlations"]
+def _correlation(option: Exotic) -> tuple[float, float]:
+    """rho and sqrt(1 - rho^2)."""
+    assert option.correlation is not None
+    return option.correlation, math.sqrt(max((1.0 - option.correlation) * (1.0 + option.correlation), 0.0))
+
+
+def _too_alike(option: Exotic, volatility: float, volatility_2: float) -> InputError:
+    return InputError("UPM-PR-099", f"{option.instrument_id}: volatilities {volatility:.3g} and {volatility_2:.3g} with correlation {option.correlation:.4g} leave too little of one asset beside the other for its "
+                      "integral. Check the correlation and the quotes, or leave the instrument out.")
+
+
+__all__ = ["PAYOFFS", "leg_at_its_smile", "model_correlation", "narrowest_bend", "nodes", "on_two", "options_read", "second_leg", "with_correlations"]

@@ -66,6 +66,7 @@ def report_data(run_path: Path, manifest: dict, rows: int) -> tuple[dict, dict]:
             "greeks": figures.greeks(table_of_greeks, account_id),
             "distributions": figures.distributions(histograms, tails, account_id, decimals),
             "worst": figures.worst_scenarios(worst if account_id else house_worst, account_id, decimals, additive=additive),
+            "told": figures.told_worst(worst if account_id else house_worst, table_of_greeks, account_id, manifest),
             "heat": figures.heat_maps(heatmap, account_id, decimals),
         }
 

@@ -14,6 +14,7 @@ from upm_gpu.report.accounts import charge_title, core_margin
 from upm_gpu.report.build import currency
 from upm_gpu.report.figures import margin_measure
 from upm_gpu.report.read import Columns, length, read_table, where
+from upm_gpu.report.told import told
 from upm_gpu.report.words import factor_moves, full, is_state, margin_period
 from upm_gpu.run.verify import read_manifest
 
@@ -39,6 +40,8 @@ def explain(run_path: Path | str, account_id: str) -> dict:
         raise InputError("UPM-RN-048", f"account {printable(account_id)!r} is not in {run_path}. {_nearest(account_id, margin)}")
     tails = read_table(run_path / "report" / "tails.parquet")
     level, days = margin_measure(manifest, margin, tails)
+    worst = where(read_table(run_path / "worst_scenarios.parquet"), account_id=account_id)
+    greeks = where(read_table(run_path / "greeks.parquet"), account_id=account_id)
     figures = {name: _plain(values[0]) for name, values in row.items() if not name.startswith("charge_")}
     charges = {name: _plain(values[0]) for name, values in row.items() if name.startswith("charge_") and name != "charge_core"}
     return figures | {
@@ -49,9 +52,10 @@ def explain(run_path: Path | str, account_id: str) -> dict:
         "period": None if days is None else margin_period(manifest, days),
         "core": _plain(core_margin(row)[0]),
         "charges": charges,
-        "worst_scenarios": _worst(where(read_table(run_path / "worst_scenarios.parquet"), account_id=account_id), manifest),
+        "worst_scenarios": _worst(worst, manifest),
+        "told": told(worst, manifest, None if greeks is None or "underlying" not in greeks else set(greeks["underlying"]), minus="-"),
         "contributions": _contributions(where(read_table(run_path / "contributions.parquet"), account_id=account_id)),
-        "greeks": _rows(where(read_table(run_path / "greeks.parquet"), account_id=account_id)),
+        "greeks": _rows(greeks),
         "tails": _rows(where(tails, account_id=account_id)),
     }
 
@@ -99,6 +103,8 @@ def render_explain(explanation: dict, console: Console | None = None) -> None:
         figures.add_row("Variance ratio against plain scenarios", text(f"{explanation['variance_ratio']:.1f}"))
     console.print(figures)
     narrow = console.width < NARROW
+    for sentence in explanation["told"]["sentences"]:
+        console.print(text(sentence))
     if explanation["worst_scenarios"] and narrow:
         console.print(Text("Worst scenarios", style="bold"))
         for line in explanation["worst_scenarios"]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from upm_gpu.report.accounts import charge_names, charge_title, core_margin, rounded
 from upm_gpu.report.read import Columns, length, select, where
+from upm_gpu.report.told import told
 from upm_gpu.report.words import factor_moves, is_state
 
 CONTRIBUTORS = 12
@@ -118,6 +119,13 @@ def worst_scenarios(worst: Columns | None, account_id: str, decimals: int, count
         found.append({"rank": int(own["rank"][index]), "scenario": int(own["scenario"][index]), "pnl": pnl,
                       "moves": factor_moves(states, additive_volatility=additive), **weight})
     return found
+
+
+def told_worst(worst: Columns | None, greeks: Columns | None, account_id: str, manifest: dict) -> list[str]:
+    """Two sentences about the worst scenarios; of an account only what it holds."""
+    held = where(greeks, account_id=account_id) if account_id else None
+    sentences: list[str] = told(where(worst, account_id=account_id), manifest, None if held is None else set(held["underlying"]))["sentences"]
+    return sentences
 
 
 def heat_maps(heatmap: Columns | None, account_id: str, decimals: int) -> list[dict]:

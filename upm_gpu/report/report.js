@@ -105,7 +105,7 @@ function drawWorst(view) {
   part("scenarios").querySelector(".whose").textContent = shown ? title(shown.id) : "";
   if (!shown) { note.textContent = ""; absent(plot("scenarios"), "The run kept no worst scenarios."); return; }
   note.textContent = (shown === view ? "" : `No scenarios were kept for ${view.id === "" ? "the house" : view.id}; these are the worst for ${title(shown.id)}. `)
-    + "What the market would have to do. Scenario numbers are addresses: each can be drawn again alone.";
+    + (shown.told.length ? shown.told.join(" ") + " " : "What the market would have to do. ") + "Scenario numbers are addresses: each can be drawn again alone.";
   const most = Math.max(...shown.worst.map(w => Math.abs(w.pnl)));
   plainTable(plot("scenarios"), [["", "text"], ["What happens", "moves"], ["P&L", "number"], ["", "bar"], ["Scenario", "number"]],
     shown.worst.map(w => [{text: w.rank, className: "faint"}, w.moves, signed(w.pnl), bar(w.pnl, most), {text: w.scenario.toLocaleString("en-US") + (w.weight ? ` (weight ${w.weight})` : ""), className: "faint"}]));

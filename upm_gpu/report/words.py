@@ -45,6 +45,12 @@ def is_state(name: str) -> bool:
     return _STATE.match(name) is not None
 
 
+def parts_of_state(name: str) -> tuple[str, str, str | None] | None:
+    """(kind, asset, date or None) of a state's name; None for any other column."""
+    match = _STATE.match(name)
+    return None if match is None else (match.group(1), match.group(2), match.group(3))
+
+
 def duration(minutes: float) -> str:
     """An age a person can weigh: "42 min", "9 h 12 min", "3.0 days"."""
     if minutes < 1.0:

@@ -127,6 +127,36 @@ def with_extreme_values(plain: TailEstimate, tail: TailState, share: float, depe
                    reliable=reliable, error_formula=f"{ERROR_FORMULA} ({dependence})"), fit
 
 
+def fitted_weights(tail: TailState, horizon: int, level: float, share: float, quantile: bool) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64]]:
+    """What the fitted ES (VaR where `quantile`) of every row weighs, laid out as `tail_weights`: minus its derivative in the loss of each scenario, of a row without a law those of the plain figure.
+
+    With D0, D1 the derivatives of ES - u in a0 and a1 and b_i = 1 - p of the i-th worst: D0 / n + D1 b_i / n of an excess, 1 - D0 - D1 mean b of the threshold; they add up to 1.
+    """
+    from upm_gpu.risk.tail import quantile_weights, tail_weights
+
+    one = replace(tail, pnl=tail.pnl[horizon : horizon + 1], scenario=tail.scenario[horizon : horizon + 1], block_sums=tail.block_sums[:, horizon : horizon + 1])
+    fit = fit_excesses(one, share)
+    n, sound = fit.excesses, fit.fitted[0]
+    first, plain_scenario, plain_weight = quantile_weights(one, 0, level) if quantile else tail_weights(one, 0, level)
+    xi, beta = np.where(sound, fit.index[0], 0.1), np.where(sound, fit.scale[0], 1.0)
+    d0, d1 = _slopes(beta / (1.0 - xi), beta * (0.5 / (2.0 - xi)), n / (tail.count * (1.0 - level)))[0 if quantile else 1]
+    beyond = (np.arange(1, n + 1) - 0.65) / max(n, 1)
+    weight = np.empty((len(xi), n + 1))
+    weight[:, :n] = (d0[:, None] + d1[:, None] * beyond) / max(n, 1)
+    weight[:, n] = 1.0 - np.sum(weight[:, :n], axis=1)
+    size = np.where(sound, n + 1, np.diff(first))
+    begin = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
+    scenario, found = np.empty(begin[-1], np.uint32), np.empty(begin[-1])
+    for r in range(len(xi)):
+        own = slice(begin[r], begin[r + 1])
+        if sound[r]:
+            order = np.argsort(one.scenario[0, r, : n + 1], kind="stable")
+            scenario[own], found[own] = one.scenario[0, r, order], -weight[r, order]
+        else:
+            scenario[own], found[own] = plain_scenario[first[r] : first[r + 1]], plain_weight[first[r] : first[r + 1]]
+    return begin, scenario, found
+
+
 def _errors(tail: TailState, threshold: NDArray[np.float64], xi: NDArray[np.float64], beta: NDArray[np.float64], n: int, ratio: float,
             dependence: Dependence) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standard errors (H, R) of (VaR, ES): the influence values of the module's docstring, their variance as that of any mean."""

@@ -8,6 +8,7 @@ Every call releases the interpreter lock; `call_scenarios` sizes a call so that 
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
 name = "cpu"
 PHASES = ("simulate", "price", "aggregate", "tail")
+LINE = 8
+"""float64 of a cache line"""
 
 
 @dataclass(eq=False)
@@ -134,10 +137,18 @@ def _handle(prepared: Prepared) -> int:
     return prepared.handle
 
 
+def on_lines(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """An array of float64, not initialised, from the start of a cache line on: rows written past the caches leave no part of a line to fetch."""
+    count = math.prod(shape)
+    memory = np.empty(count + LINE)
+    start = -(memory.ctypes.data // memory.itemsize) % LINE
+    return memory[start : start + count].reshape(shape)
+
+
 def states(prepared: Prepared, scenarios: ScenarioSet, first: int, last: int) -> NDArray[np.float64]:
     """(D, K, S) of the range."""
     struct, _keep = scenarios_struct(scenarios)
-    out = np.empty((struct.dates, struct.states, last - first))
+    out = on_lines((struct.dates, struct.states, last - first))
     check(load().upm_states(_handle(prepared), ctypes.byref(struct), first, last, prepared.threads, out, out.size), f"states of scenarios {first} to {last}")
     return out
 

@@ -107,10 +107,10 @@ def depletion(ratio: NDArray[np.float64], m_lo: float, m_hi: float) -> NDArray[n
 def charge(measured: Measured, core: MeasureRequest, multiplier: float, parameters: Parameters) -> Charge:
     """(U,) amounts in the reporting currency."""
     found = [_buffer(measured, parameters) if tool == "buffer" else _compared(tool, measured, core, multiplier, parameters) for tool in parameters.tools]
-    amount = np.sum([np.maximum(a, 0.0) for a, _, _ in found], axis=0)
+    amount = np.sum(np.stack([np.maximum(a, 0.0) for a, _, _ in found]), axis=0)
     error = np.sum([e for _, e, _ in found], axis=0)
     whole = floor_at_zero(NAME, amount, "; ".join(reason for _, _, reason in found), error)
-    return replace(whole, floored=np.sum([np.maximum(-a, 0.0) for a, _, _ in found], axis=0))
+    return replace(whole, floored=np.sum(np.stack([np.maximum(-a, 0.0) for a, _, _ in found]), axis=0))
 
 
 Part = tuple[NDArray[np.float64], NDArray[np.float64], str]

@@ -52,11 +52,12 @@ def requests(core: MeasureRequest, parameters: Parameters) -> list[Request]:
 def charge(measured: Measured, core: MeasureRequest, multiplier: float, parameters: Parameters) -> Charge:
     """(U,) amounts in the reporting currency."""
     place = {name: u for u, name in enumerate(measured.units)}
-    amount, said = np.zeros(len(measured.units)), []
+    fixed, share, said = np.zeros(len(measured.units)), np.zeros(len(measured.units)), []
     for entry in parameters.entries:
         if entry.unit not in place or measured.valuation_date is None or not entry.begin <= measured.valuation_date < entry.until:
             continue
         u = place[entry.unit]
-        amount[u] += entry.amount + entry.share * measured.core[u]
+        fixed[u] += entry.amount
+        share[u] += entry.share
         said.append(f"{entry.unit}: {entry.reason} ({entry.decided_by}, until {entry.until.isoformat()})")
-    return floor_at_zero(NAME, amount, "; ".join(said) or "no decision is in force")
+    return floor_at_zero(NAME, fixed + share * measured.core, "; ".join(said) or "no decision is in force")

@@ -63,5 +63,5 @@ def charge(measured: Measured, core: MeasureRequest, multiplier: float, paramete
                 of_it = held.underlying == measured.underlyings.index(underlying)
                 loses |= sum_by(held.unit, np.where(of_it, held.delta, 0.0), units) > 0.0
         posted = sum_by(pledged.unit, np.where(pledged.asset == pledged.assets.index(asset), pledged.counted, 0.0), units)
-        amount += rate * np.maximum(posted, 0.0) * loses
+        amount = amount + rate * np.maximum(posted, 0.0) * loses
     return floor_at_zero(NAME, amount, "collateral that falls with what the account holds")

@@ -1,0 +1,34 @@
+"""The page of a fit to option chains: verdict, parameters with what is known of them, residuals, a smile an expiry, the course over days, provenance.
+
+One file without script: charts are SVG, the policy allows the one style by its hash and nothing else. Same fit, same bytes. Verified by tests/end_to_end/test_calibrate_chains.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from upm_gpu.errors import UsageError
+from upm_gpu.report.backtest_page import number
+from upm_gpu.report.smiles import course_svg, residual_svg, smile_svg
+
+
+def render_calibration(summary: Mapping[str, Any], smiles: Mapping[str, Sequence[Mapping[str, Any]]], courses: Mapping[str, Mapping[str, Any]], provenance: Mapping[str, Any]) -> bytes:
+    """The page of a summary of `upm calibrate heston|merton|bates`. Raises UsageError where jinja2 is not installed."""
+    try:
+        import jinja2
+    except ImportError:
+        raise UsageError("UPM-CF-040", "the page of a fit needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'`, or leave --page out.") from None
+    here = Path(__file__).parent
+    style = here.joinpath("report.css").read_text(encoding="utf-8")
+    policy = f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode('ascii')}'; base-uri 'none'; form-action 'none'"
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = lambda v, digits=4: "" if v is None else number(v, digits)
+    drawn = {u: {"residuals": residual_svg(found), "smiles": [(f["label"], smile_svg(f)) for f in found],
+                 "course": [(name, course_svg(courses[u]["day"], values, name)) for name, values in courses[u].items() if name != "day"]} for u, found in smiles.items()}
+    page = environment.from_string(here.joinpath("calibration.html.j2").read_text(encoding="utf-8")).render(
+        policy=policy, style=jinja2.utils.markupsafe.Markup(style), summary=summary, drawn=drawn, provenance=provenance, markup=jinja2.utils.markupsafe.Markup)
+    return bytes(page.encode("utf-8", errors="xmlcharrefreplace"))
