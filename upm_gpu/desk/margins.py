@@ -130,6 +130,7 @@ def _of_instruments(plan: Plan, chosen: NDArray[np.int64]) -> Plan:
 
 
 def measures_of(plan: Plan, tails: Mapping[int, TailState]) -> dict[MeasureRequest, Measure]:
+    """What the methodology asks of the run's own set, from the tails of rows by horizon."""
     found, dependence = {}, dependence_of(plan.scenarios)
     for request in plan.requests:
         tail = tails[plan.horizon(request.horizon)]
