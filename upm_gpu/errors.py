@@ -1,7 +1,7 @@
 """The error tree: every failure a user can meet has a code, a place, a cause and a remedy.
 
 A code reads ``UPM-<room>-<number>``; the rooms are CF (configuration and use), IN (book files), MD (market
-data), CA (calibration), CP (capacity), DV (device), RN (run folder) and PR (pricing). The class decides the
+data), CA (calibration), CP (capacity), DV (device), RN (run folder), PR (pricing), BT (back-tests), ST (stress campaigns) and QY (questions in SQL). The class decides the
 exit code of the command line, so that a script can act on a failure without reading its text.
 """
 

@@ -247,6 +247,14 @@ def backtest(path: Path, out: Path | None, quiet: bool) -> tuple[dict[str, Any],
     return found, lines(found)
 
 
+def stress(path: Path, out: Path | None, quiet: bool) -> tuple[dict[str, Any], str]:
+    """`upm stress`: counts and rankings as JSON, and the terminal's lines."""
+    from upm_gpu.campaign.folder import lines, run_campaign
+
+    found = run_campaign(path, out, quiet, tuple(_command()))
+    return found, lines(found)
+
+
 def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, ewma_lambda: float, correlation: str) -> dict[str, Any]:
     """`upm calibrate covariance`."""
     from upm_gpu.calibrate.covariance_file import calibrate_file

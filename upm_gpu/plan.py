@@ -107,10 +107,11 @@ class Plan:
         return self.clock_days.index(days)
 
 
-def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, model: Any = None) -> Plan:
+def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, model: Any = None, surfaces: dict | None = None) -> Plan:
     """Compile everything a run needs; raises InputError or MarketDataError before the first draw.
 
-    `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history.
+    `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history. `surfaces` by
+    underlying stand in for those that would be fitted to the quotes.
     """
     from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
@@ -152,7 +153,8 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     at = dict(zip(clock_days, horizons, strict=True))
     periods = None if own is None else Periods(at[core.horizon], tuple(at[d] for d in own))
     dynamics = dynamics_of(spec)
-    surfaces = fit_surfaces(market, {i.underlying for i in options_read(instruments)})
+    if surfaces is None:
+        surfaces = fit_surfaces(market, {i.underlying for i in options_read(instruments)})
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
     fit = None

@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from upm_gpu.backtest.config import BacktestConfig, load_backtest
 from upm_gpu.backtest.rolling import walk
 from upm_gpu.backtest.summary import GOAL_LEVEL, goals, league, summarise
 from upm_gpu.errors import InputError
+from upm_gpu.progress import told
 from upm_gpu.run import durable
 from upm_gpu.run.finish import sums_bytes
 from upm_gpu.run.folder import FORMAT, MANIFEST, SUMS, check_target, json_bytes
@@ -46,7 +46,7 @@ def run_backtest(path: Path, out: Path | None = None, quiet: bool = False, comma
     choice = choose(config.compute.device, "double", config.compute.threads)
     if choice.warning and not quiet:
         print(choice.warning, file=sys.stderr)
-    walked = walk(config, history, choice, None if quiet else _progress())
+    walked = walk(config, history, choice, None if quiet else told("days"))
     for warning in walked.warnings if not quiet else ():
         print(warning, file=sys.stderr)
     summary = summarise(walked.table, config.scenarios.seed, walked.proxies)
@@ -109,21 +109,6 @@ def write_folder(target: Path, contents: dict[str, bytes], report: bool) -> list
         if made.exists():
             shutil.rmtree(made, ignore_errors=True)
     return [*sorted(hashes), SUMS]
-
-
-def _progress() -> Callable[[int, int, str], None]:
-    """A line on stderr as the work goes on: rewritten on a terminal, every tenth elsewhere."""
-    started, live, said = time.perf_counter(), sys.stderr.isatty(), [0]
-
-    def tell(done: int, total: int, what: str) -> None:
-        step = done * (100 if live else 10) // total
-        if step == said[0]:
-            return
-        said[0] = step
-        left = (time.perf_counter() - started) * (total - done) / done
-        print(f"{done:,} of {total:,} days ({what}), about {left:,.0f} s left", file=sys.stderr, end="\r" if live and done < total else "\n", flush=True)
-
-    return tell
 
 
 def _sha(content: bytes) -> str:

@@ -67,3 +67,24 @@ def calibrate_garch(
 
     summary = job.calibrate_garch(history, out, asset, model, mean, distribution, errors, clock)
     print_result(summary, json, "" if json else render_summary(summary))
+
+
+@app.command()
+def stress(campaign: Annotated[Path, typer.Argument(help="Campaign (TOML), such as configs/campaign/crypto.toml.")],
+           out: Annotated[Path | None, typer.Option(help="Folder to create, or to go on with.")] = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Many shocks x books: losses, margins after each, who breaks first; the same command goes on with what was stopped."""
+    from upm_gpu import job
+
+    found, page = job.stress(campaign, out, quiet)
+    print_result(found, json, page)
+
+
+@app.command()
+def query(folder: Annotated[Path, typer.Argument(help="Folder of a run, a campaign or a back-test.", metavar="FOLDER")],
+          sql: Annotated[str, typer.Argument(help='Statement, such as "SELECT account_id, initial_margin FROM margin ORDER BY 2 DESC LIMIT 10".')],
+          out: Annotated[Path | None, typer.Option(help="CSV or Parquet file to write.")] = None, json: Json = False) -> None:
+    """The tables of a folder, asked in SQL."""
+    from upm_gpu.query import answer
+
+    rows, text = answer(folder, sql, out)
+    print_result(rows, json and out is None, text)

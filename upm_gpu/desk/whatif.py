@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.desk.change import Change, Order, Premium, Transfer, accounts_of, changed_book, check, sub_book
-from upm_gpu.desk.difference import difference_errors
+from upm_gpu.desk.common_error import difference_errors
 from upm_gpu.desk.ledger import Touched, book_with, touch
 from upm_gpu.desk.margins import State, margined
 from upm_gpu.desk.resident import Resident, column_rank, moving_order, payable

@@ -78,7 +78,7 @@ def equity_factors(instrument: Instrument, market: MarketSnapshot, unit_value: d
     if isinstance(instrument, Spot):
         return 0.0, 0.0, spot_price(market, instrument.underlying, instrument.instrument_id), 0.0
     if isinstance(instrument, Future | Perpetual):
-        return (*_gain_factors(instrument, market), 0.0, 0.0)
+        return (*gain_factors(instrument, market), 0.0, 0.0)
     return 0.0, 0.0, 0.0, unit_value[instrument.instrument_id]
 
 
@@ -92,7 +92,7 @@ def equity_of(values: PositionValues, account: NDArray[np.integer], posted: Post
     return Equity(collateral + sum_by(account, assets, count), sum_by(account, values.unrealised, count), sum_by(account, values.options, count), market_value, haircut, liabilities)
 
 
-def _gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:
+def gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:
     """Factors (on entry_quantity, on entry_cost) of the gain since entry in the reporting currency.
 
     Linear: q (F_0 - entry) = q F_0 - cost. Inverse: q (1/entry - 1/F_0) S_0 = cost S_0 - q S_0 / F_0.

@@ -1,0 +1,1 @@
+"""Stress campaigns: many shocks over many books, see docs/design/0120."""
