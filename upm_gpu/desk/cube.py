@@ -30,6 +30,8 @@ from upm_gpu.margin.units import sum_by
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
+PIECE = 1 << 13
+"""scenarios summed together: a row's accumulator stays in the first cache"""
 ROUNDING = 2.0**-53
 
 
