@@ -37,6 +37,7 @@ def test_derivatives_are_those_of_differences(name, years):
         h[i] = 1e-5 * max(abs(p[i]), 0.1)
         up, down = log_moments(name, p[:, None] + h, S, years)[0], log_moments(name, p[:, None] - h, S, years)[0]
         np.testing.assert_allclose(by[i], (up - down) / (2.0 * h[i, 0]), rtol=2e-6, atol=2e-8 * float(np.max(np.abs(by[i]))))
+    assert log_moments(name, p[:, None], S, years, slopes=False)[1] == []
 
 
 @pytest.mark.parametrize("name", ["heston", "merton", "bates"])

@@ -75,8 +75,17 @@ class Resident:
     """kept P&L vectors by (unit, set, horizon); set -1 is the run's own"""
     before: dict[tuple[int, ...], Any] = field(default_factory=dict)
     """margins of accounts that were asked about, before any change"""
+    factors: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    """what one unit of an instrument of the book adds to equity, see `equity_factors`"""
+    orders: dict[frozenset[tuple[int, bool]], Any] = field(default_factory=dict)
+    """orders of sums by what is held that was not, and the other way"""
     checked: set[str] = field(default_factory=set)
     """accounts whose margin was found as the run wrote it"""
+
+    @cached_property
+    def held(self) -> NDArray[np.bool_]:
+        """(N,) what somebody in the run holds."""
+        return self.holders > 0
 
     @cached_property
     def rank(self) -> NDArray[np.int64] | None:

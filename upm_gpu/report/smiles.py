@@ -25,8 +25,8 @@ def smile_svg(smile: Mapping[str, Any]) -> str:
 def residual_svg(found: Sequence[Mapping[str, Any]]) -> str:
     """Model less quote in volatility points of all expiries, over standard deviations from the forward."""
     x, gap = np.concatenate([f["x"] for f in found]), np.concatenate([np.asarray(f["model"]) - np.asarray(f["quoted"]) for f in found])
-    across, up, parts = _axes(x, np.append(gap, 0.0), "residuals of all quotes", " points", 100.0, 2.0)
-    right = LEFT + 2.0 * (WIDTH - LEFT - MARGIN)
+    across, up, parts = _axes(x, np.append(gap, 0.0), "residuals of all quotes", "", 100.0)
+    right = WIDTH - MARGIN
     parts.append(f'<line class="zero" x1="{LEFT:.0f}" x2="{right:.0f}" y1="{up(0.0):.1f}" y2="{up(0.0):.1f}"/>')
     for f in found:
         for a, e in zip(np.asarray(f["x"]), np.asarray(f["model"]) - np.asarray(f["quoted"]), strict=True):
@@ -43,7 +43,7 @@ def course_svg(day: NDArray[np.float64], value: NDArray[np.float64], name: str) 
     return "".join([*parts, "</svg>"])
 
 
-def _axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str, times: float, wide: float = 1.0) -> tuple[Any, Any, list[str]]:
+def _axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str, times: float) -> tuple[Any, Any, list[str]]:
     """Maps to the drawing, and its beginning: horizontal lines with their values, and for moneyness the numbers below."""
     import html
 
@@ -52,7 +52,7 @@ def _axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str,
     low, high = low - room, high + room
     first, last = float(np.min(x)), float(np.max(x))
     span = (last - first) or 1.0
-    right = LEFT + wide * (WIDTH - LEFT - MARGIN)
+    right = WIDTH - MARGIN
 
     def across(value: Any) -> Any:
         return LEFT + (np.asarray(value, np.float64) - first) / span * (right - LEFT)
@@ -61,9 +61,12 @@ def _axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str,
         return TOP + (high - np.asarray(value, np.float64)) / (high - low) * HEIGHT
 
     parts = [f'<svg class="chart" viewBox="0 0 {right + MARGIN:.0f} {TOP + HEIGHT + 20:.0f}" role="img" aria-label="{html.escape(label, quote=True)}">']
-    for value in np.linspace(low + room, high - room, 4):
+    raw = times * (high - low) / 4.0
+    size = 10.0 ** np.floor(np.log10(raw))
+    step = float(size * next(m for m in (1.0, 2.0, 5.0, 10.0) if m * size >= raw)) / times
+    for value in step * np.arange(np.ceil(low / step), np.floor(high / step) + 1.0):
         at = float(up(value))
-        parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{right:.0f}" y1="{at:.1f}" y2="{at:.1f}"/><text x="{LEFT - 5:.0f}" y="{at + 4:.1f}" text-anchor="end">{times * value:.3g}{unit.strip() if unit == "%" else ""}</text>')
+        parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{right:.0f}" y1="{at:.1f}" y2="{at:.1f}"/><text x="{LEFT - 5:.0f}" y="{at + 4:.1f}" text-anchor="end">{times * value:.4g}{unit}</text>')
     if abs(first) < 100.0:
         for number in range(int(np.ceil(first)), int(np.floor(last)) + 1):
             parts.append(f'<text x="{across(number):.1f}" y="{TOP + HEIGHT + 14:.0f}" text-anchor="middle">{number}</text>')

@@ -55,23 +55,23 @@ def chain_model(name: str) -> ChainModel:
     return ChainModel(name, parameters, low, high, logarithmic.astype(bool))  # type: ignore[arg-type]
 
 
-def log_moments(name: ModelName, p: Any, s: Any, years: Any, xp: Any = np) -> tuple[Any, Any]:
-    """(ln M, its derivatives (P, ...)) for parameters `p` (P, ...), points s and times, all of one shape after broadcasting.
+def log_moments(name: ModelName, p: Any, s: Any, years: Any, slopes: bool = True, xp: Any = np) -> tuple[Any, list[Any]]:
+    """(ln M, its derivatives by each of P parameters) for parameters `p` (P, ...), points s and times, all of one shape after broadcasting; without `slopes` no derivative.
 
     Out of place and without branches, so that another array library (`xp`) runs the same text.
     """
     if name == "merton":
         half = 0.5 * (s * s - s) * years
-        value, by = _jumps(p[1], p[2], p[3], s, years, xp)
-        return p[0] * p[0] * half + value, xp.stack([2.0 * p[0] * half + 0.0 * value, *by])
-    value, by = _diffusion(p[0], p[1], p[2], p[3], p[4], s, years, xp)
+        value, by = _jumps(p[1], p[2], p[3], s, years, slopes, xp)
+        return p[0] * p[0] * half + value, [2.0 * p[0] * half, *by] if slopes else []
+    value, by = _diffusion(p[0], p[1], p[2], p[3], p[4], s, years, slopes, xp)
     if name == "bates":
-        jumps, by_jumps = _jumps(p[5], p[6], p[7], s, years, xp)
+        jumps, by_jumps = _jumps(p[5], p[6], p[7], s, years, slopes, xp)
         value, by = value + jumps, [*by, *by_jumps]
-    return value, xp.stack(by)
+    return value, by
 
 
-def _diffusion(v0: Any, kappa: Any, theta: Any, xi: Any, rho: Any, s: Any, years: Any, xp: Any) -> tuple[Any, list[Any]]:
+def _diffusion(v0: Any, kappa: Any, theta: Any, xi: Any, rho: Any, s: Any, years: Any, slopes: bool, xp: Any) -> tuple[Any, list[Any]]:
     q, square = s * s - s, xi * xi
     beta = kappa - rho * xi * s
     d = xp.sqrt(beta * beta - square * q)
@@ -81,6 +81,10 @@ def _diffusion(v0: Any, kappa: Any, theta: Any, xi: Any, rho: Any, s: Any, years
     half = 0.5 * (1.0 + left + beta * over)
     b = 0.5 * q * over / half
     a = ((beta - d) * years - 2.0 * xp.log(half)) / square
+    level = kappa * theta
+    value = level * a + v0 * b
+    if not slopes:
+        return value, []
     by_reversion: list[Any] = []
     by_vol: list[Any] = []
     by_rho: list[Any] = []
@@ -92,13 +96,14 @@ def _diffusion(v0: Any, kappa: Any, theta: Any, xi: Any, rho: Any, s: Any, years
         half_x = 0.5 * (beta_x * over + beta * over_x - years * left * d_x)
         a_x = ((beta_x - d_x) * years - 2.0 * half_x / half) / square
         found += [a_x, 0.5 * q * (over_x * half - over * half_x) / (half * half)]
-    level = kappa * theta
-    return level * a + v0 * b, [b, theta * a + level * by_reversion[0] + v0 * by_reversion[1], kappa * a,
+    return value, [b, theta * a + level * by_reversion[0] + v0 * by_reversion[1], kappa * a,
                                 level * (by_vol[0] - 2.0 * a / xi) + v0 * by_vol[1], level * by_rho[0] + v0 * by_rho[1]]
 
 
-def _jumps(intensity: Any, mean: Any, deviation: Any, s: Any, years: Any, xp: Any) -> tuple[Any, list[Any]]:
+def _jumps(intensity: Any, mean: Any, deviation: Any, s: Any, years: Any, slopes: bool, xp: Any) -> tuple[Any, list[Any]]:
     variance = deviation * deviation
     growth, tilted = xp.exp(mean + 0.5 * variance), xp.exp(mean * s + 0.5 * variance * s * s)
     each = (tilted - 1.0 - s * (growth - 1.0)) * years
+    if not slopes:
+        return intensity * each, []
     return intensity * each, [each, intensity * years * s * (tilted - growth), intensity * years * deviation * s * (s * tilted - growth)]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
 from upm_gpu.formula.out_of_the_money import black_out_of_the_money
 from upm_gpu.market.arbitrage import QuoteLine
@@ -90,7 +91,7 @@ def make_chain(underlying: str, valuation_time: datetime | None, labels: Sequenc
     """
     left: dict[str, int] = {}
     good = np.ones(len(strike), bool)
-    for reason, keep in ((f"closer than {least_days:g} days to their expiry", years >= least_days / 365.0), ("without a forward", forward > 0.0),
+    for reason, keep in ((f"within {least_days:g} {'day' if least_days == 1.0 else 'days'} of their expiry", years >= least_days / 365.0), ("without a forward", forward > 0.0),
                          (f"volatility outside {MIN_VOLATILITY:g} to {MAX_VOLATILITY:g}", (volatility >= MIN_VOLATILITY) & (volatility <= MAX_VOLATILITY))):
         _count(left, reason, good & ~keep)
         good &= keep
@@ -129,7 +130,7 @@ def market_chain(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_
     if underlying in market.linear_marks:
         discount = {e: discount_factor(market, market.linear_marks[underlying], years_between(market.valuation_time, e) * DAYS_PER_YEAR) for e in set(expiries) if e > market.valuation_time}
         spread = spread / (forward * np.array([discount.get(e, 1.0) for e in expiries]))
-    return make_chain(underlying, market.valuation_time, [e.isoformat() for e in expiries], years, forward, q.strike[rows], q.implied_volatility[rows], np.where(spread > 0.0, spread, np.nan), **limits)
+    return make_chain(underlying, market.valuation_time, [instant_text(e) for e in expiries], years, forward, q.strike[rows], q.implied_volatility[rows], np.where(spread > 0.0, spread, np.nan), **limits)
 
 
 def _count(left: dict[str, int], reason: str, gone: NDArray[np.bool_]) -> None:

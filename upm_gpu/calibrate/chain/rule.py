@@ -63,9 +63,9 @@ def make_rule(years: NDArray[np.float64], log_moneyness: NDArray[np.float64], de
 def chain_prices(rule: Rule, model: ModelName, parameters: NDArray[np.float64], slopes: bool = True) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Out-of-the-money prices over the forward (C, J, E, Q) of J parameter sets (C, J, P) a chain, and derivatives (C, J, E, Q, P)."""
     sets = parameters.shape[1]
-    log, by = log_moments(model, np.moveaxis(parameters, -1, 0)[..., None, None], rule.s, rule.years)
+    log, by = log_moments(model, np.moveaxis(parameters, -1, 0)[..., None, None], rule.s, rule.years, slopes)
     m = np.exp(log)
-    held = [m] if not slopes else [m, *(m * part for part in by)]
+    held = [m, *(m * part for part in by)]
     # (C, E, 2N, J (1 + P))
     stack = np.stack(held, axis=-1).transpose(0, 2, 3, 1, 4)
     columns = np.concatenate([stack.real, stack.imag], axis=2).reshape(*stack.shape[:2], -1, sets * len(held))
