@@ -1,4 +1,4 @@
-"""What follows from a margin: `upm calls`, `upm statement`."""
+"""What follows from a margin: `upm calls`, `upm intraday`, `upm statement`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def margin_calls(folder: Run, ladder: LadderFile = None, issued: Annotated[str, 
     from upm_gpu.desk.ladder_command import calls_command
 
     data, text = calls_command(folder, ladder, issued, before, out)
+    print_result(data, json, text)
+
+
+@app.command("intraday")
+def intraday_charge(sources: Annotated[list[Path], typer.Argument(help="Folders of finished runs (a snapshot each), and CSVs: timestamp, account_id, risk.", metavar="SNAPSHOTS ...")],
+                    rules: Annotated[Path | None, typer.Option(help="Windows, look-back and call (TOML); OCC's without it.")] = None,
+                    day: Annotated[str, typer.Option(help="Local date the charge is for; blank: that of the last snapshot.")] = "", json: Json = False) -> None:
+    """Intraday risk charge as OCC defines it: last month's average daily peak of the risk taken on inside the day, and who may be called."""
+    from upm_gpu.desk.intraday_command import intraday_command
+
+    data, text = intraday_command(sources, rules, day)
     print_result(data, json, text)
 
 

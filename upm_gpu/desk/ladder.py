@@ -121,7 +121,7 @@ def load_ladder(path: str | Path | None = None) -> Ladder:
            *((f"stages.{i}.due_hours", 172, s.due_hours is None or s.due_days is None, f"stage {s.name}: due_hours and due_days are both given. Give one.") for i, s in enumerate(made.stages)),
            *((f"stages.{i}.below", 172, _descends(lines[i - 1], lines[i]), f"stage {made.stages[i].name}: its line is above that of the stage before. Put stages from the mildest to the gravest.") for i in range(1, len(lines))),
            ("calendar.closing", 172, made.calendar.opening < made.calendar.closing, f"calendar: opening {made.calendar.opening} is not before closing {made.calendar.closing}. Correct the hours of the call ladder."),
-           ("calendar.zone", 172, _zone(made.calendar.zone) is not None, f"calendar: zone {made.calendar.zone!r} is no time zone. Write UTC or a name such as America/Chicago.")], file.name, text)
+           ("calendar.zone", 172, zone_of(made.calendar.zone) is not None, f"calendar: zone {made.calendar.zone!r} is no time zone. Write UTC or a name such as America/Chicago.")], file.name, text)
     return made
 
 
@@ -130,7 +130,8 @@ def _descends(above: tuple[float, str], below: tuple[float, str]) -> bool:
     return below[0] <= above[0] or (above[1] == "maintenance" and below[1] == "initial" and below[0] <= above[0]) if above[1] == below[1] else not (above[1] == "maintenance" and below[1] == "initial")
 
 
-def _zone(name: str) -> ZoneInfo | None:
+def zone_of(name: str) -> ZoneInfo | None:
+    """The time zone of a name; None where there is none."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -208,7 +209,7 @@ def deadline(calendar: Calendar, stage: Stage, issued: datetime.datetime) -> dat
     """When a call issued at an aware time is due, in UTC; None where the stage has no deadline."""
     if stage.due_hours is None and stage.due_days is None:
         return None
-    zone = _zone(calendar.zone) or ZoneInfo("UTC")
+    zone = zone_of(calendar.zone) or ZoneInfo("UTC")
     local = issued.astimezone(zone)
     if stage.due_days is not None:
         day, left = _business_day(calendar, local.date()), stage.due_days
