@@ -139,7 +139,7 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     folder = check_folder(path)
     verify_run(folder)
     manifest = read_manifest(folder)
-    _same_program(folder, manifest)
+    same_program(folder, manifest)
     again = inputs_again(folder, manifest)
     choice = choose(str(manifest["backend"]), str(manifest["precision"]), again.threads)
     made = keep(again.book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress, library=again.library)
@@ -203,7 +203,7 @@ def _coins(methodology: Any, book: Book, market: MarketSnapshot) -> list[str]:
     return sorted(a for a in modes if modes[a] == "simulated" and a in underlyings and a in market.spots and a not in set(book.collateral.asset))
 
 
-def _same_program(folder: Path, manifest: dict[str, Any]) -> None:
+def same_program(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse a run of another version, whose bits may differ."""
     from upm_gpu.run.manifest import kernels_sha256, versions
 
