@@ -49,6 +49,7 @@ from upm_gpu.plan import Plan, depth_of
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.tables import Shelf, with_tables
 from upm_gpu.risk.tail import finish
+from upm_gpu.risk.tail_state import with_empty_rows
 from upm_gpu.scenario.derived import shortened
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 from upm_gpu.stresses import stressed
@@ -112,7 +113,7 @@ def sub_plans(plan: Plan, bare: Compiled, choice: Choice, shelf: Shelf | None = 
     days = tuple(sorted({r.horizon for r in asked}))
     compiled = replace(bare, programs=tuple(bare.programs[plan.horizon(d)] for d in days))
     if sets:  # tables of their own, so that those of the core depend on no charge; made once for all further sets
-        compiled, _ = with_tables(compiled, sets, choice.module, choice.threads, shelf)
+        compiled, _ = with_tables(compiled, sets, choice.module, choice.threads, shelf, library=plan.library)
     found = []
     for scenarios, (name, count) in zip(sets, kinds, strict=True):
         mine = [r for r in asked if (r.scenario_set, _count(plan, r)) == (name, count)]
@@ -148,14 +149,18 @@ class Pass:
     number: int
 
     def tails(self, rows: Rows, second: bool) -> TailState:
-        """The tail of rows over the set."""
-        sub, backend = replace(self.sub, rows=rows), self.choice.module
-        with backend.prepare(sub.compiled, rows, self.choice.precision, self.choice.threads) as prepared:
+        """The tail of rows over the set. Rows that hold nothing are not walked: all their scenarios are equal, and a selection among equals must look at every one."""
+        held = np.flatnonzero(np.diff(rows.first) > 0)
+        some = rows if len(held) == rows.count else Rows(np.concatenate([[0], np.cumsum(np.diff(rows.first)[held])]).astype(np.int64), rows.column, rows.quantity)
+        if not len(held):  # one row of them all
+            held, some = np.zeros(1, np.int64), Rows(rows.first[:2], rows.column, rows.quantity)
+        sub, backend = replace(self.sub, rows=some), self.choice.module
+        with backend.prepare(sub.compiled, some, self.choice.precision, self.choice.threads) as prepared:
             tail = tails(sub, backend, prepared, chunk_ranges(sub, self.chunk, backend, prepared), self.loop, self.executor, again=self.number + int(second))
         if tail.not_finite:
             raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values of a charge are NaN or infinite: a volatility, level or quantity is beyond what float64 can hold. "
                              "Check the largest inputs; no margin was written.")
-        return tail
+        return tail if len(held) == rows.count else with_empty_rows(tail, held, rows.count)
 
     def measures(self, tail: TailState, first: int, count: int, asked: MeasureRequest) -> Measure:
         """Measures of rows [first, first + count) of a stacked tail."""

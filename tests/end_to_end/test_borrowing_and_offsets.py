@@ -7,12 +7,16 @@ import pytest
 from small_book import GAUSSIAN, MARKET, methodology, read, write
 
 from upm_gpu.backend import reference
+from upm_gpu.backend.select import choose
 from upm_gpu.engine import margin_run
 from upm_gpu.errors import InputError
 from upm_gpu.margin.methodology import load_methodology
+from upm_gpu.measuring import Pass
+from upm_gpu.passes import chunk_ranges, in_memory, tails
 from upm_gpu.plan import make_plan
 from upm_gpu.pricing.compiled import Rows
 from upm_gpu.risk.measures import expected_shortfall
+from upm_gpu.risk.tail_state import with_empty_rows
 from upm_gpu.scenario.spec import ScenarioSpec
 from upm_gpu.shipped import find_file
 
@@ -87,3 +91,23 @@ def test_parameters_out_of_their_range_are_refused(tmp_path, charge, words):
     with pytest.raises(InputError) as refused:
         load_methodology(path)
     assert refused.value.code == "UPM-CF-056" and words in str(refused.value)
+
+
+def test_rows_that_hold_nothing_are_not_walked_and_have_the_same_tail(tmp_path):
+    """What a backend makes of an empty row, zeros in the order of the scenarios, without looking at them."""
+    book, market = read(write(tmp_path, "account_id,instrument_id,quantity\nA,BTC-LINEAR,1\nB,BTC-C70,-2\n"))
+    plan = make_plan(book, market, ScenarioSpec(count=6000, seed=3, horizons=(2.0,)), methodology(), GAUSSIAN)
+    choice = choose("cpu", "mixed")
+    spread = Rows(np.array([0, 0, 1, 1, 2, 2], np.int64), plan.rows.column, plan.rows.quantity)
+
+    def walked(rows):
+        with choice.module.prepare(plan.compiled, rows, choice.precision, choice.threads) as prepared:
+            return tails(plan, choice.module, prepared, chunk_ranges(plan, 0, choice.module, prepared), in_memory())
+
+    want, found = walked(spread), with_empty_rows(walked(plan.rows), np.array([1, 3]), 5)
+    for name in ("pnl", "scenario", "block_sums"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(want, name))
+    assert found.pnl.dtype == want.pnl.dtype
+    job = Pass(plan, choice, 0, in_memory(), None, plan, 0)
+    np.testing.assert_array_equal(job.tails(spread, second=False).pnl, want.pnl)
+    np.testing.assert_array_equal(job.tails(Rows(np.zeros(4, np.int64), plan.rows.column[:0], plan.rows.quantity[:0]), second=False).scenario, want.scenario[:, [0, 0, 0]])

@@ -65,3 +65,14 @@ def deepened(state: TailState, depth: int) -> TailState:
         return state
     wide = ((0, 0), (0, 0), (0, more))
     return replace(state, pnl=np.pad(state.pnl, wide, constant_values=np.inf), scenario=np.pad(state.scenario, wide, constant_values=NO_SCENARIO))
+
+
+def with_empty_rows(tail: TailState, held: NDArray[np.int64], count: int) -> TailState:
+    """The state of `count` rows of which `held`, ascending, are those of `tail`; the others have P&L 0 in every scenario, so their worst are the first."""
+    horizons, depth = tail.pnl.shape[0], tail.pnl.shape[2]
+    first = np.arange(depth) < tail.count
+    pnl = np.broadcast_to(np.where(first, 0.0, np.inf).astype(tail.pnl.dtype), (horizons, count, depth)).copy()
+    scenario = np.broadcast_to(np.where(first, np.arange(depth), NO_SCENARIO).astype(np.uint32), (horizons, count, depth)).copy()
+    sums = np.zeros((len(tail.block_sums), horizons, count, tail.block_sums.shape[3]))
+    pnl[:, held], scenario[:, held], sums[:, :, held] = tail.pnl, tail.scenario, tail.block_sums
+    return replace(tail, pnl=pnl, scenario=scenario, block_sums=sums)

@@ -1,0 +1,52 @@
+"""`upm reduce`: the page, the JSON, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import Said, here, small_run
+
+from upm_gpu import job
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = small_run(tmp_path_factory.mktemp("reduce"))
+    assert job.run(folder / "run.toml", {"output.path": str(folder / "run")}, quiet=True).exit_code == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def upm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    return lambda *arguments: here(capsys, monkeypatch, *arguments)
+
+
+def test_the_command_says_what_the_desk_says_of_its_trades(upm: Command, finished: Path):
+    said = upm("reduce", finished, "--account", "A", "--free", "3000", "--json")
+    assert said.code == 0, said
+    found = json.loads(said.out)
+    assert found["reached"] and found["relief"] >= 3000.0 and found["hedge"]["trades"]
+    assert found["cost_bound"] <= found["hedge"]["cost"] <= found["best_single"]["cost"]
+    orders = [x for t in found["hedge"]["trades"] for x in ("--order", f"{t['instrument_id']}:{t['contracts']!r}")]
+    again = upm("whatif", finished, "--account", "A", *orders, "--deposit", f"USD:{-found['hedge']['cost']!r}", "--json")
+    (account,) = json.loads(again.out)["what_ifs"][0]["accounts"]
+    assert account["after"] == found["after"]
+
+
+def test_the_page_and_what_cannot_be_reached(upm: Command, finished: Path):
+    said = upm("reduce", finished, "--account", "A", "--free", "1e9")
+    assert said.code == 0 and "NOT reached" in said.out and "no trades in these instruments within their limits free 1,000,000,000.00 USD" in said.out
+    assert upm("reduce", finished, "--account", "A", "--ratio", "0.5").out.isascii()
+
+
+def test_refusals(upm: Command, finished: Path):
+    upm("reduce", finished, "--account", "A").refused(2, "UPM-CF-165", "--free")
+    upm("reduce", finished, "--account", "A", "--free", "1", "--pass").refused(2, "UPM-CF-165")
+    upm("reduce", finished, "--account", "A", "--free", "-1").refused(3, "UPM-IN-160", "above 0")
+    upm("reduce", finished, "--account", "NO", "--pass").refused(3, "UPM-IN-141", "margin.csv")
+    upm("reduce", finished, "--account", "A", "--pass", "--also", "NO").refused(3, "UPM-IN-143")
