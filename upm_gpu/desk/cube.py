@@ -89,6 +89,11 @@ class Base:
     """the same at the backend"""
 
     @property
+    def bytes(self) -> int:
+        """Memory of what is kept, some more where the backend lays scenarios together."""
+        return int(self.pnl.nbytes + self.kept.order.nbytes + self.kept.ascending.nbytes)
+
+    @property
     def order(self) -> NDArray[np.uint32]:
         """(S,) scenarios, worst first."""
         return self.kept.order

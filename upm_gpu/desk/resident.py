@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,13 +25,13 @@ from upm_gpu.backend.select import Choice, choose
 from upm_gpu.desk.change import Known, unknown_instrument, with_nothing_of
 from upm_gpu.desk.cube import Base, Cube, draw_cubes
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Spot
+from upm_gpu.domain.instrument import Spot, expiry_of
 from upm_gpu.errors import InputError, IntegrityError, UsageError
 from upm_gpu.margin.methodology import ChargeInForce, charges_in_force, simulated_assets
 from upm_gpu.margin.requests import ExposureRequest, MeasureRequest, Slower
 from upm_gpu.margin.result import option_values
 from upm_gpu.margin.units import COLLATERAL_PREFIX, build_rows, build_units, priced_instruments
-from upm_gpu.market.snapshot import MarketSnapshot
+from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.plan import Plan, make_plan, with_count
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -99,6 +100,17 @@ class Resident:
         return np.array([at.get(i.instrument_id, -1) for i in self.plan.book.instruments], np.int64)
 
     @cached_property
+    def places(self) -> list[int]:
+        """`place_of` as plain numbers, for single questions."""
+        return list(self.place_of.tolist())
+
+    @cached_property
+    def folded(self) -> list[tuple[int, float]]:
+        """Column and coefficient of each instrument of the plan."""
+        c = self.plan.compiled
+        return list(zip(c.instrument_column.tolist(), c.instrument_coefficient.tolist(), strict=True))
+
+    @cached_property
     def coin_of(self) -> dict[str, int]:
         """Place in the plan of collateral whose moves are simulated, by asset."""
         return {i.underlying: n for n, i in enumerate(self.plan.instruments) if i.instrument_id == COLLATERAL_PREFIX + i.underlying}
@@ -109,6 +121,21 @@ class Resident:
         modes, known = self.plan.methodology.collateral.modes, {i.underlying for i in self.plan.book.instruments}
         return frozenset(a for a in modes if modes[a] == "simulated" and a in known)
 
+    @cached_property
+    def of_member(self) -> dict[str, list[int]]:
+        """Accounts of each member, by their place in the book."""
+        found: dict[str, list[int]] = {}
+        for n, account in enumerate(self.plan.book.accounts):
+            found.setdefault(account.member_id, []).append(n)
+        return found
+
+    @cached_property
+    def expiring(self) -> dict[str, datetime]:
+        """Instruments of the book that expire inside the margin period, with their expiry."""
+        days = self.plan.horizons[self.plan.horizon(self.plan.core.horizon)]
+        expiries = {i.instrument_id: expiry_of(i) for i in self.plan.book.instruments}
+        return {name: e for name, e in expiries.items() if e is not None and days_between(self.plan.market.valuation_time, e) <= days}
+
     @property
     def all_cubes(self) -> tuple[Cube, ...]:
         """Every cube."""
@@ -116,7 +143,7 @@ class Resident:
 
     def footprint(self) -> dict[str, Any]:
         """What is in memory and how exact: columns, scenarios, bytes of the cubes and of the kept vectors, and the error against a fresh run, which is none."""
-        cubes, vectors = self.all_cubes, sum(b.pnl.nbytes for b in self.bases.values())
+        cubes, vectors = self.all_cubes, sum(b.bytes for b in self.bases.values())
         return {"columns": self.plan.compiled.columns, "scenarios": self.plan.scenarios.count, "cubes": len(cubes), "stored": str(cubes[0].unit.dtype), "cube_bytes": sum(c.bytes for c in cubes),
                 "vector_bytes": vectors, "error": 0.0}
 
@@ -282,4 +309,4 @@ def payable(resident: Resident, instrument_id: str) -> bool:
     """Whether an instrument is resident: its scenarios and today's value are known."""
     n = resident.known.instruments[instrument_id]
     instrument = resident.plan.book.instruments[n]
-    return instrument_id in resident.plan.compiled.instrument_ids or (isinstance(instrument, Spot) and instrument.underlying == resident.plan.market.reporting_currency)
+    return bool(resident.place_of[n] >= 0) or (isinstance(instrument, Spot) and instrument.underlying == resident.plan.market.reporting_currency)
