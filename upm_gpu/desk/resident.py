@@ -11,7 +11,7 @@ version, kernel, numeric library or changed input is refused by name, when it is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from upm_gpu.backend.select import Choice, choose
 from upm_gpu.desk.change import Known, unknown_instrument, with_nothing_of
 from upm_gpu.desk.cube import Base, Cube, draw_cubes
+from upm_gpu.desk.hypothetical import listed_with
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Spot, expiry_of
+from upm_gpu.domain.instrument import Instrument, Spot, expiry_of
 from upm_gpu.errors import InputError, IntegrityError, UsageError
 from upm_gpu.margin.methodology import ChargeInForce, charges_in_force, simulated_assets
 from upm_gpu.margin.requests import ExposureRequest, MeasureRequest, Slower
@@ -154,8 +155,9 @@ class Resident:
                 raise IntegrityError("UPM-RN-083", f"{self.path / name} was changed after the run was opened: what is resident is not of it any more. Open the run again.")
 
 
-def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | None = None) -> Resident:
-    """Read a finished run, draw its scenarios again and keep them; `also` names instruments of its file that nobody holds.
+def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | None = None, hypothetical: Callable[[Book], Sequence[Instrument]] | Sequence[Instrument] = ()) -> Resident:
+    """Read a finished run, draw its scenarios again and keep them; `also` names instruments of its file that nobody holds, `hypothetical` are some that it does not list
+    (`desk/hypothetical.py`), or what makes them once the book is known.
 
     Raises UsageError (no run, not finished, another program), IntegrityError (a file changed), InputError (an unknown instrument, a sampler or products that cannot be kept).
     """
@@ -168,7 +170,9 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     _same_program(folder, manifest)
     again = inputs_again(folder, manifest)
     choice = choose(str(manifest["backend"]), str(manifest["precision"]), again.threads)
-    made = keep(again.book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress)
+    listed = tuple(hypothetical(again.book) if callable(hypothetical) else hypothetical)
+    book, also = listed_with(again.book, again.market, listed), [*also, *(i.instrument_id for i in listed)]
+    made = keep(book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress)
     stamps = {name: _stamp(folder / name) for name in ("SHA256SUMS", "manifest.json", "plan.json", *(f"inputs/{n}" for n in manifest["inputs"]))}
     return replace(made, path=folder, margins=_margins(folder), stamps=stamps)
 
