@@ -159,7 +159,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
     timings, cap = Timings(), plan.spec.count
     backend, bare = choice.module, plan.compiled
     with timings.measure("tables"):
-        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads, shelf)
+        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads, shelf, library=plan.library)
         plan = replace(plan, compiled=compiled)
     with timings.measure("engine"):
         weights = weights_of(plan.scenarios)

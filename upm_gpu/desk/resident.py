@@ -34,6 +34,7 @@ from upm_gpu.margin.result import option_values
 from upm_gpu.margin.units import COLLATERAL_PREFIX, build_rows, build_units, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.plan import Plan, make_plan, with_count
+from upm_gpu.pricing.tables import Library
 from upm_gpu.scenario.spec import ScenarioSpec
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -172,13 +173,13 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     choice = choose(str(manifest["backend"]), str(manifest["precision"]), again.threads)
     listed = tuple(hypothetical(again.book) if callable(hypothetical) else hypothetical)
     book, also = listed_with(again.book, again.market, listed), [*also, *(i.instrument_id for i in listed)]
-    made = keep(book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress)
+    made = keep(book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress, library=again.library)
     stamps = {name: _stamp(folder / name) for name in ("SHA256SUMS", "manifest.json", "plan.json", *(f"inputs/{n}" for n in manifest["inputs"]))}
     return replace(made, path=folder, margins=_margins(folder), stamps=stamps)
 
 
 def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, choice: Choice, *, model: Any = None, also: Iterable[str] = (), count: int | None = None,
-         progress: Progress | None = None) -> Resident:
+         progress: Progress | None = None, library: Library | None = None) -> Resident:
     """Draw the scenarios of a book and keep them: `open_run` without a folder. `count`: where an adaptive run stopped. Raises InputError as `open_run` does."""
     from upm_gpu.exhibits import unit_greeks
     from upm_gpu.measuring import sub_plans
@@ -207,7 +208,8 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
                              "so no answer could be that of a fresh run. Add a position in the instrument and run again.")
         plan = make_plan(book, market, spec, methodology, model)
         bare = plan.compiled
-    compiled, _ = with_tables(bare, (plan.scenarios,), choice.module, choice.threads)
+    plan = replace(plan, library=library)
+    compiled, _ = with_tables(bare, (plan.scenarios,), choice.module, choice.threads, library=library)
     plan = with_count(replace(plan, compiled=compiled), count or spec.count)
     main = sorted({plan.horizon(r.horizon) for r in plan.requests})
     cubes, value0 = draw_cubes(choice.module, compiled, plan.rows, choice.precision, choice.threads, plan.scenarios, main, progress)
