@@ -125,9 +125,9 @@ def _read(path: Path, name: str) -> tuple[Instrument, ...]:
     terms = read_terms(path, sheet)
     if sheet.rejects:
         first = min(sheet.rejects, key=lambda r: r.line)
-        raise InputError("UPM-IN-151", f"{name}, column {first.column}: {first.message}")
+        raise InputError("UPM-IN-151", f"{name}, term {first.column} of the instrument: {first.message}")
     if terms.combos:
-        raise InputError("UPM-IN-151", f"{name}: {next(iter(terms.combos))} is a combo. Give orders in its legs.")
+        raise InputError("UPM-IN-151", f"{name}: {next(iter(terms.combos))} is a combo, whose terms are those of its legs. Give orders in its legs.")
     return tuple(terms.instruments.values())
 
 
