@@ -22,13 +22,14 @@ def whatif(
     file: Annotated[Path | None, typer.Option(help="CSV, Parquet or JSON of trade sets: account_id, kind (order, open_order, deposit, transfer), name, quantity [, set, netting_set, to_account].")] = None,
     premium: Annotated[str, typer.Option(help="cash: options and spot are paid at today's model value in the reporting currency; none: not paid.")] = "cash",
     max_age: Annotated[float | None, typer.Option(help="Refuse a run whose market is older, in minutes.")] = None,
+    fast: Annotated[bool, typer.Option(help="Do not hash the unit P&L that the run kept (output.store_pnl); everything else is verified.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Margin before and after orders, deposits and transfers, from the scenarios of a run: to the bit what a new run would say."""
     from upm_gpu.desk.command import answer_command
 
-    data, page, said = answer_command(folder, account, order or [], deposit or [], netting_set, file, premium, max_age, instrument or [], open_order or [])
+    data, page, said = answer_command(folder, account, order or [], deposit or [], netting_set, file, premium, max_age, instrument or [], open_order or [], fast)
     if not quiet:
         typer.echo(said, err=True)
     print_result(data, json, page)

@@ -18,7 +18,7 @@ from upm_gpu.errors import UsageError
 
 
 def answer_command(path: Path, account: str | None, orders: Sequence[str], deposits: Sequence[str], netting_set: str, file: Path | None, premium: str,
-                   max_age_minutes: float | None, instruments: Sequence[str] = (), open_orders: Sequence[str] = ()) -> tuple[dict[str, Any], str, str]:
+                   max_age_minutes: float | None, instruments: Sequence[str] = (), open_orders: Sequence[str] = (), fast: bool = False) -> tuple[dict[str, Any], str, str]:
     """(plain data, page for a person, one line about what is resident). Raises what `open_run` and `whatif` raise, UsageError for a command that asks nothing, StaleDataError for an old market."""
     if premium not in ("cash", "none"):
         raise UsageError("UPM-CF-161", f"--premium {premium!a} is not known. Use cash (paid in the reporting currency) or none.")
@@ -28,7 +28,7 @@ def answer_command(path: Path, account: str | None, orders: Sequence[str], depos
         raise UsageError("UPM-CF-161", "nothing is asked. Give --account ID with --order INSTRUMENT:QTY, --open-order INSTRUMENT:QTY or --deposit ASSET:QTY, or --file CHANGES.csv.")
     sets, resting = read_sets(file) if file is not None else ({"": given(str(account), orders, deposits, netting_set)}, {"": resting_orders(str(account), open_orders, netting_set)})
     start = time.perf_counter()
-    resident = open_run(path, instruments_of([*sets.values(), *resting.values()]), hypothetical=lambda book: read_instruments(instruments, book))
+    resident = open_run(path, instruments_of([*sets.values(), *resting.values()]), hypothetical=lambda book: read_instruments(instruments, book), fast=fast)
     opened = time.perf_counter()
     _check_age(resident, max_age_minutes)
     kind: Premium = "cash" if premium == "cash" else "none"
