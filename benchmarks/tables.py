@@ -6,6 +6,7 @@ Run: python benchmarks/tables.py [--instruments N] [--scenarios S] [--out DIR]. 
 2. `tables`: the tables this engine makes for the same N instruments, one an expiry and side, to 1e-5 of strike, today's corrections included.
 3. `run`: the engine (draws, prices, sums, tails) and the whole from plan to margins over the same book American and European, best of 2, in processor seconds of all threads, which a busy
    machine spoils less. Target: at most 2x.
+   `library`: entries for the markets to come (`upm tables`), and the same tables taken from them a day later at other rates and volatilities.
 4. `heston`: the same of a book of European options under Heston, repriced by the model at the path's own variance and, beside it, at quoted volatilities that move.
 """
 
@@ -36,6 +37,8 @@ from upm_gpu.passes import in_memory
 from upm_gpu.plan import Plan, make_plan
 from upm_gpu.pricing import tables
 from upm_gpu.pricing.compiled import TableRequest
+from upm_gpu.pricing.library_build import Margins, make_entries
+from upm_gpu.pricing.table_library import library_bytes, library_of
 
 RATE = 0.04
 MONEYNESS, VOLATILITY, NODES = (0.7, 1.4), (0.5, 2.0), (32, 16)
@@ -103,6 +106,27 @@ def node_prices(instruments: list[Option]) -> dict[str, Any]:
     return {"instruments": len(instruments), "nodes_each": list(NODES), "prices": prices, "seconds": seconds, "microseconds_a_price": 1e6 * seconds / prices}
 
 
+def reused(plan: Plan) -> dict[str, Any]:
+    """Seconds to make a library, and to take every table from it on a market four hours on with other interest; today's corrections included in both."""
+    seconds, (entries, left_out) = timed(lambda: make_entries(plan.compiled, (plan.scenarios,), Margins(), cpu))
+    content = library_bytes(entries)
+    hours = 4.0 / 24.0 / 365.0
+    programs = tuple(replace(p, table_requests=tuple(later(r, hours, 0.002) for r in p.table_requests if isinstance(r, TableRequest))) for p in plan.compiled.programs)
+    then = replace(plan.compiled, programs=programs)
+    taking, (_, reports) = timed(lambda: tables.with_tables(then, (plan.scenarios,), cpu, library=library_of(content)))
+    making, _ = timed(lambda: tables.with_tables(then, (plan.scenarios,), cpu))
+    return {"entries": len(entries), "left_out": len(left_out), "bytes": len(content), "seconds_to_make": seconds, "tables": len(reports), "tables_taken": sum(r.reused for r in reports),
+            "largest_error_per_strike": max(r.error for r in reports), "seconds_to_take": taking, "seconds_to_make_them_without": making}
+
+
+def later(request: TableRequest, years: float, rate: float) -> TableRequest:
+    """A request on a later market with more interest; the forward is the spot still."""
+    inputs = {**dict(request.inputs)}
+    left, interest = float(inputs["time_to_expiry"]) - years, float(inputs["rate"]) + rate  # type: ignore[arg-type]
+    inputs |= {"rate": interest, "dividend_yield": float(inputs["dividend_yield"]) + rate, "time_to_expiry": left}  # type: ignore[arg-type]
+    return replace(request, inputs=tuple(inputs.items()), years=left, discount=float(np.exp(-interest * left)))
+
+
 def measured(american: Plan, european: Plan, names: tuple[str, str] = ("american", "european")) -> dict[str, Any]:
     """Tables, then both runs."""
     choice = choose("cpu")
@@ -116,6 +140,8 @@ def measured(american: Plan, european: Plan, names: tuple[str, str] = ("american
         phases = {k: round(outcome.timings[k], 4) for k in ("tables", "engine", "table_check", "attribution", "margin") if k in outcome.timings}
         found[name] = {"processor_seconds": whole, "wall_seconds_by_phase": phases}
     phases = [found[name]["wall_seconds_by_phase"]["engine"] for name in names]
+    if names[0] == "american":
+        found["library"] = reused(american)
     found["ratio_of_engines"] = phases[0] / phases[1]
     found["ratio_of_runs"] = found[names[0]]["processor_seconds"] / found[names[1]]["processor_seconds"]
     found["share_of_ranges"] = ranges / phases[0]

@@ -1,4 +1,4 @@
-"""`upm compare`: one book under several methodologies, or under two versions of one, and why they differ.
+"""`upm compare`: one book under one or several methodologies, or under two versions of one, and why they differ.
 
 The rows are margined units: an account, or a (member, netting set) where a book has such; they are the same under every methodology.
 Differences are against the first methodology asked for.
@@ -64,14 +64,14 @@ class Comparison:
 
 
 def compare(config: Any, asked: list[str]) -> Comparison:
-    """Margin the book of a configuration under every methodology of `asked` (files or shipped names, at least two)."""
+    """Margin the book of a configuration under every methodology of `asked` (files or shipped names, one or more)."""
     from upm_gpu.domain.reader import load_book
     from upm_gpu.market.reader import load_market
     from upm_gpu.shipped import resolve_sample
 
     files = [methodology_file(name) for name in asked]
-    if len({f.resolve() for f in files}) < max(len(files), 2):
-        raise UsageError("UPM-CF-124", "--methodologies: give at least two different methodologies, separated by commas, such as house,derive_pmrm2.")
+    if len({f.resolve() for f in files}) < max(len(files), 1):
+        raise UsageError("UPM-CF-124", "--methodologies: give one methodology or several different ones, separated by commas, such as house,derive_pmrm2.")
     methodologies = [load_any(f) for f in files]
     choice = choose(config.compute.device, config.compute.precision, config.compute.threads)
     market = load_market(resolve_sample(config.market.path, "market"))

@@ -141,14 +141,17 @@ def lines(comparison: Comparison) -> list[str]:
     page = [f"{len(comparison.base.table):,} accounts at {comparison.valuation_time}, {comparison.currency}, on {comparison.backend}", "",
             f"{'methodology':<{width}}  {'initial':>16}  {'maintenance':>16}  charges"]
     page += [f"{m.title:<{width}}  {m.table['initial_margin'].sum():>16,.0f}  {m.table['maintenance_margin'].sum():>16,.0f}  {composition(m)}" for m in done]
+    if len(done) == 1:
+        page += [f"  {printable(note)}" for note in done[0].notes]
     for title, said in explanations(comparison).items():
         page += ["", f"{title} against {comparison.base.title}", *(f"  {s}" for s in said)]
     wide = pd.DataFrame({m.title: m.table["initial_margin"] for m in done})
-    spread = (wide.max(axis=1) - wide.min(axis=1)).sort_values(ascending=False, kind="stable")
+    size = wide.max(axis=1) - (wide.min(axis=1) if len(done) > 1 else 0.0)
+    spread = size.sort_values(ascending=False, kind="stable")
     units = [str(u) for u in spread.head(SHOWN).index]
     names = [printable(u) for u in units]
     column = max([len(n) for n in names] + [7])
-    page += ["", f"initial margin of the {len(units)} accounts that differ most, worst scenario of {done[-1].title}",
+    page += ["", f"initial margin of the {len(units)} accounts that {'differ' if len(done) > 1 else 'need'} most, worst scenario of {done[-1].title}",
              f"{'account':<{column}}" + "".join(f"  {m.title:>{max(len(m.title), 14)}}" for m in done)]
     for unit, name in zip(units, names, strict=True):
         page.append(f"{name:<{column}}" + "".join(f"  {wide.at[unit, m.title]:>{max(len(m.title), 14)},.0f}" for m in done) + f"  {done[-1].table.at[unit, 'worst_scenario']}")

@@ -119,12 +119,13 @@ class MethodologySection(Strict):
 
 
 class ComputeSection(Strict):
-    """Where and how the figures are computed; of these only device and precision can change one."""
+    """Where and how the figures are computed; of these only device, precision and tables (within their promised error) can change one."""
 
     device: Literal["auto", "cpu", "cuda", "reference"] = Field(default="auto", description="auto takes a GPU where there is one")
     precision: Literal["mixed", "double", "fast"] = Field(default="mixed", description="fast needs cuda")
     chunk: int = Field(default=0, description="scenarios a chunk, rounded up to 4096; 0: chosen from the memory")
     threads: int = Field(default=0, description="CPU threads; 0: all")
+    tables: str = Field(default="", description="file of value tables that upm tables made for an earlier market; they serve where they cover this one")
 
 
 class OutputSection(Strict):
@@ -323,6 +324,7 @@ def _resolved(config: RunConfig, base: Path, origin: dict[str, str]) -> RunConfi
         "book": config.book.model_copy(update={"path": beside("book.path", config.book.path)}),
         "market": config.market.model_copy(update={"path": beside("market.path", config.market.path),
                                                    "next_path": beside("market.next_path", config.market.next_path)}),
+        "compute": config.compute.model_copy(update={"tables": beside("compute.tables", config.compute.tables)}),
         "model": config.model.model_copy(update={"parameters": beside("model.parameters", config.model.parameters)}),
         "methodology": config.methodology.model_copy(update={"file": beside("methodology.file", config.methodology.file)}),
     })

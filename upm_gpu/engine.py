@@ -159,7 +159,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
     timings, cap = Timings(), plan.spec.count
     backend, bare = choice.module, plan.compiled
     with timings.measure("tables"):
-        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads, shelf)
+        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads, shelf, library=plan.library)
         plan = replace(plan, compiled=compiled)
     with timings.measure("engine"):
         weights = weights_of(plan.scenarios)
@@ -206,15 +206,16 @@ def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
             "inputs": {**plan.book.hashes, **plan.market.hashes}, "engine_seconds": seconds}
 
 
-def charged(plan: Plan, measures: dict[MeasureRequest, Measure], further: Further, posted: Posted, in_force: Sequence[ChargeInForce] | None = None) -> tuple[Measured, list[Charge]]:
-    """What was measured of the plan's units, and every charge of the methodology on it: arithmetic alone. `in_force` are the charges where they are known already."""
+def charged(plan: Plan, measures: dict[MeasureRequest, Measure], further: Further, posted: Posted, in_force: Sequence[ChargeInForce] | None = None,
+            gross: np.ndarray | None = None) -> tuple[Measured, list[Charge]]:
+    """What was measured of the plan's units, and every charge of the methodology on it: arithmetic alone. `in_force` are the charges and `gross` (U,) the gross notionals where they are known already."""
     from upm_gpu.margin.methodology import charges_in_force, core_measure
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     amount, error = core_measure(methodology.core, measures[plan.core])
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
     pledged = pledged_of(book, units, posted) if PledgedRequest() in plan.further else None
-    measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market), plan.underlyings, further.names, further.largest, further.slower,
+    measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market) if gross is None else gross, plan.underlyings, further.names, further.largest, further.slower,
                         further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date(), methodology.core.measure == "value_at_risk",
                         np.array([book.margin_means.get(name, np.nan) for name in units.names]))
     in_force = charges_in_force(methodology) if in_force is None else in_force

@@ -7,6 +7,7 @@ as in `margin.csv`, to the bit on the backend of the run. Verified by `tests/end
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
     from upm_gpu.exhibits import histograms, select_rows
     from upm_gpu.inputs_again import inputs_again
     from upm_gpu.plan import make_plan, with_count
+    from upm_gpu.pricing.tables import with_tables
     from upm_gpu.report.explain import explain
     from upm_gpu.risk.dependence import dependence_of, weights_of
     from upm_gpu.risk.tail import finish
@@ -47,6 +49,7 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
     except DeviceError as error:
         choice = choose("auto", str(manifest["precision"]))
         notes.append(f"recomputed on {choice.name}, the run was on {manifest['backend']} ({error.code}): the last digits may differ")
+    plan = replace(plan, compiled=with_tables(plan.compiled, (plan.scenarios,), choice.module, choice.threads, library=again.library)[0])
     h, level = plan.horizon(plan.core.horizon), plan.core.level
     units, weights = [], weights_of(plan.scenarios)
     for unit in _units_of(plan, account_id):

@@ -11,6 +11,8 @@ from upm_gpu.shipped import find_file, resolve_sample
 
 TABLES = ("instruments", "positions", "collateral", "accounts", "margin_means", "spots", "forwards", "implied_vols", "rates", "history", "settlements", "snapshot")
 
+LIBRARY = "tables.upm"
+
 
 @dataclass(frozen=True)
 class RunInputs:
@@ -21,6 +23,8 @@ class RunInputs:
     methodology: Path
     next_market: Path | None
     parameters: Path | None
+    library: Path | None
+    """of value tables"""
     paths: dict[str, Path]
 
 
@@ -35,13 +39,30 @@ def gather(config: Any) -> RunInputs:
             paths |= {f"{name}/{p.name}": p for p in _tables(folder)}
     if config.model.parameters:
         paths["parameters.toml"] = Path(config.model.parameters)
-    return RunInputs(book, market, methodology, later, paths.get("parameters.toml"), paths)
+    if config.compute.tables:
+        paths[LIBRARY] = Path(config.compute.tables)
+    return RunInputs(book, market, methodology, later, paths.get("parameters.toml"), paths.get(LIBRARY), paths)
 
 
 def kept_inputs(folder: Path) -> RunInputs:
     """The copies a run folder keeps under `inputs/`."""
     later = folder / "next_market"
-    return RunInputs(folder / "book", folder / "market", folder / "methodology.toml", later if later.is_dir() else None, folder / "parameters.toml", {})
+    return RunInputs(folder / "book", folder / "market", folder / "methodology.toml", later if later.is_dir() else None, folder / "parameters.toml", folder / LIBRARY if (folder / LIBRARY).is_file() else None, {})
+
+
+def read_library(path: Path | None) -> Any:
+    """The library of value tables in a file; None for none. Raises InputError UPM-PR-115."""
+    from upm_gpu.errors import InputError
+    from upm_gpu.pricing.table_library import library_of
+
+    if path is None:
+        return None
+    try:
+        return library_of(path.read_bytes())
+    except OSError as error:
+        raise InputError("UPM-PR-115", f"{path}: cannot be read ({error.strerror}). Give the file that `upm tables` wrote, or leave compute.tables out.") from None
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError("UPM-PR-115", f"{path}: {error}. Make it again with `upm tables`, or leave compute.tables out.") from None
 
 
 def _tables(folder: Path) -> list[Path]:

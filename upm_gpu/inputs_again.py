@@ -21,13 +21,15 @@ class InputsAgain:
     spec: ScenarioSpec
     methodology: Any
     threads: int
+    library: Any = None
+    """of value tables"""
 
 
 def inputs_again(path: Path, manifest: dict[str, Any]) -> InputsAgain:
     """Book, market, specification and methodology of the run from `inputs/`, each file compared with its hash in the manifest (IntegrityError where one differs)."""
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.domain.reader import load_book
-    from upm_gpu.inputs import kept_inputs
+    from upm_gpu.inputs import kept_inputs, read_library
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
     from upm_gpu.run.durable import sha256_of
@@ -42,4 +44,4 @@ def inputs_again(path: Path, manifest: dict[str, Any]) -> InputsAgain:
         config = config.model_copy(update={"model": config.model.model_copy(update={"parameters": str(files.parameters)})})
     market = load_market(files.market)
     book = load_book(files.book, market.valuation_time, config.book.max_reject_share)
-    return InputsAgain(book, market, scenario_spec(config), load_methodology(files.methodology), config.compute.threads)
+    return InputsAgain(book, market, scenario_spec(config), load_methodology(files.methodology), config.compute.threads, read_library(files.library))

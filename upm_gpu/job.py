@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,7 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
     """Read and compile; `now` refuses data older than the configuration allows, None (a resumed run) does not ask again."""
     from upm_gpu.config import scenario_spec
     from upm_gpu.domain.reader import load_book
+    from upm_gpu.inputs import read_library
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import check_age, load_market
     from upm_gpu.next_market import load_next
@@ -101,8 +102,9 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
         check_age(snapshot, now, config.market.max_age_minutes)
     holdings = load_book(files.book, snapshot.valuation_time, config.book.max_reject_share)
     hashes = {f"book/{k}": v for k, v in holdings.hashes.items()} | {f"market/{k}": v for k, v in snapshot.hashes.items()}
+    library = read_library(files.library)
     read = time.perf_counter()
-    plan = make_plan(holdings, snapshot, scenario_spec(config), load_methodology(files.methodology))
+    plan = replace(make_plan(holdings, snapshot, scenario_spec(config), load_methodology(files.methodology)), library=library)
     later = load_next(plan, files.next_market) if files.next_market else None
     hashes |= {f"next_market/{k}": v for k, v in later.market.hashes.items()} if later else {}
     return _Loaded(plan, later, hashes, {"read": read - started, "compile": time.perf_counter() - read}, now or datetime.now(UTC))
@@ -136,7 +138,7 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
         kept = KeptTables(folder)
         outcome = compute_outcome(plan, choice, config.compute.chunk, loop, shelf=kept)
     if outcome.tables:
-        folder.log.info("value tables", made=kept.made, read=kept.read)
+        folder.log.info("value tables", made=kept.made, read=kept.read, from_library=sum(t.reused for t in outcome.tables))
     for warning in folder.warnings[known:]:
         _say(warning, quiet)
     timings = {**loaded.timings, **outcome.timings, "ledger": sum(ledger.values())}

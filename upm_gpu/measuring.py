@@ -113,7 +113,7 @@ def sub_plans(plan: Plan, bare: Compiled, choice: Choice, shelf: Shelf | None = 
     days = tuple(sorted({r.horizon for r in asked}))
     compiled = replace(bare, programs=tuple(bare.programs[plan.horizon(d)] for d in days))
     if sets:  # tables of their own, so that those of the core depend on no charge; made once for all further sets
-        compiled, _ = with_tables(compiled, sets, choice.module, choice.threads, shelf)
+        compiled, _ = with_tables(compiled, sets, choice.module, choice.threads, shelf, library=plan.library)
     found = []
     for scenarios, (name, count) in zip(sets, kinds, strict=True):
         mine = [r for r in asked if (r.scenario_set, _count(plan, r)) == (name, count)]

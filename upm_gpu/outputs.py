@@ -290,7 +290,8 @@ def _fitted_tails(outcome: Outcome) -> dict[str, Any]:
 
 def _tables(outcome: Outcome) -> dict[str, Any]:
     """How many value tables there are, the worst error found while building them, and what they change in the tails."""
-    return {"tables": len(outcome.tables), "nodes": int(sum(t.nodes[0] * t.nodes[1] for t in outcome.tables)), "largest_error_per_strike": max(t.error for t in outcome.tables),
+    library = {} if outcome.plan.library is None else {"library": {"sha256": outcome.plan.library.sha256, "tables_taken": sum(t.reused for t in outcome.tables)}}
+    return {"tables": len(outcome.tables), **library, "nodes": int(sum(t.nodes[0] * t.nodes[1] for t in outcome.tables)), "largest_error_per_strike": max(t.error for t in outcome.tables),
             "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None,
             **({"options_repriced_under_the_model": _under_model(outcome)} if outcome.plan.spec.repricing == "model" else {})}
 

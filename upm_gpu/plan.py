@@ -39,6 +39,7 @@ from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.exotics import bridges_of
 from upm_gpu.pricing.quantos import with_rates
 from upm_gpu.pricing.states import funding_dates
+from upm_gpu.pricing.tables import Library
 from upm_gpu.pricing.two_assets import options_read, with_correlations
 from upm_gpu.scenario.derived import derive, shortened
 from upm_gpu.scenario.sets import ScenarioSet
@@ -83,6 +84,8 @@ class Plan:
     """the scenario sets of `further` by name, each as long as the run's"""
     moves: dict[StressRequest, tuple[dict[str, float], ...]] = field(default_factory=dict)
     """the moves that `further` gives outright, a state -> its change for each"""
+    library: Library | None = None
+    """value tables of another market that serve where they cover this one"""
 
     @property
     def warnings(self) -> tuple[str, ...]:

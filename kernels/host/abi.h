@@ -5,12 +5,14 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 8
+#define UPM_ABI_VERSION 9
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
 #define UPM_GROUP_INTEGERS 19
 #define UPM_GROUP_REALS 39
 #define UPM_TERMS 6
+#define UPM_KEPT_TILE 32 // scenarios of a kept row that are summed side by side
+#define UPM_KEPT_STEP 32 // entries between kept partial sums
 
 enum UpmStatus : int32_t { UPM_OK = 0, UPM_BAD_ARGUMENT = 1, UPM_NO_MEMORY = 2, UPM_NO_ISA = 3, UPM_INTERNAL = 4 };
 
@@ -182,6 +184,34 @@ struct UpmDerived {
   int64_t lent;                 // rows of scratch of an operation
 };
 
+// A row kept on all scenarios: KeptRow of upm_gpu/backend/kept.py. Its unit P&L on the `worst` scenarios where it loses most lies together, tile by tile.
+struct UpmKept {
+  int64_t columns, scenarios, entries, worst;  // worst: a multiple of UPM_KEPT_TILE, at most `scenarios`
+  const void* unit;         // (columns, scenarios), float32 or float64
+  const int32_t* column;    // (entries,) in the order of the sum
+  const double* quantity;   // (entries,)
+  const uint32_t* order;    // (scenarios,) worst first
+  const double* ascending;  // (scenarios,) P&L in that order
+  const double* pnl;        // (scenarios,) by id
+  const uint32_t* rank;     // (scenarios,) place of each id in the order
+  void* block;              // (worst / UPM_KEPT_TILE, entries, UPM_KEPT_TILE), type of `unit`
+  double* partial;          // (worst / UPM_KEPT_TILE, entries / UPM_KEPT_STEP + 1, UPM_KEPT_TILE): the sum before every UPM_KEPT_STEP-th entry
+  int32_t float32, reserved;
+};
+
+// Changed rows as what differs from a kept one: RowChanges. Entries of an item ascend by place, insertions before what they stand in front of.
+struct UpmRowChanges {
+  int64_t items, entries;
+  const int64_t* first;      // (items + 1,)
+  const int32_t* place;      // (entries,) in the kept row
+  const int32_t* kind;       // (entries,) 0: another quantity, 1: a new column in front, 2: gone
+  const int32_t* column;     // (entries,)
+  const double* quantity;    // (entries,)
+  const double* difference;  // (entries,) of quantity
+  const double* guard;       // (items,) twice what approximation and sum can differ by
+  const double* least;       // (items,) least that the changes can add on any scenario
+};
+
 int32_t upm_abi_version();
 int64_t upm_struct_bytes(int32_t which);  // in the order of STRUCTS in library.py
 
@@ -219,4 +249,10 @@ int32_t upm_merge_tails(int64_t slots, const double* pnl_a, const uint32_t* scen
                         int64_t depth_b, double* pnl, uint32_t* scenario, int64_t depth, int32_t threads);
 // Points [first, first + count) of the unscrambled Sobol sequence, out (count, dimensions) in [0, 1); direction (bits <= 52, dimensions), 2^bits points in all.
 int32_t upm_sobol_points(int32_t isa, const uint64_t* direction, int64_t bits, int64_t dimensions, int64_t first, int64_t count, double* out, int64_t length);
+// P&L of a row (unit, column, quantity of `kept`) on all scenarios, or on those listed: multiply then add in the order of its entries, from 0.0; out (length,).
+int32_t upm_kept_sums(int32_t isa, const UpmKept* kept, const uint32_t* scenario, int64_t length, int32_t threads, double* out);
+// Fills `block` and `partial`.
+int32_t upm_kept_block(int32_t isa, const UpmKept* kept, int32_t threads);
+// The `depth` worst scenarios of every changed row by (P&L, scenario), its P&L summed in full; out (items, depth).
+int32_t upm_changed_tails(int32_t isa, const UpmKept* kept, const UpmRowChanges* changes, int64_t depth, int32_t threads, double* pnl, uint32_t* scenario, int64_t length);
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kept_rows.h"
 #include "operations.h"
 #include "tail.h"
 #include "threads.h"
@@ -44,7 +45,7 @@ upm::Range range_of(const Prepared& p, const UpmScenarios* set, int64_t first, i
 UPM_EXPORT int32_t upm_abi_version() { return UPM_ABI_VERSION; }
 
 UPM_EXPORT int64_t upm_struct_bytes(int32_t which) {
-  const int64_t bytes[] = {sizeof(UpmProgram), sizeof(UpmBook), sizeof(UpmTable), sizeof(UpmScenarios), sizeof(UpmJumps), sizeof(UpmHeston), sizeof(UpmRegimes)};
+  const int64_t bytes[] = {sizeof(UpmProgram), sizeof(UpmBook), sizeof(UpmTable), sizeof(UpmScenarios), sizeof(UpmJumps), sizeof(UpmHeston), sizeof(UpmRegimes), sizeof(UpmKept), sizeof(UpmRowChanges)};
   return which >= 0 && which < static_cast<int32_t>(sizeof bytes / sizeof *bytes) ? bytes[which] : -1;
 }
 
@@ -182,5 +183,60 @@ UPM_EXPORT int32_t upm_sobol_points(int32_t isa, const uint64_t* direction, int6
     std::vector<uint64_t> word(10 * dimensions + 16);
     const bool past = length * static_cast<int64_t>(sizeof(double)) > upm::PAST_CACHES;
     upm::isas()[isa].functions->points(direction, static_cast<int>(bits), dimensions, first, count, past, word.data(), out);
+  });
+}
+
+namespace {
+
+// `full`: with its order and block, not only what a sum reads.
+void require_kept(const UpmKept* k, bool full) {
+  require(k && k->columns >= 0 && k->scenarios >= 1 && k->scenarios < (int64_t{1} << 31) && k->entries >= 0 && (k->unit || !k->columns));
+  for (int64_t e = 0; e < k->entries; ++e) require(k->column[e] >= 0 && k->column[e] < k->columns);
+  if (full) require(k->order && k->ascending && k->pnl && k->rank && k->worst >= 0 && k->worst <= k->scenarios && k->worst % UPM_KEPT_TILE == 0 && (!k->worst || (k->block && k->partial)));
+}
+
+void require_changes(const UpmKept& k, const UpmRowChanges* c) {
+  require(c && c->items >= 0 && c->first[0] == 0 && c->first[c->items] == c->entries);
+  for (int64_t i = 0; i < c->items; ++i) {
+    require(c->first[i] <= c->first[i + 1]);
+    int32_t last = 0;
+    for (int64_t e = c->first[i]; e < c->first[i + 1]; ++e) {
+      const bool inserted = c->kind[e] == 1;
+      require(c->kind[e] >= 0 && c->kind[e] <= 2 && c->place[e] >= last && c->place[e] < k.entries + inserted && c->column[e] >= 0 && c->column[e] < k.columns);
+      last = c->place[e] + !inserted;
+    }
+  }
+}
+
+}  // namespace
+
+UPM_EXPORT int32_t upm_kept_sums(int32_t isa, const UpmKept* kept, const uint32_t* scenario, int64_t length, int32_t threads, double* out) {
+  if (!choose(&isa)) return UPM_NO_ISA;
+  return guarded([&] {
+    require_kept(kept, false);
+    require(threads >= 1 && length >= 0 && (scenario || length == kept->scenarios));
+    if (scenario)
+      for (int64_t i = 0; i < length; ++i) require(scenario[i] < kept->scenarios);
+    upm::kept_sums(*upm::isas()[isa].kept, *kept, scenario, length, threads, out);
+  });
+}
+
+UPM_EXPORT int32_t upm_kept_block(int32_t isa, const UpmKept* kept, int32_t threads) {
+  if (!choose(&isa)) return UPM_NO_ISA;
+  return guarded([&] {
+    require_kept(kept, true);
+    require(threads >= 1);
+    for (int64_t i = 0; i < kept->scenarios; ++i) require(kept->order[i] < kept->scenarios && kept->rank[i] < kept->scenarios);
+    upm::kept_block(*upm::isas()[isa].kept, *kept, threads);
+  });
+}
+
+UPM_EXPORT int32_t upm_changed_tails(int32_t isa, const UpmKept* kept, const UpmRowChanges* changes, int64_t depth, int32_t threads, double* pnl, uint32_t* scenario, int64_t length) {
+  if (!choose(&isa)) return UPM_NO_ISA;
+  return guarded([&] {
+    require_kept(kept, true);
+    require_changes(*kept, changes);
+    require(threads >= 1 && depth >= 1 && depth <= kept->scenarios && length == changes->items * depth);
+    upm::changed_tails(*upm::isas()[isa].kept, *kept, *changes, depth, threads, pnl, scenario);
   });
 }

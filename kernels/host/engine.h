@@ -87,6 +87,24 @@ struct TileFunctions {
   void (*points)(const uint64_t* direction, int bits, int64_t dimensions, int64_t first, int64_t count, bool past, uint64_t* word, double* out);
 };
 
+// Kept rows (kept.cpp); unit P&L is float where `float32`, else double.
+struct KeptFunctions {
+  // out (count,): P&L of the row on scenarios [first, first + count), or on `scenario`
+  void (*sums)(const UpmKept* kept, const uint32_t* scenario, int64_t first, int64_t count, double* out);
+  // block and partial sums of one tile
+  void (*block)(const UpmKept* kept, int64_t tile);
+  // approximation of a changed row on the places [first, last) of the order, out (last - first,)
+  void (*guess)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, int64_t first, int64_t last, double* out);
+  // all scenarios whose approximation is at or below `bound`: ids ascending, with it; out (scenarios,). How many
+  int64_t (*scan)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, double bound, uint32_t* id, double* out);
+  // quantity x unit P&L of every entry on a tile, out (entries, UPM_KEPT_TILE)
+  void (*products)(const UpmKept* kept, int64_t tile, double* out);
+  // sum of a changed row on a tile, out (UPM_KEPT_TILE,)
+  void (*tile)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, int64_t tile, const double* products, double* out);
+  // the same on `count` places of the order, at most UPM_KEPT_TILE
+  void (*places)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, const int32_t* place, int64_t count, double* out);
+};
+
 // One operation of operations.def on the cases [begin, end) of `cases`: in (inputs, cases), out (outputs, cases).
 struct Operation {
   int64_t number, inputs, outputs, repeated, count, together;

@@ -12,15 +12,18 @@
 namespace upm_plain {
 extern const upm::TileFunctions functions;
 extern const upm::Operations operations;
+extern const upm::KeptFunctions kept_functions;
 }
 #ifdef UPM_X86_64
 namespace upm_avx2 {
 extern const upm::TileFunctions functions;
 extern const upm::Operations operations;
+extern const upm::KeptFunctions kept_functions;
 }
 namespace upm_avx512 {
 extern const upm::TileFunctions functions;
 extern const upm::Operations operations;
+extern const upm::KeptFunctions kept_functions;
 }
 #endif
 
@@ -29,15 +32,15 @@ namespace upm {
 const std::vector<Isa>& isas() {
   static const std::vector<Isa> all = {
 #ifdef UPM_X86_64
-      {"avx512", &upm_avx512::functions, &upm_avx512::operations,
+      {"avx512", &upm_avx512::functions, &upm_avx512::operations, &upm_avx512::kept_functions,
        [] {
          return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
        },
        1.0},
-      {"avx2", &upm_avx2::functions, &upm_avx2::operations, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, 1.7},
+      {"avx2", &upm_avx2::functions, &upm_avx2::operations, &upm_avx2::kept_functions, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, 1.7},
 #endif
-      {"plain", &upm_plain::functions, &upm_plain::operations, [] { return true; }, 40.0},
+      {"plain", &upm_plain::functions, &upm_plain::operations, &upm_plain::kept_functions, [] { return true; }, 40.0},
   };
   return all;
 }

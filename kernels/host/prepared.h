@@ -19,6 +19,7 @@ struct Isa {
   const char* name;
   const TileFunctions* functions;
   const Operations* operations;
+  const KeptFunctions* kept;
   bool (*runs)();
   double cost;  // time against AVX-512
 };

@@ -16,9 +16,9 @@ int64_t count_at_or_below(const double* pnl, int64_t count, double bound) {
   return n;
 }
 
-// A bound with `depth` to `depth + slack` of the values at or below it: a few passes over a vector are cheaper than the
-// mispredicted branches of a selection. Steps alternate between the chord of the counts and the middle. NaN when there is
-// no such bound (ties, infinities) within the passes.
+}  // namespace
+
+// A few passes over a vector are cheaper than the mispredicted branches of a selection. Steps alternate between the chord of the counts and the middle.
 double bound_of(const double* pnl, int64_t count, int64_t depth, int64_t slack) {
   double low = INFINITE, high = -INFINITE;
   for (int64_t i = 0; i < count; ++i) low = pnl[i] < low ? pnl[i] : low, high = pnl[i] > high ? pnl[i] : high;
@@ -60,8 +60,6 @@ void sort_candidates(const double* pnl, const uint32_t* scenario, int64_t count,
   for (int64_t b = 0, begin = 0; b < count; begin = s.end[b++])
     if (s.end[b] - begin > 1) std::sort(s.sorted.begin() + begin, s.sorted.begin() + s.end[b], Worse());
 }
-
-}  // namespace
 
 Slots::Slots(int64_t slots, int64_t depth_, int64_t range, const double* start, Spare& spare)
     : depth(depth_),

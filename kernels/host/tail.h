@@ -43,6 +43,11 @@ struct Slots {
   int64_t compact(Slot& state, double* pnl, uint32_t* scenario, int64_t count);
 };
 
+// A bound with `depth` to `depth + slack` of the values at or below it; NaN when there is no such bound (ties, infinities) within the passes.
+double bound_of(const double* pnl, int64_t count, int64_t depth, int64_t slack);
+// The candidates in ascending order, into `sorter.sorted`.
+void sort_candidates(const double* pnl, const uint32_t* scenario, int64_t count, Sorter& sorter);
+
 void push_hits(Slots* slots, int64_t slot, const double* pnl, uint64_t hits, uint32_t first_scenario);
 
 void merge_slot(const double* pnl_a, const uint32_t* scenario_a, int64_t depth_a, const double* pnl_b, const uint32_t* scenario_b, int64_t depth_b, double* pnl,

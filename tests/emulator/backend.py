@@ -10,6 +10,7 @@ import numpy as np
 from upm_gpu.backend import cuda
 from upm_gpu.backend.contract import Precision
 from upm_gpu.backend.cuda.memory import Prepared
+from upm_gpu.backend.kept import KeptUnit
 from upm_gpu.pricing.compiled import Compiled, Rows
 
 from .device import EmulatedDevice
@@ -29,6 +30,9 @@ class EmulatedCuda:
     row_pnl = staticmethod(cuda.row_pnl)
     row_tail = staticmethod(cuda.row_tail)
     attribution = staticmethod(cuda.attribution)
+    kept_sums = staticmethod(cuda.kept_sums)
+    keep_row = staticmethod(cuda.keep_row)
+    changed_tails = staticmethod(cuda.changed_tails)
 
     def device(self) -> EmulatedDevice:
         return EmulatedDevice(self.library, self.seed, self.memory)
@@ -38,3 +42,6 @@ class EmulatedCuda:
 
     def values(self, operation: str, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return cuda.values(operation, columns, self.device())
+
+    def keep_unit(self, unit: np.ndarray, threads: int = 1) -> KeptUnit:
+        return cuda.keep_unit(unit, threads, self.device())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KERNELS = HERE.parents[1] / "kernels"
-MODULES = ("walk", "resample", "garch", "sampled_walk", "jumps", "heston", "derived", "unit_pnl", "row_tail", "attribution", "values")
+MODULES = ("walk", "resample", "garch", "sampled_walk", "jumps", "heston", "derived", "unit_pnl", "row_tail", "kept", "attribution", "values")
 KERNEL = re.compile(r"^UPM_GLOBAL\s+UPM_LAUNCH_BOUNDS\(\s*([\w:]+)\s*,\s*\w+\s*\)\s*(\w+)\s*\(", re.MULTILINE)
 FLAGS = ("-std=c++17", "-O1", "-g", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wextra", "-Wno-unknown-pragmas",
          "-Wno-unused-function", "-fno-omit-frame-pointer")

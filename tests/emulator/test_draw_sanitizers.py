@@ -19,7 +19,7 @@ from upm_gpu.scenario.derived import derive
 from . import build as emulation
 from .device import EmulatedDevice
 from .sanitize import run
-from .test_sanitizers import SANITIZERS, record_rows, record_run
+from .test_sanitizers import SANITIZERS, record_kept, record_rows, record_run
 
 pytestmark = [pytest.mark.sanitizer, pytest.mark.skipif(emulation.unavailable() is not None, reason=str(emulation.unavailable()))]
 SCENARIOS = 150
@@ -87,7 +87,7 @@ def test_no_kernel_is_left_out(tmp_path: Path) -> None:
     launched: set[str] = set()
     for kind in DRAWN:
         launched |= set(record(tmp_path / "case", kind))
-    launched |= set(record_run(tmp_path / "case")) | set(record_rows(tmp_path / "case"))
+    launched |= set(record_run(tmp_path / "case")) | set(record_rows(tmp_path / "case")) | set(record_kept(tmp_path / "case"))
     assert kernels() - launched == set()
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parity import cases
+from parity import cases, test_kept
 
 from upm_gpu.backend import cuda
 from upm_gpu.backend.cuda import memory, waves
+from upm_gpu.desk.cube import Base, cube_of, row_changes
 
 from . import build as emulation
 from .device import EmulatedDevice
@@ -18,6 +19,7 @@ from .sanitize import run
 pytestmark = [pytest.mark.sanitizer, pytest.mark.skipif(emulation.unavailable() is not None, reason=str(emulation.unavailable()))]
 SANITIZERS = ["thread", "address,undefined"]
 ROWS = ("row_tail",)
+KEPT = ("kept", "row_tail")
 
 
 def record_rows(case: Path, texts: dict[str, str] | None = None, shared: int = 2 * 512 * 8) -> list[str]:
@@ -67,6 +69,25 @@ def record_run(case: Path) -> list[str]:
     cuda.values("european", {"spot": np.array([100.0, 90.0]), "strike": np.array([100.0, 120.0]), "time_to_expiry": np.array([0.5, 0.0]), "sign": np.array([1.0, -1.0]),
                  "volatility": np.array([0.4, np.nan]), "market_price": np.array([np.nan, 30.0])}, device)
     return device.launches
+
+
+def record_kept(case: Path, texts: dict[str, str] | None = None) -> list[str]:
+    """Rows kept on all scenarios and tails of changed ones, of both stored types, as the orchestration launches them; the kernels launched."""
+    device = EmulatedDevice(emulation.build(KEPT, texts), record=case)
+    for stored in (np.float32, np.float64):
+        unit, row, items = test_kept.case((9, 300, 5, 3, 20, 1.0), stored)
+        home = cuda.keep_unit(unit, device=device)
+        kept = cuda.keep_row(home, row.column, row.quantity)
+        cuda.kept_sums(home, row.column, row.quantity, np.array([1, 299], np.uint32))
+        cuda.changed_tails(kept, row_changes(cube_of(unit), Base(row, np.zeros(0), kept), items), 20)
+    return device.launches
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_kept_rows_are_clean(tmp_path: Path, sanitizer: str) -> None:
+    record_kept(tmp_path / "case")
+    verdict = run(tmp_path / "case", KEPT, sanitizer)
+    assert verdict.clean, verdict.report
 
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)

@@ -68,13 +68,26 @@ def test_the_effect_of_a_parameter_before_it_goes_live(folder, capsys, monkeypat
     assert "fall most" in back.out and "rise most" not in back.out and "0 accounts need more" in back.out
 
 
+def test_one_rule_book_alone(folder, capsys, monkeypatch):
+    """What `upm run` points to: margins and charges of every account, without a second methodology."""
+    said = here(capsys, monkeypatch, "compare", "--book", "book", "--market", "market", "--methodologies", "derive_pmrm2", "--out", "one", "--quiet")
+    assert "accounts that need most" in said.out and "against" not in said.out
+    with open("one/margins.csv") as file:
+        margins = {r["unit"]: float(r["initial_margin"]) for r in csv.DictReader(file)}
+    with open("one/charges.csv") as file:
+        charges = list(csv.DictReader(file))
+    assert margins and max(margins.values()) > 0.0
+    for unit, amount in margins.items():
+        assert amount == pytest.approx(sum(float(r["amount"]) for r in charges if r["unit"] == unit), rel=1e-12)
+
+
 def test_refusals(folder, capsys, monkeypatch):
     base = ("compare", "--book", "book", "--market", "market", "--methodologies")
-    here(capsys, monkeypatch, *base, "house").refused(2, "UPM-CF-124", "at least two")
+    here(capsys, monkeypatch, *base, "house,house").refused(2, "UPM-CF-124", "different")
     here(capsys, monkeypatch, *base, "house,house_v2").refused(2, "UPM-CF-124", "different")
     here(capsys, monkeypatch, *base, "house,stans_of_mars").refused(3, "UPM-CF-123", "derive_pmrm2_v2")
     Path("wrong.toml").write_text(V2.replace("range_up = 0.5", "range_up = -0.5").replace("\n[peg]\n", "\n[peg]\nthreshhold = 1.0\n"))
     here(capsys, monkeypatch, *base, "house,wrong.toml").refused(3, "UPM-CF-056", "wrong.toml line", "volatility.range_up", "peg.threshhold", "Did you mean threshold?")
     Path("bare.toml").write_text(V2.split("[collateral.BTC]")[0] + "[collateral.ETH]\nmaintenance_haircut = 0.1\ninitial_haircut_extra = 0.0\n")
     here(capsys, monkeypatch, *base, "bare.toml,derive_pmrm2").refused(3, "UPM-CF-122", "no haircut of BTC", "[collateral.BTC]")
-    here(capsys, monkeypatch, "run", "run.toml", "--methodology", "configs/methodology/derive_pmrm2_v2.toml", "--out", "r").refused(3, "UPM-CF-125", "upm compare")
+    here(capsys, monkeypatch, "run", "run.toml", "--methodology", "configs/methodology/derive_pmrm2_v2.toml", "--out", "r").refused(3, "UPM-CF-125", "no run", "upm compare --methodologies", "derive_pmrm2_v2.toml --out DIR")

@@ -76,6 +76,30 @@ def test_values_in_the_shocked_market_are_values_before_and_what_the_move_made(t
         assert after.plan.market.forwards["ETH", None] == pytest.approx(2_000.0 * np.exp(0.2), rel=1e-14)
 
 
+@pytest.mark.parametrize("dynamics", ["sticky_moneyness", "sticky_strike"])
+def test_a_moved_surface_misses_its_quotes_by_as_much_as_before(tmp_path, dynamics):
+    """What a quote lies above the surface is carried through the move and scaled by it: so the surface itself moved as the quotes did."""
+    from upm_gpu.formula.families import svi_total_variance
+    from upm_gpu.market.surface import slice_at
+
+    _, book = small_campaign(tmp_path, volatility_dynamics=dynamics)
+    plan = book.outcome.plan
+    moves = {"log_level[BTC]": -0.25, "log_level[ETH]": 0.2, "volatility_shift[BTC]": 0.2, "volatility_shift[ETH]": -0.1}
+    market, surfaces = shocked_market(plan, moves, book.choice.module)
+
+    def missed(market, surfaces):
+        found = {}
+        for u, e, k, sigma in zip(market.quotes.underlying, market.quotes.expiry, market.quotes.strike, market.quotes.implied_volatility, strict=True):
+            s = slice_at(surfaces[u], e)
+            found[u, e, k] = sigma - np.sqrt(svi_total_variance(np.log(k / market.forwards[u, e]), s.a, s.b, s.rho, s.m, s.s) / s.expiry_years), s.expiry_years * 365.0
+        return found
+
+    before, after = missed(plan.market, plan.surfaces), missed(market, surfaces)
+    assert max(abs(m) for m, _ in before.values()) > 1e-5
+    for key, (was, days) in before.items():
+        assert after[key][0] == pytest.approx(was * np.exp(plan.dynamics.loading(days) * moves[f"volatility_shift[{key[0]}]"]), abs=1e-10)
+
+
 def test_rankings_are_sums_and_extremes_of_the_cells(small):
     campaign, book = small
     pnl, equity = book.values(0, book.shocks.count)

@@ -123,13 +123,13 @@ def test_early_exercise_is_worth_something_and_a_call_without_yield_nothing(tmp_
 
 
 def test_a_table_that_is_felt_stops_the_run_by_name(tmp_path, monkeypatch):
-    plain = tables._fill
+    plain = tables.fill
 
     def bent(*arguments):
         table = plain(*arguments)
         return replace(table, values=table.values + 0.05)
 
-    monkeypatch.setattr(tables, "_fill", bent)
+    monkeypatch.setattr(tables, "fill", bent)
     monkeypatch.setattr(tables, "TOLERANCE", 1.0)
     with pytest.raises(InputError, match=r"UPM-PR-082 ETH-P2600A: .* expected shortfall of A "):
         margin(tmp_path, "A,ETH-P2600A,-1\n")
@@ -182,8 +182,8 @@ def test_a_finer_table_takes_what_the_coarser_one_has(inside):
             asked.append(len(columns["spot"]))
             return cpu.values(operation, columns)
 
-    coarse = tables._fill(request, box, (1 / 32, 1 / 8), cpu)
-    fresh, taken = tables._fill(request, box, (1 / 64, 1 / 16), cpu), tables._fill(request, box, (1 / 64, 1 / 16), Counted, coarse)
+    coarse = tables.fill(request, box, (1 / 32, 1 / 8), cpu)
+    fresh, taken = tables.fill(request, box, (1 / 64, 1 / 16), cpu), tables.fill(request, box, (1 / 64, 1 / 16), Counted, coarse)
     assert (taken.low, taken.inverse_step) == (fresh.low, fresh.inverse_step) and np.array_equal(taken.values, fresh.values)
     assert asked[0] < 0.8 * fresh.values.size
 

@@ -45,7 +45,8 @@ def make(folder: Path, book: StressedBook, part: str, first: int, last: int) -> 
     """Compute and write one file, unless it is there and whole."""
     path = folder / file_name(book, part, first)
     if read(path, (last - first) * len(book.accounts)) is None:
-        durable.write_file(path, parquet_bytes(losses(book, first, last) if part == LOSSES else margins(book, first, last)))
+        made = losses(book, first, last) if part == LOSSES else margins(book, first, last)
+        durable.write_file(path, parquet_bytes(made, [f.name for f in made.schema if f.type == "double"]))
 
 
 def read(path: Path, rows: int) -> pa.Table | None:

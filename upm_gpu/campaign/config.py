@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 from pydantic import Field
@@ -74,6 +75,18 @@ class Family(Strict):
     liquidity: float = 1.0
 
 
+class PathEntry(Strict):
+    """[[paths]]: a move every day, with calls and liquidations on the way; the days of a period of the history, or given ones."""
+
+    name: str
+    start: str = Field(default="", description="ISO date: the path begins at its close")
+    end: str = Field(default="", description="ISO date: the path ends at its close")
+    stand_in: str = ""
+    days: list[Moves] = Field(default=[], description="moves of every day, in the place of a period")
+    calls_paid: bool = Field(default=True, description="whether calls are met the next day; who does not pay is closed out then")
+    liquidity: float = Field(default=1.0, description="times the cost of closing out")
+
+
 class Losses(Strict):
     """[losses]: who pays, and what closing out costs."""
 
@@ -108,6 +121,7 @@ class Campaign(Strict):
     moves: list[Hypothetical] = Field(default=[])
     grids: list[Grid] = Field(default=[])
     families: list[Family] = Field(default=[])
+    paths: list[PathEntry] = Field(default=[])
     remargin: bool = Field(default=False, description="margin every account again after every shock")
     losses: Losses = Losses()
     reverse: Reverse = Reverse()
@@ -141,8 +155,9 @@ def load_campaign(path: Path, out: Path | None = None) -> tuple[Campaign, str]:
     total = sum(size(entry) for *_, entry in campaign.entries)
     if not total or total > MOST_SHOCKS:
         raise InputError("UPM-ST-001", f"{file.name}: a campaign of {total:,} shocks. Give from 1 to {MOST_SHOCKS:,} as [[events]], [[moves]], [[grids]] or [[families]].")
-    names = [entry.name for *_, entry in campaign.entries]
-    for section, i, entry in campaign.entries:
+    entries = [*campaign.entries, *(("paths", i, p) for i, p in enumerate(campaign.paths))]
+    names = [entry.name for *_, entry in entries]
+    for section, i, entry in entries:
         if names.count(entry.name) > 1:
             raise InputError("UPM-ST-001", f"{place(file.name, text, f'{section}.{i}')}: the name {entry.name!r} is given twice. Give every entry a name of its own.")
 
@@ -180,8 +195,22 @@ def _rules(campaign: Campaign) -> list[Rule]:
             rules += [(key, 56, bool(moves), "name at least one asset, or \"*\"."), (key, 56, not unknown, f"{', '.join(unknown)}: an asset has {', '.join(MOVED)}."),
                       (key, 56, all(x > -1.0 for m in moves.values() for x in m.values()), "give relative changes above -1, such as -0.4."),
                       (f"{section}.{i}.liquidity", 56, liquidity >= 0.0, "a cost cannot be below 0.")]
+    for i, p in enumerate(c.paths):
+        unknown = sorted({k for day in p.days for m in day.values() for k in m} - set(MOVED))
+        rules += [(f"paths.{i}", 56, bool(p.days) != bool(p.start and p.end), "give the days of a path, or start and end of a period of the history."),
+                  (f"paths.{i}.start", 56, not p.start or _in_order(p.start, p.end), f"{p.start} to {p.end} is no period. Give two days in order, such as 2020-03-11 and 2020-03-16."),
+                  (f"paths.{i}.days", 56, not unknown, f"{', '.join(unknown)}: an asset has {', '.join(MOVED)}."),
+                  (f"paths.{i}.days", 56, all(x > -1.0 for day in p.days for m in day.values() for x in m.values()), "give relative changes above -1, such as -0.1."),
+                  (f"paths.{i}.liquidity", 56, p.liquidity >= 0.0, "a cost cannot be below 0.")]
     for i, f in enumerate(c.families):
         rules += [(f"families.{i}.count", 56, f.count >= 1, f"{f.count} is below 1."), (f"families.{i}.seed", 56, 0 <= f.seed < 2**64, f"{f.seed} is no 64-bit number."),
                   (f"families.{i}.degrees_of_freedom", 56, f.degrees_of_freedom == 0.0 or f.degrees_of_freedom > 2.0, f"{f.degrees_of_freedom:g}: give 0 for a Gaussian law, or more than 2."),
                   (f"families.{i}.correlation", 56, 0.0 <= f.correlation < 1.0, f"{f.correlation:g} is no share of the way to one from 0 to below 1.")]
     return rules
+
+
+def _in_order(start: str, end: str) -> bool:
+    try:
+        return date.fromisoformat(start) < date.fromisoformat(end)
+    except ValueError:
+        return False

@@ -3,7 +3,7 @@
     plan.json              what was asked: program, campaign, SHA-256 of every input; a folder with another plan is never touched
     campaign.toml          the campaign as given
     losses/ margins/       one row a (shock, account), file by file (`chunks.py`)
-    by_shock.parquet by_account.parquet worst_cells.parquet [reverse.parquet]   of all books, also as .csv
+    by_shock.parquet by_account.parquet worst_cells.parquet [reverse.parquet] [paths.parquet path_accounts.parquet]   of all books, also as .csv
     manifest.json campaign.html SHA256SUMS                  the last one last
 
 The same command goes on with a folder whose plan is the same. Verified by tests/end_to_end/test_stress_command.py, tests/faults/test_campaign_killed.py.
@@ -36,7 +36,7 @@ from upm_gpu.run.manifest import identity, versions
 if TYPE_CHECKING:
     import pandas as pd
 
-CAMPAIGN, SHOCKS, ACCOUNTS, REVERSE, CELLS, PAGE = "campaign.toml", "by_shock", "by_account", "reverse", "worst_cells", "campaign.html"
+CAMPAIGN, SHOCKS, ACCOUNTS, REVERSE, CELLS, PATHS, PATH_ACCOUNTS, PAGE = "campaign.toml", "by_shock", "by_account", "reverse", "worst_cells", "paths", "path_accounts", "campaign.html"
 SHOWN = 10
 """lines of a ranking on the terminal"""
 
@@ -68,7 +68,7 @@ def run_campaign(path: Path, out: Path | None, quiet: bool, command: tuple[str, 
         worked = time.perf_counter()
         reverse = _reversed(campaign, books, quiet)
         searched = time.perf_counter()
-        tables = _ranked(target, campaign, books) | ({} if reverse is None else {REVERSE: reverse})
+        tables = _ranked(target, campaign, books) | ({} if reverse is None else {REVERSE: reverse}) | _walked(campaign, books, quiet)
         timings = {"margin": shocked - started, "shocks": worked - shocked, "reverse": searched - worked, "rank": time.perf_counter() - searched}
         _seal(target, campaign, books, tables, timings, command)
     finally:
@@ -109,6 +109,21 @@ def _reversed(campaign: Campaign, books: list[StressedBook], quiet: bool) -> pd.
     if not quiet:
         print("reverse stress: looking for the most plausible breaking moves", file=sys.stderr, flush=True)
     return pd.concat([reverse_stress(b, asked.accounts, asked.members, campaign.losses.default_fund if asked.default_fund else 0.0) for b in books], ignore_index=True)
+
+
+def _walked(campaign: Campaign, books: list[StressedBook], quiet: bool) -> dict[str, pd.DataFrame]:
+    """The stresses of several days."""
+    import pandas as pd
+
+    from upm_gpu.campaign.paths import walk_path
+
+    if not campaign.paths:
+        return {}
+    if not quiet:
+        print(f"paths of several days: {', '.join(p.name for p in campaign.paths)}", file=sys.stderr, flush=True)
+    lost = campaign.losses
+    found = [walk_path(entry, book, lost.delta_cost, lost.vega_cost, lost.default_fund) for book in books for entry in campaign.paths]
+    return {PATHS: pd.concat([days for days, _ in found], ignore_index=True), PATH_ACCOUNTS: pd.concat([accounts for _, accounts in found], ignore_index=True)}
 
 
 def _ranked(target: Path, campaign: Campaign, books: list[StressedBook]) -> dict[str, pd.DataFrame]:

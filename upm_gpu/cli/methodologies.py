@@ -12,7 +12,7 @@ from upm_gpu.cli.app import Json, Quiet, app, print_result
 
 @app.command()
 def compare(
-    methodologies: Annotated[str, typer.Option(help="Two or more, separated by commas: files, or names of those that ship (house, derive_pmrm2_v2). Differences are against the first.")],
+    methodologies: Annotated[str, typer.Option(help="One or more, separated by commas: files, or names of those that ship (house, derive_pmrm2_v2). Differences are against the first.")],
     book: Annotated[str | None, typer.Option(help="Book folder, or sample:crypto.")] = None,
     market: Annotated[str | None, typer.Option(help="Market folder, or sample:crypto.")] = None,
     config: Annotated[Path | None, typer.Option(help="Run configuration (TOML): model and scenarios of the Monte Carlo methodologies.")] = None,
@@ -23,7 +23,7 @@ def compare(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """One book under several methodologies, or under two versions of one, and why they differ."""
+    """One book under one or several methodologies, rule books among them, or under two versions of one, and why they differ."""
     from upm_gpu import job
 
     overrides = {"book.path": book, "market.path": market, "scenarios.count": paths, "scenarios.seed": seed, "compute.device": device}

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from upm_gpu.desk.ledger import book_with, ledger_of, touch
 from upm_gpu.domain.book import Book, Collateral, Positions
 from upm_gpu.domain.instrument import Instrument, Option, Spot
 from upm_gpu.domain.tables import nearest
@@ -128,21 +128,8 @@ def sub_book(book: Book, accounts: Sequence[int]) -> Book:
 
 def changed_book(book: Book, market: MarketSnapshot, changes: Sequence[Change], known: Known, premium: Premium = "cash") -> Book:
     """The book after the changes; those are checked already. Raises InputError for a transfer of contracts that are not held."""
-    account = {a.account_id: n for n, a in enumerate(book.accounts)}
-    for change in changes:
-        if isinstance(change, Order):
-            n = known.instruments[change.instrument_id]
-            book = _add(book, account[change.account_id], change.netting_set, n, change.contracts, 0.0, 0.0)
-            paid = change.contracts * book.instruments[n].contract_size * paid_at_once(book.instruments[n], market, known)
-            if premium == "cash" and paid != 0.0:
-                book = _post(book, account[change.account_id], market.reporting_currency, -paid)
-        elif isinstance(change, Deposit):
-            book = _post(book, account[change.account_id], change.asset, change.quantity)
-        elif change.name in known.instruments:
-            book = _move(book, account, change, known.instruments[change.name])
-        else:
-            book = _post(_post(book, account[change.account_id], change.name, -change.quantity), account[change.to_account], change.name, change.quantity)
-    return book
+    ledger = ledger_of(book)
+    return book_with(ledger, touch(ledger, market, changes, known, premium))
 
 
 def paid_at_once(instrument: Instrument, market: MarketSnapshot, known: Known) -> float:
@@ -150,55 +137,6 @@ def paid_at_once(instrument: Instrument, market: MarketSnapshot, known: Known) -
     if isinstance(instrument, Spot):
         return spot_price(market, instrument.underlying, instrument.instrument_id)
     return known.unit_value[instrument.instrument_id] if isinstance(instrument, Option) else 0.0
-
-
-def _find(book: Book, account: int, netting_set: str, instrument: int) -> tuple[int, bool]:
-    """Where a position stands or would stand, and whether it is there."""
-    p = book.positions
-    n, m = len(book.netting_sets), max(len(book.instruments), 1)
-    key = (p.account.astype(np.int64) * n + p.netting_set) * m + p.instrument
-    wanted = (account * n + book.netting_sets.index(netting_set)) * m + instrument
-    at = int(np.searchsorted(key, wanted))
-    return at, at < len(key) and int(key[at]) == wanted
-
-
-def _add(book: Book, account: int, netting_set: str, instrument: int, contracts: float, entry_quantity: float, entry_cost: float) -> Book:
-    p, (at, there) = book.positions, _find(book, account, netting_set, instrument)
-    if not there:
-        whole = (np.insert(p.account, at, account), np.insert(p.netting_set, at, book.netting_sets.index(netting_set)), np.insert(p.instrument, at, instrument))
-        numbers: list[NDArray[np.float64]] = [np.insert(x, at, 0.0) for x in (p.contracts, p.quantity, p.entry_quantity, p.entry_cost)]
-    else:
-        whole, numbers = (p.account, p.netting_set, p.instrument), [x.copy() for x in (p.contracts, p.quantity, p.entry_quantity, p.entry_cost)]
-    numbers[0][at] += contracts
-    numbers[1][at] = numbers[0][at] * book.instruments[instrument].contract_size + 0.0
-    numbers[2][at] += entry_quantity
-    numbers[3][at] += entry_cost
-    if numbers[0][at] == 0.0 and numbers[3][at] == 0.0:
-        whole, numbers = (np.delete(whole[0], at), np.delete(whole[1], at), np.delete(whole[2], at)), [np.delete(x, at) for x in numbers]
-    return replace(book, positions=Positions(*whole, *numbers))
-
-
-def _move(book: Book, account: Mapping[str, int], change: Transfer, instrument: int) -> Book:
-    p, (at, there) = book.positions, _find(book, account[change.account_id], change.netting_set, instrument)
-    held = float(p.contracts[at]) if there else 0.0
-    if held == 0.0 or not 0.0 < change.quantity / held <= 1.0:
-        raise InputError("UPM-IN-147", f"transfer of {change.quantity:g} {change.name}: account {change.account_id!a} holds {held:g} contracts. Give at most what is held, with its sign.")
-    share = change.quantity / held
-    quantity, cost = (float(x[at]) if share == 1.0 else float(x[at]) * share for x in (p.entry_quantity, p.entry_cost))
-    book = _add(book, account[change.account_id], change.netting_set, instrument, -change.quantity, -quantity, -cost)
-    return _add(book, account[change.to_account], change.netting_set, instrument, change.quantity, quantity, cost)
-
-
-def _post(book: Book, account: int, asset: str, quantity: float) -> Book:
-    c = book.collateral
-    at = int(np.searchsorted(c.account, account, side="left"))
-    while at < len(c.asset) and c.account[at] == account and c.asset[at] < asset:
-        at += 1
-    if at < len(c.asset) and c.account[at] == account and c.asset[at] == asset:
-        amount = c.quantity.copy()
-        amount[at] += quantity
-        return replace(book, collateral=Collateral(c.account, c.asset, amount))
-    return replace(book, collateral=Collateral(np.insert(c.account, at, account).astype(np.int32), (*c.asset[:at], asset, *c.asset[at:]), np.insert(c.quantity, at, quantity)))
 
 
 def with_nothing_of(book: Book, instruments: Sequence[int], assets: Sequence[str]) -> Book:

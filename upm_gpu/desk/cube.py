@@ -8,20 +8,25 @@ alone. A changed row needs that sum only where it may end in the tail:
   every scenario whose exact P&L is among the worst `depth` has a(s) <= a_(depth) + 2 e, a_(depth) the depth-th smallest approximation.
 
 Those scenarios, some more than `depth`, are summed again in full. Approximations are needed only where the row was bad before: the changes can add no less than the sum over changed columns
-of min((q' - q) min u, (q' - q) max u), so whoever was further above the bound than that cannot come below it. Verified by tests/properties/test_desk.py against fresh runs, byte for byte.
+of min((q' - q) min u, (q' - q) max u), so whoever was further above the bound than that cannot come below it. The work is done by operations of the backend (`backend/kept.py`): selection, sum
+and order of many changed rows in one call. Verified by tests/properties/test_desk.py against fresh runs, byte for byte, and tests/parity/test_kept.py between backends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.backend import reference
 from upm_gpu.backend.contract import TailState
+from upm_gpu.backend.kept import GONE, INSERTED, REPLACED, KeepsRows, KeptRow, KeptUnit, RowChanges
 from upm_gpu.errors import CapacityError, InputError
+from upm_gpu.margin.units import sum_by
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import BLOCK, ScenarioSet
 
@@ -40,8 +45,16 @@ class Cube:
     """(C,) smallest unit P&L of any scenario"""
     highest: NDArray[np.float64]
     """(C,) largest"""
+    backend: KeepsRows = reference
+    """whose operations sum its rows"""
+    threads: int = 1
 
-    @property
+    @cached_property
+    def home(self) -> KeptUnit:
+        """The stored values where the backend reads them."""
+        return self.backend.keep_unit(self.unit, self.threads)
+
+    @cached_property
     def largest(self) -> NDArray[np.float64]:
         """(C,) largest |unit P&L|."""
         return np.maximum(-self.lowest, self.highest)
@@ -72,12 +85,18 @@ class Base:
     row: Row
     pnl: NDArray[np.float64]
     """(S,)"""
-    order: NDArray[np.int64]
-    """(S,) scenarios, worst first"""
-    ascending: NDArray[np.float64]
-    """(S,) the P&L in that order"""
-    block: NDArray | None = None
-    """(P, M) unit P&L of the row's columns on the M worst scenarios, in that order; made when it is first read"""
+    kept: KeptRow
+    """the same at the backend"""
+
+    @property
+    def order(self) -> NDArray[np.uint32]:
+        """(S,) scenarios, worst first."""
+        return self.kept.order
+
+    @property
+    def ascending(self) -> NDArray[np.float64]:
+        """(S,) the P&L in that order."""
+        return self.kept.ascending
 
 
 def draw_cubes(backend: ModuleType, compiled: Compiled, rows: Rows, precision: str, threads: int, scenarios: ScenarioSet, horizons: list[int],
@@ -99,16 +118,16 @@ def draw_cubes(backend: ModuleType, compiled: Compiled, rows: Rows, precision: s
                 units[h][:, first:last] = backend.unit_pnl(prepared, scenarios, first, last, h)
             if progress is not None:
                 progress(last, scenarios.count)
-    cubes = {h: cube_of(unit) for h, unit in units.items()}
+    cubes = {h: cube_of(unit, backend, threads) for h, unit in units.items()}
     for cube in cubes.values():
         if not np.all(np.isfinite(cube.largest)):
             raise InputError("UPM-PR-078", "scenario P&L values are NaN or infinite: a volatility, level or quantity is beyond what float64 can hold. Check the largest inputs.")
     return cubes, value0
 
 
-def cube_of(unit: NDArray) -> Cube:
+def cube_of(unit: NDArray, backend: KeepsRows = reference, threads: int = 1) -> Cube:
     """The cube of stored unit P&L (C, S)."""
-    return Cube(unit, np.array([np.min(u) for u in unit], np.float64), np.array([np.max(u) for u in unit], np.float64))
+    return Cube(unit, np.array([np.min(u) for u in unit], np.float64), np.array([np.max(u) for u in unit], np.float64), backend, max(threads, 1))
 
 
 def row_of(rows: Rows, r: int, rank: NDArray[np.int64] | None = None) -> Row:
@@ -123,47 +142,46 @@ def row_of(rows: Rows, r: int, rank: NDArray[np.int64] | None = None) -> Row:
 
 def exact_sum(cube: Cube, row: Row, scenarios: NDArray[np.integer] | None = None) -> NDArray[np.float64]:
     """(n,) P&L of a row on some scenarios (None: all), multiply then add, from 0.0."""
-    if scenarios is None:
-        out = np.zeros(cube.count)
-        product = np.empty(PIECE)
-        for first in range(0, cube.count, PIECE):
-            part = out[first : first + PIECE]
-            space = product[: len(part)]
-            for column, quantity in zip(row.column.tolist(), row.quantity.tolist(), strict=True):
-                np.multiply(cube.unit[column, first : first + PIECE], quantity, out=space, dtype=np.float64)
-                part += space
-        return out
-    out, product = np.zeros(len(scenarios)), np.empty(len(scenarios))
-    for column, quantity in zip(row.column.tolist(), row.quantity.tolist(), strict=True):
-        np.multiply(cube.unit[column].take(scenarios), quantity, out=product, dtype=np.float64)
-        out += product
-    return out
+    return cube.backend.kept_sums(cube.home, row.column, row.quantity, None if scenarios is None else scenarios.astype(np.uint32))
 
 
 def kept(cube: Cube, row: Row) -> Base:
     """The row with its sum on every scenario."""
-    pnl = exact_sum(cube, row)
-    order = np.argsort(pnl, kind="stable")
-    return Base(row, pnl, order, pnl[order])
+    found = cube.backend.keep_row(cube.home, row.column, row.quantity)
+    pnl = np.empty(cube.count)
+    pnl[found.order] = found.ascending
+    return Base(row, pnl, found)
 
 
 def worst(cube: Cube, row: Row, depth: int, base: Base | None = None) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
     """The `depth` smallest (P&L, scenario) of a row, ascending, as a fresh run has them; `base` is the row before the change."""
-    if base is None or (changed := _changes(row, base.row)) is None or len(changed[0]) >= len(row.column):
+    depth = min(depth, cube.count)
+    if base is None or not len(base.row.column):
         return _smallest(exact_sum(cube, row), np.arange(cube.count, dtype=np.uint32), depth)
-    columns, differences, size = changed
+    entries = entries_changed(row, base.row)
+    if entries is None:
+        return _reordered(cube, row, depth, base)
+    pnl, scenario = cube.backend.changed_tails(base.kept, row_changes(cube, base, [entries]), depth)
+    return pnl[0], scenario[0]
+
+
+def _reordered(cube: Cube, row: Row, depth: int, base: Base) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
+    """`worst` of a row whose columns are summed in another order than before: selected alike, summed from the cube."""
+    changes = _changes(row, base.row)
+    assert changes is not None
+    columns, differences, size = changes
     guard = 2.0 * guard_band(cube, row, base.row, size)
-    at, some = min(depth, cube.count), min(2 * depth, cube.count)
+    some = min(2 * depth, cube.count)
     guess = _guess(cube, base, columns, differences, some)
-    bound = np.partition(guess, at - 1)[at - 1] + guard  # no smaller than that of all scenarios
+    bound = np.partition(guess, depth - 1)[depth - 1] + guard  # no smaller than that of all scenarios
     # a scenario left out has gained at least the least that the changes can make anywhere
     least = float(np.sum(np.minimum(differences * cube.lowest[columns], differences * cube.highest[columns])))
     reach = int(np.searchsorted(base.ascending, bound + guard - least, side="right"))
     if reach > some:
         guess = _guess(cube, base, columns, differences, reach)
-        bound = np.partition(guess, at - 1)[at - 1] + guard
-    found = np.flatnonzero(guess <= bound)
-    return _smallest(_summed(cube, row, base, found), base.order[found].astype(np.uint32), depth)
+        bound = np.partition(guess, depth - 1)[depth - 1] + guard
+    found = base.order[np.flatnonzero(guess <= bound)]
+    return _smallest(exact_sum(cube, row, found), found, depth)
 
 
 def _guess(cube: Cube, base: Base, columns: NDArray[np.int32], differences: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -174,25 +192,44 @@ def _guess(cube: Cube, base: Base, columns: NDArray[np.int32], differences: NDAr
     return guess
 
 
-BLOCK_DEPTH = 4096
-"""of the worst scenarios whose unit P&L is kept together for a row: gathering them is most of a sum"""
+Entry = tuple[int, int, int, float, float]
+"""place in the kept row, kind, column, quantity, difference of quantity: one change of `backend/kept.py`"""
 
 
-def _summed(cube: Cube, row: Row, base: Base, found: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(n,) exact sums on scenarios given by their place in the order of the base, `found` ascending."""
-    if not len(found) or found[-1] >= min(BLOCK_DEPTH, cube.count) or len(base.row.column) < 8:
-        return exact_sum(cube, row, base.order[found])
-    if base.block is None:
-        ids = base.order[:BLOCK_DEPTH]
-        base.block = np.stack([cube.unit[c].take(ids) for c in base.row.column.tolist()])
-    kept_at = {c: i for i, c in enumerate(base.row.column.tolist())}
-    block, ids = base.block, base.order[found]
-    out, product = np.zeros(len(found)), np.empty(len(found))
-    for column, quantity in zip(row.column.tolist(), row.quantity.tolist(), strict=True):
-        at = kept_at.get(column)
-        np.multiply(cube.unit[column].take(ids) if at is None else block[at].take(found), quantity, out=product, dtype=np.float64)
-        out += product
-    return out
+def entries_changed(row: Row, before: Row) -> list[Entry] | None:
+    """What makes `row` of `before`, as a backend takes it; None where columns of both stand in another order."""
+    count = len(before.column)
+    where = np.full(1 + int(max(before.column.max(initial=-1), row.column.max(initial=-1))), -1, np.int64)
+    where[before.column] = np.arange(count)
+    at = where[row.column]
+    common = at >= 0
+    if np.any(np.diff(at[common]) < 0):
+        return None
+    following = np.where(common, at, count)
+    place = np.minimum.accumulate(following[::-1])[::-1]
+    found = [(int(place[i]), INSERTED, int(row.column[i]), float(row.quantity[i]), float(row.quantity[i])) for i in np.flatnonzero(~common)]
+    here = np.flatnonzero(common)
+    moved = here[row.quantity[here] != before.quantity[at[here]]]
+    found += [(int(at[i]), REPLACED, int(row.column[i]), float(row.quantity[i]), float(row.quantity[i] - before.quantity[at[i]])) for i in moved]
+    stays = np.zeros(count, bool)
+    stays[at[common]] = True
+    found += [(int(p), GONE, int(before.column[p]), 0.0, -float(before.quantity[p])) for p in np.flatnonzero(~stays)]
+    return sorted(found, key=lambda e: (e[0], e[1] != INSERTED))  # stable: new columns keep the order of the row
+
+
+def row_changes(cube: Cube, base: Base, items: Sequence[Sequence[Entry]]) -> RowChanges:
+    """Changed rows with the bounds of their selection, as at the head of this file."""
+    first = np.zeros(len(items) + 1, np.int64)
+    np.cumsum([len(i) for i in items], out=first[1:])
+    flat = [e for i in items for e in i]
+    place, kind, column = (np.array([e[k] for e in flat], np.int32) for k in range(3))
+    quantity, difference = (np.array([e[k] for e in flat], np.float64) for k in (3, 4))
+    item = np.repeat(np.arange(len(items)), np.diff(first))
+    before = float(np.abs(base.row.quantity) @ cube.largest[base.row.column])
+    gross = 2.0 * before + sum_by(item, np.abs(quantity) * cube.largest[column], len(items))
+    guard = 4.0 * (len(base.row.column) + np.diff(first) + 8) * ROUNDING * gross
+    least = sum_by(item, np.minimum(difference * cube.lowest[column], difference * cube.highest[column]), len(items))
+    return RowChanges(first, place, kind, column, quantity, difference, guard, least)
 
 
 def guard_band(cube: Cube, row: Row, before: Row, count: int) -> float:

@@ -105,7 +105,7 @@ def _values(resident: Resident, rows: Rows, states: NDArray[np.float64], groups:
     keep = [np.zeros(len(groups.of_state), bool), *(groups.of_state == f for f in range(len(groups.names))), *(groups.of_state != f for f in range(len(groups.names)))]
     names = tuple(plan.compiled.drawn_names)
     sets = [derive(Explicit(names, plan.compiled.dates, np.where(mask[None, :, None], states, 0.0)), plan.compiled.operations) for mask in keep]
-    compiled, _ = with_tables(plan.compiled, [plan.scenarios, *sets], choice.module, choice.threads)
+    compiled, _ = with_tables(plan.compiled, [plan.scenarios, *sets], choice.module, choice.threads, library=plan.library)
     found = []
     with choice.module.prepare(compiled, rows, choice.precision, choice.threads) as prepared:
         for scenarios in sets:

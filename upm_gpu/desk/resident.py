@@ -32,6 +32,7 @@ from upm_gpu.margin.result import option_values
 from upm_gpu.margin.units import COLLATERAL_PREFIX, build_rows, build_units, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.plan import Plan, make_plan, with_count
+from upm_gpu.pricing.tables import Library
 from upm_gpu.scenario.spec import ScenarioSpec
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -75,8 +76,17 @@ class Resident:
     """kept P&L vectors by (unit, set, horizon); set -1 is the run's own"""
     before: dict[tuple[int, ...], Any] = field(default_factory=dict)
     """margins of accounts that were asked about, before any change"""
+    factors: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    """what one unit of an instrument of the book adds to equity, see `equity_factors`"""
+    orders: dict[frozenset[tuple[int, bool]], Any] = field(default_factory=dict)
+    """orders of sums by what is held that was not, and the other way"""
     checked: set[str] = field(default_factory=set)
     """accounts whose margin was found as the run wrote it"""
+
+    @cached_property
+    def held(self) -> NDArray[np.bool_]:
+        """(N,) what somebody in the run holds."""
+        return self.holders > 0
 
     @cached_property
     def rank(self) -> NDArray[np.int64] | None:
@@ -132,13 +142,13 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     _same_program(folder, manifest)
     again = inputs_again(folder, manifest)
     choice = choose(str(manifest["backend"]), str(manifest["precision"]), again.threads)
-    made = keep(again.book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress)
+    made = keep(again.book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress, library=again.library)
     stamps = {name: _stamp(folder / name) for name in ("SHA256SUMS", "manifest.json", "plan.json", *(f"inputs/{n}" for n in manifest["inputs"]))}
     return replace(made, path=folder, margins=_margins(folder), stamps=stamps)
 
 
 def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, choice: Choice, *, model: Any = None, also: Iterable[str] = (), count: int | None = None,
-         progress: Progress | None = None) -> Resident:
+         progress: Progress | None = None, library: Library | None = None) -> Resident:
     """Draw the scenarios of a book and keep them: `open_run` without a folder. `count`: where an adaptive run stopped. Raises InputError as `open_run` does."""
     from upm_gpu.exhibits import unit_greeks
     from upm_gpu.measuring import sub_plans
@@ -167,7 +177,8 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
                              "so no answer could be that of a fresh run. Add a position in the instrument and run again.")
         plan = make_plan(book, market, spec, methodology, model)
         bare = plan.compiled
-    compiled, _ = with_tables(bare, (plan.scenarios,), choice.module, choice.threads)
+    plan = replace(plan, library=library)
+    compiled, _ = with_tables(bare, (plan.scenarios,), choice.module, choice.threads, library=library)
     plan = with_count(replace(plan, compiled=compiled), count or spec.count)
     main = sorted({plan.horizon(r.horizon) for r in plan.requests})
     cubes, value0 = draw_cubes(choice.module, compiled, plan.rows, choice.precision, choice.threads, plan.scenarios, main, progress)

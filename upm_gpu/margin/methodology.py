@@ -85,7 +85,7 @@ def load_methodology(path: str | Path | None = None) -> Methodology:
     file = package_file(DEFAULT) if path is None else find_file(path)
     tables, text = read_toml(file, "methodology")
     if "rule_book" in tables:
-        raise InputError("UPM-CF-125", f"{place(file.name, text, 'rule_book')}: {tables['rule_book']!r} is a rule book, which draws no scenarios. Margin under it with `upm compare --methodologies {file.stem},house`.")
+        raise InputError("UPM-CF-125", f"{place(file.name, text, 'rule_book')}: {tables['rule_book']!r} is a rule book: it draws no scenarios and does not say what counts as equity, so there is no run. Margins and charges of every account under it: `upm compare --methodologies {path} --out DIR`.")
     made = build(Methodology, tables, file.name, text, NUMBERS)
     core = made.core
     percent = f" Write {core.level / 100.0:g}." if 50.0 <= core.level < 100.0 else ""

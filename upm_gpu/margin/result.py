@@ -49,27 +49,47 @@ def account_equity(book: Book, market: MarketSnapshot, posted: Posted, unit_valu
     `unit_value` is the value today of one unit of each held option that counts in equity (upfront premium), by instrument id.
     Spot positions stand with the collateral at market, sold ones among the liabilities: they are always simulated, so no haircut, tier or limit is theirs.
     """
-    count = len(book.accounts)
-    collateral = sum_by(posted.account, posted.counted, count)
+    return equity_of(position_values(book, market, unit_value), book.positions.account, posted, len(book.accounts))
+
+
+@dataclass(frozen=True)
+class PositionValues:
+    """What positions (P,) add to equity, reporting currency."""
+
+    unrealised: NDArray[np.float64]
+    assets: NDArray[np.float64]
+    """spot at market"""
+    options: NDArray[np.float64]
+
+
+def position_values(book: Book, market: MarketSnapshot, unit_value: dict[str, float]) -> PositionValues:
+    """Of every position of a book."""
     positions = book.positions
     gain_now, gain_entry, value = (np.zeros(len(book.instruments)) for _ in range(3))
     spot = np.zeros(len(book.instruments))
     for n in np.unique(positions.instrument):
-        instrument = book.instruments[n]
-        if isinstance(instrument, Spot):
-            spot[n] = spot_price(market, instrument.underlying, instrument.instrument_id)
-        elif isinstance(instrument, Future | Perpetual):
-            gain_now[n], gain_entry[n] = gain_factors(instrument, market)
-        else:
-            value[n] = unit_value[instrument.instrument_id]
+        gain_now[n], gain_entry[n], spot[n], value[n] = equity_factors(book.instruments[n], market, unit_value)
     i = positions.instrument
-    unrealised = positions.entry_quantity * gain_now[i] + positions.entry_cost * gain_entry[i]
-    assets = positions.quantity * spot[i]
-    market_value, liabilities = (sum_by(posted.account, of_posted, count) + sum_by(positions.account, np.maximum(of_spot, 0.0), count)
+    return PositionValues(positions.entry_quantity * gain_now[i] + positions.entry_cost * gain_entry[i], positions.quantity * spot[i], positions.quantity * value[i])
+
+
+def equity_factors(instrument: Instrument, market: MarketSnapshot, unit_value: dict[str, float]) -> tuple[float, float, float, float]:
+    """Factors of an instrument on entry_quantity, entry_cost, and of spot and of options on quantity."""
+    if isinstance(instrument, Spot):
+        return 0.0, 0.0, spot_price(market, instrument.underlying, instrument.instrument_id), 0.0
+    if isinstance(instrument, Future | Perpetual):
+        return (*gain_factors(instrument, market), 0.0, 0.0)
+    return 0.0, 0.0, 0.0, unit_value[instrument.instrument_id]
+
+
+def equity_of(values: PositionValues, account: NDArray[np.integer], posted: Posted, count: int) -> Equity:
+    """Equity of `count` accounts from their positions, of `account` (P,), and their collateral."""
+    collateral = sum_by(posted.account, posted.counted, count)
+    assets = values.assets
+    market_value, liabilities = (sum_by(posted.account, of_posted, count) + sum_by(account, np.maximum(of_spot, 0.0), count)
                                  for of_posted, of_spot in ((np.maximum(posted.value, 0.0), assets), (np.maximum(-posted.counted, 0.0), -assets)))
     haircut = sum_by(posted.account, np.maximum(posted.value, 0.0) - np.maximum(posted.counted, 0.0), count)
-    return Equity(collateral + sum_by(positions.account, assets, count), sum_by(positions.account, unrealised, count),
-                  sum_by(positions.account, positions.quantity * value[i], count), market_value, haircut, liabilities)
+    return Equity(collateral + sum_by(account, assets, count), sum_by(account, values.unrealised, count), sum_by(account, values.options, count), market_value, haircut, liabilities)
 
 
 def gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:

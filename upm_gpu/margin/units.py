@@ -62,29 +62,42 @@ def build_units(book: Book, instruments: Sequence[Instrument], simulated: set[st
     """Units in the order (name), with their lines."""
     index = {i.instrument_id: n for n, i in enumerate(instruments)}
     book_to_compiled = np.array([index.get(i.instrument_id, -1) for i in book.instruments], np.int32)
-    keys: dict[tuple[str, str, str], int] = {}
-    position_unit = _unit_numbers(book, book.positions.account, book.positions.netting_set, keys)
+    keys, position_unit, collateral_unit = unit_keys(book, simulated)
     wanted = [i for i, asset in enumerate(book.collateral.asset) if asset in simulated]
     account = book.collateral.account[wanted]
-    collateral_unit = _unit_numbers(book, account, np.zeros(len(wanted), np.int32), keys)
-    lonely = np.setdiff1d(np.arange(len(book.accounts)), np.concatenate([book.positions.account, account]))
-    for a in lonely:
-        keys.setdefault(("", "", book.accounts[a].account_id), len(keys))
     unit = np.concatenate([position_unit, collateral_unit])
     line_account = np.concatenate([book.positions.account, account])
     instrument = np.concatenate([book_to_compiled[book.positions.instrument],
                                  np.array([index[COLLATERAL_PREFIX + book.collateral.asset[i]] for i in wanted], np.int32)])
     quantity = np.concatenate([book.positions.quantity, book.collateral.quantity[wanted]])
-    names = unit_names(list(keys))
-    order = np.argsort(np.array(names, object), kind="stable")
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order))
+    names, order, rank = ordered_names(keys)
     unit = rank[unit]
     kept = np.flatnonzero(instrument >= 0)  # reporting cash has no P&L
     kept = kept[np.lexsort((instrument[kept], line_account[kept], unit[kept]))]
-    ordered = [list(keys)[i] for i in order]
+    ordered = [keys[i] for i in order]
     return Units(tuple(k[0] for k in ordered), tuple(k[1] for k in ordered), tuple(names[i] for i in order),
                  Lines(unit[kept], line_account[kept], instrument[kept], quantity[kept]))
+
+
+def unit_keys(book: Book, simulated: set[str]) -> tuple[list[tuple[str, str, str]], NDArray[np.int32], NDArray[np.int32]]:
+    """(member, netting set, account or "" for a pool) of every unit, and of which of them each position and each amount of simulated collateral is."""
+    keys: dict[tuple[str, str, str], int] = {}
+    position_unit = _unit_numbers(book, book.positions.account, book.positions.netting_set, keys)
+    account = book.collateral.account[[i for i, asset in enumerate(book.collateral.asset) if asset in simulated]]
+    collateral_unit = _unit_numbers(book, account, np.zeros(len(account), np.int32), keys)
+    lonely = np.setdiff1d(np.arange(len(book.accounts)), np.concatenate([book.positions.account, account]))
+    for a in lonely:
+        keys.setdefault(("", "", book.accounts[a].account_id), len(keys))
+    return list(keys), position_unit, collateral_unit
+
+
+def ordered_names(keys: Sequence[tuple[str, str, str]]) -> tuple[list[str], NDArray[np.int64], NDArray[np.int32]]:
+    """Names of units, the order they stand in, and the place of each in it."""
+    names = unit_names(keys)
+    order = np.argsort(np.array(names, object), kind="stable")
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order))
+    return names, order, rank
 
 
 def unit_names(keys: Sequence[tuple[str, str, str]]) -> list[str]:

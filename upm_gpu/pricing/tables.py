@@ -80,6 +80,17 @@ class Shelf(Protocol):
         """Keep a table that was just made."""
 
 
+class Library(Protocol):
+    """Where tables of another market are taken from (`pricing/table_library.py`)."""
+
+    @property
+    def sha256(self) -> str:
+        """Of its file."""
+
+    def table_for(self, request: TableRequest, box: Box, backend: ModuleType) -> tuple[ValueTable, float] | None:
+        """A table for a request over a box and its largest error; None where it has none that is good enough."""
+
+
 @dataclass(frozen=True)
 class TableReport:
     """One table as built: for the manifest and the report."""
@@ -91,12 +102,14 @@ class TableReport:
     nodes: tuple[int, int]
     error: float
     """largest error found at sampled cell centres, per unit of strike"""
+    reused: bool = False
+    """taken from a library"""
 
 
 def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: ModuleType, threads: int = 0, shelf: Shelf | None = None,
-                costly_tolerance: float | None = None) -> tuple[Compiled, tuple[TableReport, ...]]:
+                costly_tolerance: float | None = None, library: Library | None = None) -> tuple[Compiled, tuple[TableReport, ...]]:
     """The compiled book with tables that cover every scenario of `sets`, and the corrections of today's values; itself where it asks for none. Tables that a `shelf` holds are not
-    made again. Tables of `COSTLY` operations are made to `costly_tolerance` where it is given.
+    made again; what a `library` covers is taken from it. Tables of `COSTLY` operations are made to `costly_tolerance` where it is given.
 
     Raises InputError UPM-PR-081 where a price of a node cannot be had, CapacityError UPM-CP-070 where a table would grow beyond reason.
     """
@@ -115,10 +128,10 @@ def with_tables(compiled: Compiled, sets: Sequence[ScenarioSet], backend: Module
                 reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
                 continue
             tolerance = costly_tolerance if request.operation in COSTLY else None
-            table, error = _made(request, _box(compiled, program, request, ranges), backend, shelf, tolerance) if request.alive else (NOTHING, 0.0)
+            table, error, reused = _made(request, box_of(compiled, program, request, ranges), backend, shelf, tolerance, library) if request.alive else (NOTHING, 0.0, False)
             tables.append(table)
             if request.alive:
-                reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error))
+                reports.append(TableReport(request.operation, request.name, program.horizon, (table.values.shape[0], table.values.shape[1]), error, reused))
             _correct_today(compiled, program, request, terms, backend)
         programs.append(replace(program, tables=tuple(tables)))
     return replace(compiled, terms=terms, programs=tuple(programs)), tuple(reports)
@@ -159,8 +172,14 @@ def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sig
         i = int(bad[0])
         raise InputError("UPM-PR-081", f"{request.name}: no {request.operation} price at forward / strike {forward[i]:.6g} and volatility {sigma[i]:.6g} (status {found['status'][i]:g}). "
                          "Check the rates and the volatilities of its expiry, or leave the instrument out.")
-    european = request.discount * black_undiscounted(forward * request.growth, 1.0, log_moneyness + np.log(request.growth), sigma * np.sqrt(request.years), request.sign)
-    return found["price"] - request.base * european
+    return found["price"] - european_share(request, forward, log_moneyness, sigma)
+
+
+def european_share(request: TableRequest, forward: NDArray[np.float64], log_moneyness: NDArray[np.float64], sigma: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What of the request's value per unit of strike is Black's, at points (n,) of F / K, its logarithm and sigma."""
+    found: NDArray[np.float64] = request.base * (
+        request.discount * black_undiscounted(forward * request.growth, 1.0, log_moneyness + np.log(request.growth), sigma * np.sqrt(request.years), request.sign))
+    return found
 
 
 def operation_inputs(operation: str, inputs: Sequence[tuple[str, float | tuple[float, ...]]], spot: NDArray[np.float64], sigma: NDArray[np.float64], price_only: bool) -> dict[str, NDArray[np.float64]]:
@@ -177,7 +196,7 @@ def spot_over_forward_today(request: TableRequest) -> float:
     return request.spot_over_forward if request.spot_over_forward_today is None else request.spot_over_forward_today
 
 
-def _box(compiled: Compiled, program: Program, request: TableRequest, ranges: Ranges) -> Box:
+def box_of(compiled: Compiled, program: Program, request: TableRequest, ranges: Ranges) -> Box:
     """Ranges of m and of ln sigma that the columns of a group can meet, rounded outward to the lattice: a market that moves a little asks for the same table."""
     group = group_of(program, request.group)
     low, high = (r[int(group["date"])] for r in ranges)
@@ -216,9 +235,16 @@ def table_key(request: TableRequest, box: Box, tolerance: float | None = None) -
     return hashlib.sha256(json.dumps([asked, box, how], sort_keys=True).encode("ascii")).hexdigest()
 
 
-def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None, tolerance: float | None = None) -> tuple[ValueTable, float]:
-    """The table from the shelf, else made and put there."""
-    return _shelved(table_key(request, box, tolerance), lambda: _build(request, box, backend, tolerance), shelf)
+def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None, tolerance: float | None = None, library: Library | None = None) -> tuple[ValueTable, float, bool]:
+    """The table from the shelf, else from the library or made, and put there; and whether it is the library's."""
+    own = table_key(request, box, tolerance)
+    if library is None:
+        return *_shelved(own, lambda: _build(request, box, backend, tolerance), shelf), False
+    key = hashlib.sha256(f"{own} {library.sha256}".encode("ascii")).hexdigest()  # a table of another place is another table
+    found = shelf.take(key) if shelf is not None else None
+    if found is None and (found := library.table_for(request, box, backend)) is not None and shelf is not None:
+        shelf.keep(key, *found)
+    return (*found, True) if found is not None else (*_shelved(own, lambda: _build(request, box, backend, tolerance), shelf), False)
 
 
 def _model_table(compiled: Compiled, program: Program, request: ModelRequest, ranges: Ranges, terms: NDArray[np.float64], backend: ModuleType, shelf: Shelf | None) -> tuple[ValueTable, float]:
@@ -246,8 +272,8 @@ def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: M
     halvings = HALVINGS if np.isinf(request.inside).all() else HALVINGS_AT_A_BARRIER
     coarser: ValueTable | None = None
     for halving in range(halvings + 1):
-        table = _fill(request, box, (steps[0], steps[1]), backend, coarser)
-        errors = _errors(table, request, backend)
+        table = fill(request, box, (steps[0], steps[1]), backend, coarser)
+        errors = sampled_errors(table, request, backend)
         if max(errors) <= wanted or halving == halvings:
             break
         coarser = table
@@ -257,7 +283,7 @@ def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: M
     return table, max(errors)
 
 
-def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tuple[float, float], backend: ModuleType, coarser: ValueTable | None = None) -> ValueTable:
+def fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tuple[float, float], backend: ModuleType, coarser: ValueTable | None = None) -> ValueTable:
     """The table of given steps; nodes that a coarser one has are taken from it: positions on the lattice are exact, others are taken where they are the same number."""
     low, axes, spacing = [], [], []
     for (least, most), step, (begin, end) in zip(box, steps, (request.inside, (-np.inf, np.inf)), strict=True):
@@ -290,7 +316,7 @@ def _fill(request: TableRequest, box: Sequence[tuple[float, float]], steps: tupl
     return ValueTable((low[0], low[1]), (1.0 / spacing[0], 1.0 / spacing[1]), np.ascontiguousarray(values.T))
 
 
-def _errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tuple[float, float]:
+def sampled_errors(table: ValueTable, request: TableRequest, backend: ModuleType) -> tuple[float, float]:
     """Largest error half-way between nodes along m and along ln sigma, over cells spread evenly over the table."""
     shape = table.values.shape
     skip = 1 if np.isinf(request.inside).all() else 0  # the cell at a barrier is read too

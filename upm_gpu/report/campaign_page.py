@@ -42,7 +42,7 @@ def render_campaign(folder: Path) -> bytes:
     broken = np.flatnonzero(accounts["times_broken"] > 0)
     page = environment.from_string(here.joinpath("campaign.html.j2").read_text(encoding="utf-8")).render(
         policy=policy, style=jinja2.utils.markupsafe.Markup(style), manifest=manifest, worst=_rows(shocks, worst), maps=heat_maps(shocks), markup=jinja2.utils.markupsafe.Markup,
-        first=_rows(accounts, broken[:SHOWN]), broken=len(broken), reverse=_reverse(read_table(folder / "reverse.parquet")), cells=_cells(cells), shown=SHOWN).encode("utf-8", errors="xmlcharrefreplace")
+        first=_rows(accounts, broken[:SHOWN]), broken=len(broken), reverse=_reverse(read_table(folder / "reverse.parquet")), paths=_paths(read_table(folder / "paths.parquet")), cells=_cells(cells), shown=SHOWN).encode("utf-8", errors="xmlcharrefreplace")
     return bytes(page)
 
 
@@ -127,6 +127,14 @@ def _reverse(table: Columns | None) -> list[dict[str, Any]]:
         for i in own[np.argsort(table["distance"][own], kind="stable")][:SHOWN]:
             found.append({"kind": title, "book": table["book"][i], "name": table["name"][i], "distance": table["distance"][i], "left": table["left_today"][i], "move": move_words({s: float(table[s][i]) for s in states})})
     return found
+
+
+def _paths(table: Columns | None) -> list[dict[str, Any]]:
+    """Every path with its days."""
+    found: dict[tuple, dict[str, Any]] = {}
+    for row in _rows(table, range(len(table["day"]))) if table is not None else []:
+        found.setdefault((row["book"], row["path"]), {"book": row["book"], "name": row["path"], "days": []})["days"].append(row)
+    return list(found.values())
 
 
 def _cells(table: Columns) -> list[dict[str, Any]]:

@@ -129,15 +129,16 @@ def table(columns: Columns, strict: str = "") -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def parquet_bytes(content: pa.Table) -> memoryview:
-    """The one way a Parquet file is written."""
+def parquet_bytes(content: pa.Table, spread: Sequence[str] = ()) -> memoryview:
+    """The one way a Parquet file is written. Columns `spread` are numbers of which no two are alike: no dictionary of them is tried, their bytes are compressed place by place."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
     pq.write_table(content.replace_schema_metadata(None), sink, row_group_size=ROW_GROUP, compression="zstd", compression_level=ZSTD_LEVEL,
-                   version="2.6", data_page_version="1.0", use_dictionary=True, write_statistics=True,
-                   write_page_checksum=True, store_schema=False)
+                   version="2.6", data_page_version="1.0", use_dictionary=[n for n in content.column_names if n not in spread] if spread else True, write_statistics=True,
+                   write_page_checksum=True, store_schema=False,
+                   **({"column_encoding": dict.fromkeys(spread, "BYTE_STREAM_SPLIT")} if spread else {}))
     return memoryview(sink.getvalue())
 
 

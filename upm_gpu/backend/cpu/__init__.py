@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.backend.contract import Precision, TailState
 from upm_gpu.backend.cpu import library
+from upm_gpu.backend.cpu.kept import changed_tails, keep_row, keep_unit, kept_sums
 from upm_gpu.backend.cpu.library import Keep, check, load
 from upm_gpu.backend.cpu.structs import book_struct, scenarios_struct
 from upm_gpu.errors import DeviceError, UpmError
@@ -237,5 +238,5 @@ def merge_tails(a: TailState, b: TailState, threads: int = 0, *, reuse: bool = F
     return TailState(pnl, ids, blocks[rank], np.concatenate([a.block_sums, b.block_sums])[rank], a.clipped + b.clipped, a.not_finite + b.not_finite, a.count + b.count)
 
 
-__all__ = ["Prepared", "attribution", "available", "call_scenarios", "default_threads", "isas", "library", "merge_tails", "name", "prepare", "row_pnl",
-           "row_tail", "states", "unit_pnl", "values"]
+__all__ = ["Prepared", "attribution", "available", "call_scenarios", "changed_tails", "default_threads", "isas", "keep_row", "keep_unit", "kept_sums", "library", "merge_tails",
+           "name", "prepare", "row_pnl", "row_tail", "states", "unit_pnl", "values"]

@@ -92,7 +92,21 @@ class ScenariosStruct(ctypes.Structure):
     )
 
 
-STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct, HestonStruct, RegimesStruct)
+class KeptStruct(ctypes.Structure):
+    """UpmKept."""
+
+    _fields_ = (("columns", _I64), ("scenarios", _I64), ("entries", _I64), ("worst", _I64), ("unit", _POINTER), ("column", _POINTER), ("quantity", _POINTER), ("order", _POINTER),
+                ("ascending", _POINTER), ("pnl", _POINTER), ("rank", _POINTER), ("block", _POINTER), ("partial", _POINTER), ("float32", _I32), ("reserved", _I32))
+
+
+class RowChangesStruct(ctypes.Structure):
+    """UpmRowChanges."""
+
+    _fields_ = (("items", _I64), ("entries", _I64), ("first", _POINTER), ("place", _POINTER), ("kind", _POINTER), ("column", _POINTER), ("quantity", _POINTER), ("difference", _POINTER),
+                ("guard", _POINTER), ("least", _POINTER))
+
+
+STRUCTS = (ProgramStruct, BookStruct, TableStruct, ScenariosStruct, JumpsStruct, HestonStruct, RegimesStruct, KeptStruct, RowChangesStruct)
 """in the order of upm_struct_bytes"""
 
 
@@ -105,6 +119,7 @@ def _signatures() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     book, scenarios = ctypes.POINTER(BookStruct), ctypes.POINTER(ScenariosStruct)
     where = (_POINTER, scenarios, _I64, _I64)
     out = {"writable": True}
+    kept, changes = ctypes.POINTER(KeptStruct), ctypes.POINTER(RowChangesStruct)
     return {
         "upm_isa_count": (_I32, ()),
         "upm_isa_name": (ctypes.c_char_p, (_I32,)),
@@ -123,6 +138,9 @@ def _signatures() -> dict[str, tuple[Any, tuple[Any, ...]]]:
         "upm_values": (_I32, (_I32, _I32, _I64, _array(f64, 2), _I64, _array(f64, 2, **out), _I64, _I32)),
         "upm_merge_tails": (_I32, (_I64, _array(f64, 3), _array(u32, 3), _I64, _array(f64, 3), _array(u32, 3), _I64, _array(f64, 3, **out),
                                    _array(u32, 3, **out), _I64, _I32)),
+        "upm_kept_sums": (_I32, (_I32, kept, _POINTER, _I64, _I32, _array(f64, 1, **out))),
+        "upm_kept_block": (_I32, (_I32, kept, _I32)),
+        "upm_changed_tails": (_I32, (_I32, kept, changes, _I64, _I32, _array(f64, 2, **out), _array(u32, 2, **out), _I64)),
     }
 
 

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from upm_gpu.backend.contract import Precision, TailState
 from upm_gpu.backend.cuda import attribution as _attribution
+from upm_gpu.backend.cuda import kept as _kept
 from upm_gpu.backend.cuda import memory, tail, waves
 from upm_gpu.backend.cuda import values as _values
 from upm_gpu.backend.cuda.interface import Device, OutOfDeviceMemory
 from upm_gpu.backend.cuda.memory import ALIGNMENT, Prepared
+from upm_gpu.backend.kept import KeptRow, KeptUnit, RowChanges
 from upm_gpu.errors import CapacityError
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.scenario.sets import ScenarioSet
@@ -102,6 +104,29 @@ def values(operation: str, columns: dict[str, NDArray[np.float64]], device: Devi
     device = device if device is not None else open_device()
     with _within_memory(device):
         return _values.values(device, operation, columns)
+
+
+def keep_unit(unit: NDArray, threads: int = 1, device: Device | None = None) -> KeptUnit:
+    """The unit P&L of a set on the device."""
+    return _kept.keep_unit(device if device is not None else open_device(), unit, threads)
+
+
+def kept_sums(unit: KeptUnit, column: NDArray[np.int32], quantity: NDArray[np.float64], scenarios: NDArray[np.uint32] | None = None) -> NDArray[np.float64]:
+    """(n,) P&L of a row."""
+    with _within_memory(unit.home.device):
+        return _kept.kept_sums(unit, column, quantity, scenarios)
+
+
+def keep_row(unit: KeptUnit, column: NDArray[np.int32], quantity: NDArray[np.float64]) -> KeptRow:
+    """A row on all scenarios."""
+    with _within_memory(unit.home.device):
+        return _kept.keep_row(unit, column, quantity)
+
+
+def changed_tails(row: KeptRow, changes: RowChanges, depth: int) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
+    """(M, depth) P&L and ids of the worst scenarios of every changed row."""
+    with _within_memory(row.unit.home.device):
+        return _kept.changed_tails(row, changes, depth)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 from upm_gpu.errors import DeviceError
 from upm_gpu.shipped import package_file
 
-MODULES = ("walk", "resample", "garch", "sampled_walk", "jumps", "heston", "derived", "unit_pnl", "row_tail", "attribution", "values")
+MODULES = ("walk", "resample", "garch", "sampled_walk", "jumps", "heston", "derived", "unit_pnl", "row_tail", "kept", "attribution", "values")
 OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true", "--dopt=on", "--generate-line-info")
 """every fma is explicit in the text, so that CPU and GPU give the same bits; line info is what compute-sanitizer reports"""
 

@@ -14,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.backend.contract import NO_SCENARIO, Precision, TailState, merge
+from upm_gpu.backend.reference.kept import changed_tails as changed_tails
+from upm_gpu.backend.reference.kept import keep_row as keep_row
+from upm_gpu.backend.reference.kept import keep_unit as keep_unit
+from upm_gpu.backend.reference.kept import kept_sums as kept_sums
 from upm_gpu.formula import families
 from upm_gpu.formula.pair import pair_payoff
 from upm_gpu.pricing.compiled import (
