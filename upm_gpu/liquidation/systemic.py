@@ -1,0 +1,78 @@
+"""The systemic table: what one scenario does to all accounts, with and without sequencing, and what the tail of the run does.
+
+Figures over tail scenarios are conditional means over the worst scenarios of the house, each with its standard error: the spread between scenarios over the root of their number. Where the
+run's draws are dependent (antithetic pairs, Sobol points) it is an approximation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from upm_gpu.liquidation.bankruptcy import bankruptcy_moves
+from upm_gpu.liquidation.cascade import Cascade, cascade
+from upm_gpu.liquidation.case import Case
+from upm_gpu.liquidation.money import money
+from upm_gpu.liquidation.parameters import Parameters
+from upm_gpu.liquidation.scenarios import house_tail, start_of
+from upm_gpu.liquidation.sequencing import Order
+from upm_gpu.liquidation.waterfall import UNPAID
+from upm_gpu.liquidation.world import World, scenario_start
+
+VARIANTS: tuple[tuple[str, Order, bool], ...] = (("sequenced", "sequenced", False), ("pro rata", "pro_rata", False), ("by size", "by_size", False), ("auction, then sequenced", "sequenced", True))
+"""name, order, whether whole books are offered first"""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """One scenario under several ways of closing."""
+
+    scenario: str
+    parameters: Parameters
+    cascades: dict[str, Cascade]
+
+
+def simulate(case: Case, scenario: str, parameters: Parameters, variants: Sequence[str] = ("sequenced", "pro rata", "auction, then sequenced")) -> Simulation:
+    """Run a scenario under each variant; those that began liquidation under the first are given their bankruptcy moves. Raises UsageError for a scenario that is none."""
+    start, named = start_of(case, scenario), {name: (order, auction) for name, order, auction in VARIANTS}
+    found = {name: cascade(case, start, parameters, *named[name]) for name in variants}
+    place = {name: n for n, name in enumerate(case.parties.names)}
+    world = World(case.plan, case.choice, start, min(parameters.margin.scenarios, case.plan.scenarios.count))
+    defaults = [d for c in found.values() for d in c.defaults]
+    chosen = sorted({place[d.party] for d in defaults})
+    moves = dict(zip(chosen, bankruptcy_moves(case, world, chosen), strict=True))
+    for d in defaults:
+        d.bankruptcy_move = moves[place[d.party]]
+    return Simulation(start.name, parameters, found)
+
+
+def summary(made: Cascade) -> dict[str, Any]:
+    """One line of the systemic table; amounts in the reporting currency."""
+    parties, first = {d.party for d in made.defaults}, made.rounds[0]
+    used = {k: money(v) for k, v in made.funds.used.items()}
+    return {
+        "accounts_in_liquidation": len(parties), "before_the_scenario": len({d.party for d in made.defaults if d.before}), "accounts_lost": len({d.party for d in made.defaults if d.loss > 0.0}),
+        "depth": made.depth, "rounds": len(made.rounds), "settled": made.settled, "margin_calls": first.calls, "call_amount": first.call_amount, "closing_cost": sum(d.cost for d in made.defaults),
+        "open_risk_after_first_round": first.open_risk, "loss_beyond_margin": sum(d.loss for d in made.defaults), "fund_used": sum(v for k, v in used.items() if k != UNPAID), "uncovered": used.get(UNPAID, 0.0),
+        "borne": used, "funds_at_start": {k: money(v) for k, v in made.opening_funds.items() if v}, "price_moved": made.price, "steps": len(made.steps), "conserved": made.conserved}
+
+
+def along_the_tail(case: Case, count: int, parameters: Parameters, variants: Sequence[str] = ("sequenced", "pro rata")) -> dict[str, Any]:
+    """The cascade along each of the worst `count` scenarios of the house: a line a path, and means with their standard errors."""
+    scenarios, pnl = house_tail(case, count)
+    named = {name: (order, auction) for name, order, auction in VARIANTS}
+    lines = []
+    for s, house in zip(scenarios.tolist(), pnl.tolist(), strict=True):
+        start = scenario_start(case.plan, case.choice, s)
+        for name in variants:
+            lines.append({"scenario": s, "house_pnl": house, "variant": name, **summary(cascade(case, start, parameters, *named[name]))})
+    figures = ("accounts_in_liquidation", "accounts_lost", "depth", "closing_cost", "open_risk_after_first_round", "loss_beyond_margin", "fund_used", "uncovered")
+    means = {}
+    for name in variants:
+        own = [line for line in lines if line["variant"] == name]
+        means[name] = {f: {"mean": float(np.mean([x[f] for x in own])), "standard_error": float(np.std([x[f] for x in own], ddof=1) / np.sqrt(len(own))) if len(own) > 1 else None,
+                           "worst": float(np.max([x[f] for x in own]))} for f in figures}
+    return {"paths": len(scenarios), "lines": lines, "means": means}

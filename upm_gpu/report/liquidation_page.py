@@ -1,0 +1,67 @@
+"""`liquidation.html`: the systemic table, the cascade round by round, who bore the loss, and the accounts that fell, from the folder of a simulation alone.
+
+One file without script: charts are SVG, the policy allows the one style by its hash and nothing else. Same folder, same bytes. Verified by tests/end_to_end/test_liquidation_command.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from upm_gpu.errors import CapacityError, UsageError
+from upm_gpu.report.liquidation_chart import rounds_svg, short, waterfall_svg
+from upm_gpu.report.read import read_json, read_rows
+
+LIMIT = 9_500_000
+"""bytes, as of the run report"""
+SHOWN = 60
+"""accounts listed at most, the largest losses first; all are in defaults.csv"""
+STEPS = 40
+"""steps of one account shown"""
+TITLES = {"own_capital": "own capital of the house", "insurance_fund": "insurance fund", "auto_deleveraging": "auto-deleveraging", "socialised_loss": "gains of others (socialised)", "assessments": "assessments",
+          "defaulter_contribution": "contributions of defaulters", "survivor_contributions": "contributions of survivors", "uncovered": "nobody"}
+
+
+def render_liquidation(folder: Path) -> bytes:
+    """The page of a folder. Raises UsageError where it is no simulation or jinja2 is not installed, CapacityError for a page beyond LIMIT."""
+    try:
+        import jinja2
+    except ImportError:
+        raise UsageError("UPM-CF-040", "the page needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'`, or leave --out away.") from None
+    manifest, table = read_json(folder / "manifest.json"), read_json(folder / "systemic.json")
+    rounds, defaults, steps = (read_rows(folder / f"{n}.csv") for n in ("rounds", "defaults", "steps"))
+    if manifest is None or table is None or rounds is None or defaults is None or steps is None:
+        raise UsageError("UPM-RN-045", f"{folder} is no simulation of liquidations: a table is missing. Simulate again.")
+    here = Path(__file__).parent
+    style = here.joinpath("report.css").read_text(encoding="utf-8")
+    policy = f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode('ascii')}'; base-uri 'none'; form-action 'none'"
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"money": lambda v: f"{float(v):,.0f}", "short": lambda v: short(float(v)), "share": lambda v: "" if v in ("", None) else f"{100.0 * float(v):+.2f} %"}
+    variants = [str(v) for v in manifest["variants"]]
+    first = variants[0]
+    own = [d for d in defaults if d["variant"] == first]
+    lost = sorted(own, key=lambda d: (-float(d["loss"]), -float(d["cost"]), d["party"]))
+    worst = lost[0]["party"] if lost else ""
+    markup = jinja2.utils.markupsafe.Markup
+    page = environment.from_string(here.joinpath("liquidation.html.j2").read_text(encoding="utf-8")).render(
+        policy=policy, style=markup(style), manifest=manifest, table=table, variants=variants, first=first, titles=TITLES, layers=list(dict.fromkeys(k for t in table.values() for k in t["borne"])),
+        charts=[(title, note, markup(svg)) for title, note, svg in _charts(rounds, table, variants)], lost=lost[:SHOWN], hidden=max(0, len(lost) - SHOWN), worst=worst,
+        worst_steps=[s for s in steps if s["variant"] == first and s["party"] == worst][:STEPS]).encode("utf-8", errors="xmlcharrefreplace")
+    if len(page) > LIMIT:
+        raise CapacityError("UPM-RN-044", f"the page of {folder} would have {len(page):,} bytes, above {LIMIT:,}. Read the tables.")
+    return bytes(page)
+
+
+def _charts(rounds: list[dict[str, str]], table: dict[str, Any], variants: list[str]) -> list[tuple[str, str, str]]:
+    """(title, note, SVG) of the page."""
+    def series(column: str) -> dict[str, list[float]]:
+        return {v: [float(r[column]) for r in rounds if r["variant"] == v] for v in variants}
+
+    assets = list(table[variants[0]]["price_moved"])
+    found = [("Who bears what margins do not cover", "The loss of accounts that owe more than they had, by layer of the waterfall.", waterfall_svg({v: table[v]["borne"] for v in variants}, TITLES)),
+             ("Accounts in liquidation", "At the beginning of each round's trades.", rounds_svg(series("liquidating"), "accounts in liquidation by round")),
+             ("Risk still open", "Initial margin that the books still in liquidation would need after the round's trades: what the next move can cost.", rounds_svg(series("open_risk"), "open risk by round"))]
+    moved = sorted(assets, key=lambda a: -max(abs(float(r[f"price_move_{a}"])) for r in rounds))[:2]
+    return found + [(f"{a}: moved by liquidations", "On top of the scenario, when each round begins: the permanent part of the impact.", rounds_svg(series(f"price_move_{a}"), f"{a} price by round", percent=True)) for a in moved]
