@@ -243,7 +243,7 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
         over = spot_over_forward_today(request)
         found = backend.values(request.operation, operation_inputs(request.operation, request.inputs_today, columns["forward"][own] / strike * over, columns["volatility"][own], False))
         for name, power, of_strike in (("delta", 1, 0), ("gamma", 2, -1), ("vega", 0, 1), ("theta", 0, 1)):
-            result[name][own] = found[name] * over**power * strike**of_strike
+            result[name][own] = request.unit * found[name] * over**power * strike**of_strike
 
 
 def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int, costly_tolerance: float | None = None) -> Compiled:
