@@ -133,7 +133,7 @@ class OutputSection(Strict):
 
     path: str = Field(default="runs/margin", description="run folder to create; one that holds another run is left untouched")
     report: bool = Field(default=True, description="write report.html")
-    store_pnl: bool = Field(default=False, description="keep the unit P&L of every scenario (not offered yet)")
+    store_pnl: bool = Field(default=False, description="keep the unit P&L of every scenario in the run folder, so that the desk opens it as a memory map; columns x scenarios x 4 bytes")
 
 
 class RunConfig(Strict):
@@ -179,7 +179,7 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("scenarios.sampler", 91, m.name in ("gbm", "merton") or (m.name in ("heston", "bates") and s.sampler != "importance") or (s.sampler == "philox" and s.variance_reduction == "none"),
          f"model {m.name} does not take sampler {s.sampler} with variance_reduction {s.variance_reduction}. Use sampler philox and variance_reduction none, or model gbm or merton (heston "
          "and bates: all but importance)."),
-        ("output.store_pnl", 51, not c.output.store_pnl, "keeping the unit P&L is not offered yet. Use false: every scenario is drawn again from its address."),
+        ("output.store_pnl", 63, not c.output.store_pnl or s.sampler != "importance", "the unit P&L is kept for the desk, which refuses scenarios that were guided by a book (sampler importance). Use false, or sampler philox or sobol."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
         ("market.max_age_minutes", 56, c.market.max_age_minutes >= 0.0, f"{c.market.max_age_minutes:g} is negative; 0 means no limit."),
         ("model.name", 56, m.name in MODELS, f"model {m.name!r} is not known; use one of {', '.join(MODELS)}."),
