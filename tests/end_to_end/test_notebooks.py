@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [p.name for p in NOTEBOOKS] == ["from_chain_to_margin.ipynb", "laws_against_history.ipynb"]
+    assert [p.name for p in NOTEBOOKS] == ["from_chain_to_margin.ipynb", "laws_against_history.ipynb", "which_model_fits_the_smile.ipynb"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -30,6 +30,10 @@ def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert set(names["table"]["status"]) == {"ok", "call", "liquidation"}
         assert np.sort(pnl)[200] == -account["value_at_risk"]
         assert -np.sort(pnl)[:200].mean() == pytest.approx(account["expected_shortfall"], rel=1e-12)
+    if path.stem == "which_model_fits_the_smile":
+        within = names["league"]["within the spread"]
+        assert within["BTC", "svi surface"] > 0.9 and within["SPX", "svi surface"] > 0.2 > within["SPX", "heston"]
+        assert all(fit.converged for fit in names["fits"].values())
     if path.stem == "laws_against_history":
         outside = {name: [int(a.sum()) for a in check.outside()] for name, check in names["checks"].items()}
         assert outside["filtered historical, GJR"] == [0, 0]
