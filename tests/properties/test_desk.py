@@ -99,6 +99,23 @@ def test_answers_equal_a_fresh_run_to_the_bit(tmp_path, precision, house):
     assert compare(resident, market, method, choice, SPEC, random_changes(11, 14 if house else 30)) > 10
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "count", "seed"), [("cpu mixed", 560, 101), ("cpu double", 240, 102), ("cpu house", 120, 103), ("reference", 60, 104), ("emulated", 40, 105)])
+def test_a_thousand_random_changes_equal_a_fresh_run(tmp_path, name, count, seed):
+    """1,020 trade sets in all; those of a transfer of what is not there any more are no questions."""
+    book, market = given(tmp_path)
+    method = house_methodology() if "house" in name else methodology()
+    if name == "emulated":
+        if build.unavailable():
+            pytest.skip(str(build.unavailable()))
+        choice = Choice(EmulatedCuda(build.build()), "mixed", 1, "test")
+    else:
+        choice = choose(name.split()[0], "double" if "double" in name else "mixed")
+    spec = replace(SPEC, count=4_500)
+    resident = desk.keep(book, market, spec, method, choice, model=STUDENT, also=[UNHELD, "BTC-C75D"])
+    assert compare(resident, market, method, choice, spec, random_changes(seed, count)) > 0.8 * count
+
+
 def test_many_at_once_are_as_one_by_one(tmp_path):
     book, market = given(tmp_path)
     resident = desk.keep(book, market, SPEC, house_methodology(), choose("cpu"), model=STUDENT, also=[UNHELD])
