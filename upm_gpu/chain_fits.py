@@ -249,11 +249,11 @@ def _start(request: Request, underlying: str) -> NDArray[np.float64]:
 
 
 def _of_market(path: Path, request: Request, limits: dict[str, Any]) -> tuple[dict[str, list[Chain]], Any, datetime]:
-    from upm_gpu.calibrate.chain.quotes import market_chain
+    from upm_gpu.calibrate.chain.quotes import market_chain, with_units
     from upm_gpu.market.marks import check_marks
     from upm_gpu.market.reader import load_market
 
-    market = load_market(path)
+    market = with_units(load_market(path))
     keep = ~check_marks(market).quarantined
     names = [u for u in sorted(set(map(str, market.quotes.underlying))) if not request.underlyings or u in request.underlyings]
     return {u: [market_chain(market, u, keep, **limits)] for u in names}, market.history, market.valuation_time

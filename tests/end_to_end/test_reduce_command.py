@@ -65,3 +65,15 @@ def test_the_chance_of_liquidation_and_tomorrow_s_margin(upm: Command, finished:
         assert words in page.out, page.out
     upm("liquidation-probability", finished, "--maintenance", "fixed").refused(2, "UPM-CF-166", "regressed")
     upm("margin-at-risk", finished, "--days", "-1").refused(3, "UPM-IN-180")
+
+
+def test_the_largest_order_and_collateral(upm: Command, finished: Path):
+    said = upm("largest-order", finished, "--account", "A", "--instrument", "BTC-PERP", "--side", "sell", "--json")
+    assert said.code == 0, said
+    found = json.loads(said.out)
+    assert found["contracts"] < 0.0 and found["one_lot_more_fails"] and found["after"]["status"] == "ok"
+    page = upm("largest-order", finished, "--account", "A", "--instrument", "BTC-PERP", "--side", "sell")
+    assert "one lot more does not pass" in page.out and page.out.isascii()
+    placed = upm("collateral", finished, "--account", "A")
+    assert placed.code == 0 and "Collateral over 1 netting set" in placed.out and placed.out.isascii(), placed
+    upm("largest-order", finished, "--account", "A", "--instrument", "BTC-PERP", "--side", "up").refused(3, "UPM-IN-161", "buy or sell")

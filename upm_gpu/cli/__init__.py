@@ -15,6 +15,7 @@ from upm_gpu.cli import (  # noqa: I001  (their commands register themselves, in
     methodologies,  # noqa: F401
     research,  # noqa: F401
     chains,  # noqa: F401
+    histories,  # noqa: F401
     inputs,  # noqa: F401
 )
 from upm_gpu.cli.app import app

@@ -1,4 +1,4 @@
-"""What to do about a margin, and what it may be tomorrow: `upm reduce`, `upm margin-at-risk`, `upm liquidation-probability`."""
+"""What to do about a margin, and what it may be tomorrow: `upm reduce`, `upm largest-order`, `upm collateral`, `upm margin-at-risk`, `upm liquidation-probability`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,32 @@ def reduce(
     from upm_gpu.desk.hedge_command import reduce_command
 
     data, page = reduce_command(folder, account, free, ratio, passes, netting_set, trading, only or [], also or [], trades, ticket)
+    print_result(data, json, page)
+
+
+@app.command()
+def largest_order(
+    folder: Folder,
+    account: AccountId,
+    instrument: Annotated[str, typer.Option(help="Listed instrument.")],
+    side: Annotated[str, typer.Option(help="buy or sell.")],
+    netting_set: NettingSet = "",
+    trading: Terms = None,
+    json: Json = False,
+) -> None:
+    """The largest order in one instrument after which equity still covers the initial margin, costs paid."""
+    from upm_gpu.desk.orders_command import largest_order_command
+
+    data, page = largest_order_command(folder, account, instrument, side, netting_set, trading)
+    print_result(data, json, page)
+
+
+@app.command()
+def collateral(folder: Folder, account: AccountId, trading: Terms = None, json: Json = False) -> None:
+    """Which exchange of collateral helps most, and over which netting sets it stands best."""
+    from upm_gpu.desk.orders_command import collateral_command
+
+    data, page = collateral_command(folder, account, trading)
     print_result(data, json, page)
 
 
