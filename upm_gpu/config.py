@@ -61,9 +61,9 @@ class ModelSection(Strict):
     horizons: list[str] = Field(default=["2d"], description="dates read off the paths: hours h or days d, such as 0.999d")
     steps: int = Field(default=1, description="equally spaced path dates to the longest horizon, for simulate; changes no figure")
     copula: Literal["student_t", "gaussian", "grouped_t"] = Field(default="student_t", description="dependence of the driving normals; grouped_t (garch): one mixing variable an underlying")
-    copula_degrees_of_freedom: float = Field(default=4.0, description="above 2 (house choice: crypto returns estimate 3 to 5); garch: 0 fits it")
+    copula_degrees_of_freedom: float = Field(default=4.0, description="above 2 (house choice: crypto returns estimate 3 to 5); garch, gbm: 0 takes the fitted one")
     marginal: Literal["student_t", "gaussian", "skewed_t", "empirical"] = Field(default="student_t", description="law of one base step, unit variance; the last two: garch")
-    degrees_of_freedom: float = Field(default=4.0, description="of the marginals, above 2 (house choice); garch: 0 fits them")
+    degrees_of_freedom: float = Field(default=4.0, description="of the marginals, above 2 (house choice); garch, gbm: 0 takes the fitted ones")
     max_log_move_price: float = Field(default=1.5, description="truncation of a step's log-return (house choice: a factor 4.5; makes E[exp X] finite)")
     max_log_move_volatility: float = Field(default=1.5, description="truncation of a step's log-volatility move (house choice)")
     estimator: Literal["ewma", "ledoit_wolf"] = Field(default="ewma", description="ewma, or equal weights with Ledoit-Wolf shrinkage")
@@ -133,7 +133,7 @@ class OutputSection(Strict):
 
     path: str = Field(default="runs/margin", description="run folder to create; one that holds another run is left untouched")
     report: bool = Field(default=True, description="write report.html")
-    store_pnl: bool = Field(default=False, description="keep the unit P&L of every scenario (not offered yet)")
+    store_pnl: bool = Field(default=False, description="keep the unit P&L of every scenario in the run folder, so that the desk opens it as a memory map; columns x scenarios x 4 bytes")
 
 
 class RunConfig(Strict):
@@ -179,7 +179,7 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("scenarios.sampler", 91, m.name in ("gbm", "merton") or (m.name in ("heston", "bates") and s.sampler != "importance") or (s.sampler == "philox" and s.variance_reduction == "none"),
          f"model {m.name} does not take sampler {s.sampler} with variance_reduction {s.variance_reduction}. Use sampler philox and variance_reduction none, or model gbm or merton (heston "
          "and bates: all but importance)."),
-        ("output.store_pnl", 51, not c.output.store_pnl, "keeping the unit P&L is not offered yet. Use false: every scenario is drawn again from its address."),
+        ("output.store_pnl", 63, not c.output.store_pnl or s.sampler != "importance", "the unit P&L is kept for the desk, which refuses scenarios that were guided by a book (sampler importance). Use false, or sampler philox or sobol."),
         ("book.max_reject_share", 61, 0.0 <= c.book.max_reject_share <= 1.0, f"{c.book.max_reject_share:g} is not a share between 0 and 1."),
         ("market.max_age_minutes", 56, c.market.max_age_minutes >= 0.0, f"{c.market.max_age_minutes:g} is negative; 0 means no limit."),
         ("model.name", 56, m.name in MODELS, f"model {m.name!r} is not known; use one of {', '.join(MODELS)}."),
@@ -187,8 +187,8 @@ def _rules(c: RunConfig) -> list[Rule]:
         ("model.step_days", 62, 0.0 < m.step_days <= 365.0, f"a base step of {m.step_days:g} days; give above 0 and at most 365."),
         ("model.horizons", 62, bool(m.horizons), 'no horizon is given. Write at least one, such as ["2d"].'),
         ("model.steps", 56, 1 <= m.steps <= 100_000, f"{m.steps} steps; give 1 to 100000."),
-        ("model.copula_degrees_of_freedom", 56, m.copula == "gaussian" or m.copula_degrees_of_freedom > 2.0 or (m.name == "garch" and m.copula_degrees_of_freedom == 0.0), f"{m.copula_degrees_of_freedom:g} degrees of freedom; the variance is infinite at 2 or below."),
-        ("model.degrees_of_freedom", 56, m.marginal in ("gaussian", "empirical") or m.degrees_of_freedom > 2.0 or (m.name == "garch" and m.degrees_of_freedom == 0.0), f"{m.degrees_of_freedom:g} degrees of freedom; the variance is infinite at 2 or below."),
+        ("model.copula_degrees_of_freedom", 56, m.copula == "gaussian" or m.copula_degrees_of_freedom > 2.0 or (m.name in ("garch", CALIBRATED) and m.copula_degrees_of_freedom == 0.0), f"{m.copula_degrees_of_freedom:g} degrees of freedom; the variance is infinite at 2 or below."),
+        ("model.degrees_of_freedom", 56, m.marginal in ("gaussian", "empirical") or m.degrees_of_freedom > 2.0 or (m.name in ("garch", CALIBRATED) and m.degrees_of_freedom == 0.0), f"{m.degrees_of_freedom:g} degrees of freedom; the variance is infinite at 2 or below."),
         ("model.max_log_move_price", 56, 0.0 < m.max_log_move_price <= 50.0, f"{m.max_log_move_price:g}; give above 0 and at most 50."),
         ("model.max_log_move_volatility", 56, 0.0 < m.max_log_move_volatility <= 50.0, f"{m.max_log_move_volatility:g}; give above 0 and at most 50."),
         ("model.marginal", 63, m.name == "garch" or m.marginal in ("student_t", "gaussian"), f"marginal {m.marginal} is a law of the model garch. Use student_t or gaussian, or name garch."),

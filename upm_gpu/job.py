@@ -112,6 +112,7 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
 
 def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool, fail_on: str | None, started: float) -> Finished:
     """Compute and write a run into its open folder."""
+    from upm_gpu.desk.resident import store_unit_pnl
     from upm_gpu.engine import compute_outcome
     from upm_gpu.measuring import FIRST_PASS
     from upm_gpu.outputs import collect
@@ -145,6 +146,8 @@ def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool
     for phase, seconds in ledger.items():
         timings[phase] -= seconds
     results, provenance, summary = collect(outcome, folder, loaded.next_market, timings, started, loaded.now)
+    if config.output.store_pnl:
+        store_unit_pnl(folder.path, outcome)
     rows = finish_run(folder, results, provenance, render_report if config.output.report else None)
     summary |= {"run": str(folder.shown), "rows": rows, "seconds": round(time.perf_counter() - started, 2)}
     lines = (f"{summary['accounts']} accounts, initial margin {summary['initial_margin']:,.0f} {plan.market.reporting_currency} "

@@ -97,7 +97,10 @@ def _what_became(plan: Plan, later: MarketSnapshot, settlements: dict[tuple[str,
         def settlement(underlying: str, at: Callable[[str], float] = level, expiry: datetime = option.expiry) -> tuple[float, bool]:
             return settlements.get((underlying, expiry), (at(underlying), True))
 
-        found[option.instrument_id] = became(option, Span(plan.market.valuation_time, later.valuation_time, observed, level, settlement))
+        held = became(option, Span(plan.market.valuation_time, later.valuation_time, observed, level, settlement))
+        if option.settlement == "inverse" and held.cash:  # paid in coins at the index of the expiry
+            held = replace(held, cash=held.cash / settlement(option.underlying)[0] * level(option.underlying))
+        found[option.instrument_id] = held
     return found
 
 

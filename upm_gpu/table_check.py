@@ -179,7 +179,7 @@ def _table_errors(compiled: Compiled, horizon: int, scenarios: ScenarioSet, colu
             known[own[missed]] = False
             direct[missed] = read[missed] - np.max(np.abs(read[order] - direct[order]))
         living = np.maximum(left, 0.0) * ~exotic_hit(path, looked_at(state["forward"], sigma, group), group)
-        error[own] = living * (read - direct) * terms["strike"] * np.exp(state["scale"])
+        error[own] = living * (read - direct) * terms["strike"] * _unit(state, at[int(group["level_state"])], group)
     return error, known
 
 
@@ -190,8 +190,14 @@ def _model_errors(request: ModelRequest, table: ValueTable, terms: dict[str, NDA
     forward, root = group["forward0"] * np.exp(state["forward"]), np.sqrt(request.years)
     read, direct = (black_undiscounted(forward, terms["strike"], m, terms["residual"] * sigma * root, terms["sign"]) for sigma in (
         table_values(table.low, table.inverse_step, table.values, m, y), model_volatility(request, m, y, backend)))
-    unit = group["spot0"] * np.exp(level) / forward if group["inverse"] else np.exp(state["scale"])
-    return group["discount"] * (read - direct) * unit  # type: ignore[no-any-return]
+    return group["discount"] * (read - direct) * _unit(state, level, group)  # type: ignore[no-any-return]
+
+
+def _unit(state: dict[str, NDArray[np.float64]], level: NDArray[np.float64], group: dict[str, float]) -> NDArray[np.float64]:
+    """(n,) what one unit of a value is worth in the reporting currency; coins: S / F."""
+    if not group["inverse"]:
+        return np.asarray(np.exp(state["scale"]))
+    return np.asarray(group["spot0"] * np.exp(level - state["forward"]) / group["forward0"])
 
 
 def _states(scenarios: ScenarioSet, wanted: NDArray[np.int64], backend: ModuleType, threads: int) -> NDArray[np.float64]:

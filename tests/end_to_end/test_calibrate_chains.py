@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -15,7 +16,7 @@ from chain_cases import TRUTH, chain_of, model_volatility
 from command_line import here
 
 from upm_gpu.calibrate.chain.days import read_days
-from upm_gpu.calibrate.chain.quotes import market_chain
+from upm_gpu.calibrate.chain.quotes import market_chain, with_units
 from upm_gpu.chain_fits import Request, calibrate_chains
 from upm_gpu.errors import CalibrationError, InputError
 from upm_gpu.formula.black import black_undiscounted
@@ -87,6 +88,19 @@ def test_a_table_of_days_is_an_import_of_each(days, tmp_path):
     assert ours.valuation_time == theirs.valuation_time
     for name in ("years", "forward", "strike", "volatility", "spread"):
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9)
+
+
+def test_units_of_quotes_are_read_off_them(days, tmp_path):
+    """Bids and asks in coins, and the same chain with them in the currency."""
+    lines = days.read_text().splitlines()
+    one = tmp_path / "one.csv"
+    one.write_text("\n".join(lines[: sum(x.startswith("2026-01-05") for x in lines) + 1]) + "\n")
+    coins = chain_snapshot(read_chain(one))
+    q = coins.quotes
+    forward = np.array([coins.forwards["BTC", e] for e in q.expiry])
+    currency = replace(coins, quotes=replace(q, bid=q.bid * forward, ask=q.ask * forward, mark=q.mark * forward))
+    assert with_units(coins).linear_marks == {} and with_units(currency).linear_marks == {"BTC": "USD"}
+    np.testing.assert_allclose(market_chain(with_units(currency), "BTC").spread, market_chain(with_units(coins), "BTC").spread, rtol=1e-9)
 
 
 def test_a_start_needs_no_search_and_ends_where_the_search_ends(days, tmp_path):

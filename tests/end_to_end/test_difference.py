@@ -200,7 +200,7 @@ def test_two_currencies_and_a_second_run_that_cannot_be(runs, monkeypatch) -> No
 
 @pytest.mark.slow
 def test_errors_of_shares_are_their_spread_over_seeds(tmp_path) -> None:
-    book, market = read(write(tmp_path, "account_id,instrument_id,quantity\nA,BTC-C70,3\nA,BTC-P60,-5\nB,ETH-C20L,-20\nB,BTC-LINEAR,0.1\n"))
+    book, market = read(write(tmp_path, "account_id,instrument_id,quantity\nA,BTC-C70,3\nA,BTC-P60,-5\nB,BTC-P70,-2\nB,ETH-C20L,-5\n"))
     later = replace(market, spots={**market.spots, "BTC": 68_000.0})
     changes, errors = [], []
     for seed in range(40):

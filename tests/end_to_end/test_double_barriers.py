@@ -184,7 +184,7 @@ def test_every_backend_gives_the_same_margins(tmp_path):
     (f"X,option,ETH,linear,USD,1,{FAR},2000,call,,double_barrier,1800,2350,up_out,,,", "UPM-IN-033", "barrier_type"),
     (f"X,option,ETH,linear,USD,1,{FAR},2000,call,,double_barrier,1800,2350,knock_out,,discrete,", "UPM-IN-041", "monitoring"),
     (f"X,option,ETH,linear,USD,1,{FAR},2000,call,,double_barrier,1800,2350,knock_out,,,2200", "UPM-IN-042", "barrier"),
-    (f"X,option,ETH,inverse,USD,1,{FAR},2000,call,,double_barrier,1800,2350,knock_out,,,", "UPM-IN-041", "product"),
+    (f"X,option,ETH,inverse,USD,1,{FAR},2000,call,,double_barrier,1800,2350,knock_out,5,,", "UPM-IN-041", "rebate"),
 ])
 def test_bad_terms_cost_their_row(tmp_path, row, code, column):
     book, _ = read_book(tmp_path, RATES, ROWS + row + "\n")

@@ -1,4 +1,4 @@
-"""`upm reduce`: the page, the JSON, and what it refuses."""
+"""`upm reduce`, `upm margin-at-risk` and `upm liquidation-probability`: the page, the JSON, and what they refuse."""
 
 from __future__ import annotations
 
@@ -50,3 +50,30 @@ def test_refusals(upm: Command, finished: Path):
     upm("reduce", finished, "--account", "A", "--free", "-1").refused(3, "UPM-IN-160", "above 0")
     upm("reduce", finished, "--account", "NO", "--pass").refused(3, "UPM-IN-141", "margin.csv")
     upm("reduce", finished, "--account", "A", "--pass", "--also", "NO").refused(3, "UPM-IN-143")
+
+
+def test_the_chance_of_liquidation_and_tomorrow_s_margin(upm: Command, finished: Path):
+    said = upm("liquidation-probability", finished, "--maintenance", "constant", "--steps", "4", "--json")
+    assert said.code == 0, said
+    rows = {r["account_id"]: r for r in json.loads(said.out)["accounts"]}
+    assert set(rows) == {"A", "B", "C", "D"} and all(0.0 <= p <= 1.0 for r in rows.values() for p in r["probability"])
+    broken = [r for r in rows.values() if r["in_liquidation_today"]]
+    assert broken and all(r["probability"][-1] == 1.0 and r["equity"] < r["maintenance_margin"] for r in broken)
+    page = upm("margin-at-risk", finished, "--account", "A", "--points", "30", "--inner", "1000")
+    assert page.code == 0 and page.out.isascii(), page
+    for words in ("Margin at risk in 1 days", "house: called", "30 fresh runs"):
+        assert words in page.out, page.out
+    upm("liquidation-probability", finished, "--maintenance", "fixed").refused(2, "UPM-CF-166", "regressed")
+    upm("margin-at-risk", finished, "--days", "-1").refused(3, "UPM-IN-180")
+
+
+def test_the_largest_order_and_collateral(upm: Command, finished: Path):
+    said = upm("largest-order", finished, "--account", "A", "--instrument", "BTC-PERP", "--side", "sell", "--json")
+    assert said.code == 0, said
+    found = json.loads(said.out)
+    assert found["contracts"] < 0.0 and found["one_lot_more_fails"] and found["after"]["status"] == "ok"
+    page = upm("largest-order", finished, "--account", "A", "--instrument", "BTC-PERP", "--side", "sell")
+    assert "one lot more does not pass" in page.out and page.out.isascii()
+    placed = upm("collateral", finished, "--account", "A")
+    assert placed.code == 0 and "Collateral over 1 netting set" in placed.out and placed.out.isascii(), placed
+    upm("largest-order", finished, "--account", "A", "--instrument", "BTC-PERP", "--side", "up").refused(3, "UPM-IN-161", "buy or sell")

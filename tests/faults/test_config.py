@@ -198,7 +198,7 @@ def test_67_schema_version_comes_first(tmp_path: Path) -> None:
     ("model", 'surface_factors = ["level", "skew"]\nname = "heston"\nparameters = "x.toml"', "UPM-CF-063"),
     ("scenarios", 'sampler = "halton"', "UPM-CF-056"), ("scenarios", "target_relative_error = 1.0", "UPM-CF-056"), ("scenarios", "target_relative_error = -0.1", "UPM-CF-056"),
     ("scenarios", 'variance_reduction = "antithetic"\nsampler = "sobol"', "UPM-CF-063"), ("scenarios", 'sobol_order = "none"', "UPM-CF-056"),
-    ("output", "store_pnl = true", "UPM-CF-051"), ("market", "max_age_minutes = -1", "UPM-CF-056"),
+    ("output", 'store_pnl = true\n[scenarios]\nsampler = "importance"', "UPM-CF-063"), ("market", "max_age_minutes = -1", "UPM-CF-056"),
     ("compute", "threads = -1", "UPM-CF-056"), ("compute", "chunk = -1", "UPM-CF-060"), ("output", 'path = " "', "UPM-CF-056"), ("output", 'report = "yes"', "UPM-CF-056"),
     ("book", "path = 5", "UPM-CF-056"), ("scenarios", "stream = -1", "UPM-CF-064"),
 ])

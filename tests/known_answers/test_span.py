@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,33 @@ def test_arrays_of_options_by_hand(held):
         forward, sigma = 2005.0 * (1 + 0.15 * price), t.volatility[n] * (1 + 0.25 * volatility)
         then = black_undiscounted(forward, 2000.0, np.log(forward / 2000.0), sigma * np.sqrt(t.years[n] - 1 / 365), 1.0)
         assert array[s] == pytest.approx(fraction * (then - now), rel=1e-9, abs=1e-9)
+
+
+REFERENCE = [
+    # forward, strike, sign, volatility, days, price range, volatility range in points, multiplier x quantity, the sixteen P&L, scan risk, number of the worst scenario
+    (4000.0, 3900.0, -1.0, 0.18, 45.0, 200.0, 0.04, -50.0,
+     [-971.2517206044595, 1035.6166337667, 84.10030621752875, 1829.4930212343934, -2296.778107527045, -148.8870475218267, 899.5551265481178, 2320.523176437686, -3912.9858169342356, -1783.7328955379771,
+      1511.0614770581171, 2600.5817627662395, -5827.268056034764, -3880.0270597706008, 959.280978130247, -4438.717666636967], 5827.268056034764, 13),
+    (80.0, 85.0, 1.0, 0.35, 60.0, 6.0, 0.05, 2000.0,
+     [1144.9591878225376, -1255.5237625723994, 2797.8543482433797, 213.7748589918245, -271.0189763912667, -2425.889015059889, 4689.847559907411, 1995.717160701618, -1457.9488340724185, -3322.818507891595,
+      6817.6832656444385, 4091.4396883647887, -2429.23250465561, -3981.284051845892, 4649.492575265724, -1629.984603214048], 3981.284051845892, 14),
+]
+"""a short put and a long call a day ahead, recomputed elsewhere in high precision"""
+
+
+@pytest.mark.parametrize("case", REFERENCE, ids=["short put", "long call"])
+def test_reference_option_arrays(held, case):
+    forward, strike, sign, volatility, days, price_range, points, size, wanted, risk, number = case
+    t = held.terms
+    n = t.instrument_id.index("ETH-C20L")  # a linear option
+
+    def one(name, value):
+        return np.where(np.arange(t.count) == n, value, getattr(t, name))
+
+    terms = replace(t, **{name: one(name, value) for name, value in (("forward", forward), ("strike", strike), ("sign", sign), ("volatility", volatility), ("years", days / 365.0))})
+    pnl = size * risk_array(terms, np.full(t.count, price_range / forward), np.full(t.count, points / volatility), 1.0, reference.values)[n]
+    np.testing.assert_allclose(pnl, wanted, rtol=0.0, atol=1e-8)
+    assert -pnl.min() == pytest.approx(risk, abs=1e-8) and int(np.argmin(pnl)) + 1 == number
 
 
 def test_the_rule_book_by_hand(held):

@@ -9,29 +9,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_book import read, write
+from venue_accounts import NAMES, accounts, amounts, everything
+from venue_laws import QUANTITIES, check_composition, check_splits
 
 from upm_gpu.backend import cpu, reference
 from upm_gpu.rulebook import RuleBook, load_rule_book
-from upm_gpu.rulebook.frame.held import Held, hold
+from upm_gpu.rulebook.frame.held import Held
 from upm_gpu.rulebook.frame.result import RuleMargin
 
 VALUES = cpu.values if cpu.available()[0] else reference.values
 WORST_CASE = {"derive_pmrm_v1": "scenario_loss", "derive_pmrm2_v2": "scenario_loss", "aevo_v1": "scan", "powertrade_v1": "scan", "powertrade_v2": "scan", "powertrade_v3": "scan",
               "paradex_v1": "scan"}
 """parameter file -> its charge that is a worst case over scenarios"""
-NAMES = ("BTC-PERP", "BTC-LINEAR", "ETH-PERP", "BTC-FUT", "BTC-C70", "BTC-P70", "BTC-P60", "BTC-C75D", "ETH-C20L")
-SIZE = {"BTC-PERP": 70_000.0, "BTC-FUT": 70_700.0, "ETH-PERP": 2000.0}
-"""quantity of each that is worth about one coin; of the others 1"""
-QUANTITIES = st.lists(st.sampled_from([-3.0, -1.0, -0.25, 0.0, 0.0, 0.5, 1.0, 2.0]), min_size=len(NAMES) + 1, max_size=len(NAMES) + 1)
 SETTINGS = settings(max_examples=20, deadline=None, derandomize=True)
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Held:
     """An account with one contract of everything, and a coin posted."""
-    text = "account_id,instrument_id,quantity\n" + "".join(f"A,{n},1\n" for n in NAMES)
-    return hold(*read(write(tmp_path_factory.mktemp("laws") / "small", text, "account_id,asset,quantity\nA,BTC,1\n")))[0]
+    return everything(tmp_path_factory.mktemp("laws"))
 
 
 @pytest.fixture(scope="module", params=WORST_CASE)
@@ -43,39 +39,16 @@ def charge_of(rules: RuleBook) -> str:
     return WORST_CASE[f"{rules.parameters.name}_v{rules.parameters.version}"]
 
 
-def accounts(one: Held, *amounts: list[float]) -> Held:
-    """Units that hold these amounts, in coins: of every instrument of NAMES, then of the posted coin."""
-    order = [one.terms.instrument_id.index(n) for n in (*NAMES, "collateral:BTC")]
-    scale = np.array([*(SIZE.get(n, 1.0) for n in NAMES), 1.0])
-    unit, instrument, quantity = [], [], []
-    for u, row in enumerate(amounts):
-        for n, q in sorted(zip(order, np.array(row) * scale, strict=True)):
-            if q != 0.0:
-                unit.append(u), instrument.append(n), quantity.append(q)
-    return Held(one.terms, tuple(f"A{u}" for u in range(len(amounts))), np.array(unit, np.int32), np.array(instrument, np.int32), np.array(quantity, float), one.spots)
-
-
 def margin(rules: RuleBook, held: Held) -> RuleMargin:
     return rules.module.margin(held, rules.parameters, VALUES)
-
-
-def amounts(**held: float) -> list[float]:
-    return [held.get(n.replace("-", "_"), 0.0) for n in (*NAMES, "coin")]
 
 
 @SETTINGS
 @given(row=QUANTITIES, other=QUANTITIES)
 def test_composition(rules: RuleBook, one: Held, row: list[float], other: list[float]) -> None:
-    """No charge is negative, charges sum to the initial margin, maintenance is not above it, a neighbour changes no bit, scenarios in another order change none."""
-    got = margin(rules, accounts(one, row, other))
-    assert all((c >= 0.0).all() for c in got.charges.values())
-    np.testing.assert_allclose(np.sum(list(got.charges.values()), axis=0), got.initial, rtol=1e-15)
-    assert (got.maintenance <= got.initial * (1.0 + 1e-12)).all() and (got.maintenance >= 0.0).all()
-    alone = margin(rules, accounts(one, row))
-    assert (alone.initial[0], alone.maintenance[0], alone.worst[0]) == (got.initial[0], got.maintenance[0], got.worst[0])
+    """As `check_composition` says."""
     backwards: Any = rules.parameters.model_copy(update={"scenarios": rules.parameters.scenarios[::-1]})
-    turned = rules.module.margin(accounts(one, row), backwards, VALUES)
-    assert (turned.initial[0], turned.maintenance[0], turned.worst[0]) == (alone.initial[0], alone.maintenance[0], alone.worst[0])
+    check_composition(margin(rules, accounts(one, row, other)), margin(rules, accounts(one, row)), rules.module.margin(accounts(one, row), backwards, VALUES))
 
 
 @SETTINGS
@@ -112,10 +85,4 @@ def test_a_risk_cancelling_hedge_never_raises_the_worst_loss(rules: RuleBook, on
 
 
 def test_splitting_and_order_of_positions_change_no_bit(rules: RuleBook, tmp_path: Path) -> None:
-    whole = "account_id,instrument_id,quantity\nA,BTC-C70,-3.3\nA,BTC-PERP,7000\nB,ETH-C20L,5\nA,BTC-FUT,-20\n"
-    split = "account_id,instrument_id,quantity\nA,BTC-FUT,-20\nB,ETH-C20L,2\nA,BTC-C70,-1.1\nA,BTC-PERP,7001\nA,BTC-C70,-2.2\nB,ETH-C20L,3\nA,BTC-PERP,-1\n"
-    collateral = "account_id,asset,quantity\nA,BTC,0.3\nB,BTC,0.1\n"
-    got = [margin(rules, hold(*read(write(tmp_path / name, text, collateral)))[0]) for name, text in (("whole", whole), ("split", split))]
-    np.testing.assert_array_equal(got[0].initial, got[1].initial)
-    np.testing.assert_array_equal(got[0].maintenance, got[1].maintenance)
-    assert got[0].worst == got[1].worst and (got[0].initial > 0.0).all()
+    assert (check_splits(lambda held: margin(rules, held), tmp_path, "A,BTC,0.3\nB,BTC,0.1\n").initial > 0.0).all()

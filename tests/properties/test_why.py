@@ -74,7 +74,7 @@ def test_contributions_are_those_of_the_run_and_add_up(plain):
         found = desk.why(resident, account)
         adds_up(found)
         is_of_the_run(found, result)
-        assert not found.notes
+        assert bool(found.notes) == (account in "BC")  # in a pool: a factor that stands still is not asked
         assert abs(found.residuals["core"]) <= 1e-9 * found.margin["core"]
 
 
@@ -102,6 +102,31 @@ def test_incremental_margin_is_the_difference_of_two_runs(house):
         assert holding.margin_without == fresh.set_index("account_id").loc[account, "initial_margin"]
         assert holding.incremental == before - holding.margin_without
         assert holding.incremental_standard_error > 0.0
+
+
+def test_without_an_underlying_is_a_fresh_run_without_its_positions(house):
+    resident, _ = house
+    found = desk.why(resident, "A", by_factor=False)
+    part = next(u for u in found.underlyings if u.name == "BTC")
+    close = [desk.Deposit("A", "BTC", -h.quantity) if h.name.startswith("collateral") else desk.Order("A", h.name, -h.quantity, h.netting_set) for h in found.holdings if h.underlying == "BTC"]
+    fresh = compute_outcome(make_plan(desk.book_after(resident, close, "none"), resident.plan.market, SPEC, resident.plan.methodology, STUDENT), choose("cpu"), 0, in_memory()).result.table
+    assert part.margin_without == fresh.set_index("account_id").loc["A", "initial_margin"]
+    assert part.incremental == found.margin["initial_margin"] - part.margin_without
+    assert all(c.incremental is None or c.margin_without == found.margin["initial_margin"] - c.margin for c in found.charges)
+
+
+def test_a_factor_that_stands_still_is_a_run_under_a_law_without_it(plain):
+    """The same draws with a volatility of 0: to the bit, for every factor that moves the account."""
+    resident, _ = plain
+    found = desk.why(resident, "A")
+    for name in ("volatility_shift[BTC]", "log_level[ETH]"):
+        k = STUDENT.state_names.index(name)
+        law = replace(STUDENT, daily_volatility=np.where(np.arange(4) == k, 0.0, STUDENT.daily_volatility))
+        fresh = compute_outcome(make_plan(resident.plan.book, resident.plan.market, SPEC, methodology(), law), choose("cpu"), 0, in_memory()).result.table
+        part = next(f for f in found.factors if f.name == name)
+        assert part.margin_without == pytest.approx(fresh.set_index("account_id").loc["A", "core"], rel=1e-12)
+        assert 0.0 < part.incremental_standard_error < found.charges[0].core_standard_error
+        assert part.incremental == found.margin["core"] - part.margin_without
 
 
 def test_charges_that_are_homogeneous_leave_nothing_and_others_say_what_they_leave(house):
@@ -135,6 +160,24 @@ def test_a_cost_that_grows_with_size_leaves_its_residual(tmp_path):
     assert charge > 0.0
     assert found.holdings[0].charges["charge_liquidation_cost"] == pytest.approx(1.5 * charge, rel=1e-8)
     assert found.residuals["charge_liquidation_cost"] == pytest.approx(-0.5 * charge, rel=1e-8)
+
+
+def test_debts_and_an_account_whose_last_position_is_closed(tmp_path):
+    """What is posted and owed has charges of its own: contributions of cash, an account that holds nothing, and one that would hold nothing, each as a fresh run has it."""
+    book, market = read(write(tmp_path, "account_id,instrument_id,quantity\nA,BTC-C70,3\nB,BTC-C70,-30\n", "account_id,asset,quantity\nA,USD,-700\nF,USD,-500\nG,USD,5\n", "account_id\nA\nB\nF\nG\n"))
+    method, choice = methodology(charges=[{"name": "borrowing", "default_rate": 0.1}]), choose("cpu")
+    resident = desk.keep(book, market, SPEC, method, choice, model=STUDENT)
+    for account in "ABFG":
+        adds_up(desk.why(resident, account))
+    owed = desk.why(resident, "F")
+    assert owed.margin["initial_margin"] > 0.0
+    assert [(h.name, h.margin) for h in owed.holdings] == [("collateral:USD", pytest.approx(owed.margin["initial_margin"], rel=1e-9))]
+    for changes in ([desk.Order("A", "BTC-C70", -3.0)], [desk.Deposit("F", "USD", -100.0)]):
+        ((answer,),) = desk.whatif(resident, [changes], "none")
+        fresh = compute_outcome(make_plan(desk.book_after(resident, changes, "none"), market, SPEC, method, STUDENT), choice, 0, in_memory()).result.table.set_index("account_id")
+        assert answer.after["initial_margin"] == fresh.loc[answer.account_id, "initial_margin"] > 0.0
+    closed = desk.why(resident, "A").holdings[0]
+    assert closed.margin_without > 0.0  # the debt stays
 
 
 def test_errors_of_contributions_add_up_to_that_of_the_shortfall(plain):
@@ -177,6 +220,9 @@ def test_a_linear_position_is_its_price_and_nothing_else(plain):
     assert parts["log_level[BTC]"].core == pytest.approx(found.margin["core"], rel=1e-12)
     assert all(parts[n].core == pytest.approx(0.0, abs=1e-9) for n in parts if n != "log_level[BTC]")
     assert [f.name for f in found.factors[-2:]] == [TIME, JOINT]
+    still = parts["log_level[BTC]"]
+    assert (still.margin_without, still.incremental) == (0.0, found.margin["core"])
+    assert still.incremental_standard_error == pytest.approx(found.charges[0].core_standard_error, rel=1e-12)
 
 
 def test_factors_of_an_option_book(plain):

@@ -181,6 +181,9 @@ def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:
     size = len(fit.factors)
     marginal = np.full(size, spec.degrees_of_freedom) if spec.degrees_of_freedom > 0.0 else fit.degrees_of_freedom
     copula = spec.copula_degrees_of_freedom if spec.copula_degrees_of_freedom > 0.0 else fit.copula_degrees_of_freedom
+    if (spec.marginal == "student_t" and not np.all(marginal > 2.0)) or (spec.copula == "student_t" and not copula > 2.0):
+        raise CalibrationError("UPM-CA-219", f"model.degrees_of_freedom or model.copula_degrees_of_freedom is 0, and the fit has none above 2: marginals {', '.join(f'{v:g}' for v in marginal)}, copula {copula:g}. "
+                               "Lengthen the history, make the file with `upm calibrate copula`, or give the numbers.")
     limit = [spec.max_log_move_price if is_price(f) else spec.max_log_move_volatility for f in fit.factors]
     return GbmParameters(
         state_names=fit.factors, daily_volatility=fit.daily_volatility, correlation=fit.correlation, copula=spec.copula,

@@ -1,4 +1,4 @@
-"""What to do about a margin: `upm reduce`."""
+"""What to do about a margin, and what it may be tomorrow: `upm reduce`, `upm largest-order`, `upm collateral`, `upm margin-at-risk`, `upm liquidation-probability`."""
 
 from __future__ import annotations
 
@@ -34,4 +34,67 @@ def reduce(
     from upm_gpu.desk.hedge_command import reduce_command
 
     data, page = reduce_command(folder, account, free, ratio, passes, netting_set, trading, only or [], also or [], trades, ticket)
+    print_result(data, json, page)
+
+
+@app.command()
+def largest_order(
+    folder: Folder,
+    account: AccountId,
+    instrument: Annotated[str, typer.Option(help="Listed instrument.")],
+    side: Annotated[str, typer.Option(help="buy or sell.")],
+    netting_set: NettingSet = "",
+    trading: Terms = None,
+    json: Json = False,
+) -> None:
+    """The largest order in one instrument after which equity still covers the initial margin, costs paid."""
+    from upm_gpu.desk.orders_command import largest_order_command
+
+    data, page = largest_order_command(folder, account, instrument, side, netting_set, trading)
+    print_result(data, json, page)
+
+
+@app.command()
+def collateral(folder: Folder, account: AccountId, trading: Terms = None, json: Json = False) -> None:
+    """Which exchange of collateral helps most, and over which netting sets it stands best."""
+    from upm_gpu.desk.orders_command import collateral_command
+
+    data, page = collateral_command(folder, account, trading)
+    print_result(data, json, page)
+
+
+Accounts = Annotated[list[str] | None, typer.Option("--account", help="Account id; may be given again. Default: all.")]
+Ahead = Annotated[float, typer.Option(help="Days ahead, of the run's clock.")]
+Count = Annotated[int, typer.Option("--paths", help="Scenarios of the run that are walked; 0: all, at most 20,000.")]
+Points = Annotated[int, typer.Option(help="Fresh runs of tomorrow that the regression stands on; 0: four a function.")]
+Inner = Annotated[int, typer.Option(help="Scenarios of each of them; 0: the run's, at most 10,000.")]
+Top = Annotated[int, typer.Option(help="Accounts on the page; JSON has all.")]
+
+
+@app.command()
+def margin_at_risk(folder: Folder, account: Accounts = None, days: Ahead = 1.0, paths: Count = 0, points: Points = 0, inner: Inner = 0, top: Top = 20, json: Json = False) -> None:
+    """The distribution of tomorrow's margin and of what will be called, by account and for the house."""
+    from upm_gpu.desk.outlook_command import margin_at_risk_command
+
+    data, page = margin_at_risk_command(folder, account or [], days, paths, points, inner, top)
+    print_result(data, json, page)
+
+
+@app.command()
+def liquidation_probability(
+    folder: Folder,
+    account: Accounts = None,
+    days: Ahead = 1.0,
+    steps: Annotated[int, typer.Option(help="Equal steps to there; a breach is seen at their ends.")] = 8,
+    maintenance: Annotated[str, typer.Option(help="regressed: the margin follows the market, by fresh runs of tomorrow; constant: today's all along.")] = "regressed",
+    paths: Count = 0,
+    points: Points = 0,
+    inner: Inner = 0,
+    top: Top = 20,
+    json: Json = False,
+) -> None:
+    """The chance that equity falls through the maintenance margin, by account: the early-warning list."""
+    from upm_gpu.desk.outlook_command import liquidation_command
+
+    data, page = liquidation_command(folder, account or [], days, steps, paths, maintenance, points, inner, top)
     print_result(data, json, page)

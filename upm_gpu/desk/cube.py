@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from upm_gpu.backend import reference
 from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.kept import GONE, INSERTED, REPLACED, KeepsRows, KeptRow, KeptUnit, RowChanges
+from upm_gpu.desk.stored import Store
 from upm_gpu.errors import CapacityError, InputError
 from upm_gpu.margin.units import sum_by
 from upm_gpu.pricing.compiled import Compiled, Rows
@@ -89,6 +90,11 @@ class Base:
     """the same at the backend"""
 
     @property
+    def bytes(self) -> int:
+        """Memory of what is kept, some more where the backend lays scenarios together."""
+        return int(self.pnl.nbytes + self.kept.order.nbytes + self.kept.ascending.nbytes)
+
+    @property
     def order(self) -> NDArray[np.uint32]:
         """(S,) scenarios, worst first."""
         return self.kept.order
@@ -100,28 +106,38 @@ class Base:
 
 
 def draw_cubes(backend: ModuleType, compiled: Compiled, rows: Rows, precision: str, threads: int, scenarios: ScenarioSet, horizons: list[int],
-               progress: Callable[[int, int], None] | None = None) -> tuple[dict[int, Cube], NDArray[np.float64]]:
-    """Cubes of one set by index of the horizon, and today's values of the columns beyond the linear ones. Raises CapacityError where they do not fit into memory."""
+               progress: Callable[[int, int], None] | None = None, store: Store | None = None, name: str = "core") -> tuple[dict[int, Cube], NDArray[np.float64]]:
+    """Cubes of one set by index of the horizon, and today's values of the columns beyond the linear ones. `store` may have them under `name`, or keeps them. Raises CapacityError where they do not fit
+    into memory."""
+    stored: type[np.floating] = np.float32 if precision == "mixed" else np.float64
+    shape = (compiled.columns, scenarios.count)
+    cubes = {}
     with backend.prepare(compiled, rows, precision, threads) as prepared:
         value0 = np.array(prepared.value0)
-        stored: type[np.floating] = np.float32 if precision == "mixed" else np.float64
+        for h in horizons if store is not None else ():
+            known = store.take(f"{name}_{h}", shape, stored)  # type: ignore[union-attr]
+            if known is not None:
+                cubes[h] = Cube(known[0], known[1], known[2], backend, max(threads, 1))
+        missing = [h for h in horizons if h not in cubes]
         try:
-            units = {h: np.empty((compiled.columns, scenarios.count), stored) for h in horizons}
+            units = {h: np.empty(shape, stored) if store is None else store.place(f"{name}_{h}", shape, stored) for h in missing}
         except MemoryError:
-            size = len(horizons) * compiled.columns * scenarios.count * np.dtype(stored).itemsize
+            size = len(missing) * compiled.columns * scenarios.count * np.dtype(stored).itemsize
             raise CapacityError("UPM-CP-090", f"the resident scenarios of {compiled.columns} columns x {scenarios.count} scenarios take {size / 1e9:.1f} GB, more memory than there is. "
                                 "Run with fewer scenarios, or on a machine with more memory.") from None
         size = max(BLOCK, min(16 * BLOCK, (1 << 26) // max(compiled.columns, 1) // BLOCK * BLOCK))
-        for first in range(0, scenarios.count, size):
+        for first in range(0, scenarios.count, size) if missing else ():
             last = min(first + size, scenarios.count)
-            for h in horizons:
+            for h in missing:
                 units[h][:, first:last] = backend.unit_pnl(prepared, scenarios, first, last, h)
             if progress is not None:
                 progress(last, scenarios.count)
-    cubes = {h: cube_of(unit, backend, threads) for h, unit in units.items()}
-    for cube in cubes.values():
+    for h, unit in units.items():
+        cubes[h] = cube = cube_of(unit, backend, threads)
         if not np.all(np.isfinite(cube.largest)):
             raise InputError("UPM-PR-078", "scenario P&L values are NaN or infinite: a volatility, level or quantity is beyond what float64 can hold. Check the largest inputs.")
+        if store is not None:
+            store.done(f"{name}_{h}", unit, cube.lowest, cube.highest)
     return cubes, value0
 
 

@@ -6,21 +6,25 @@ On each scenario with states x the account is repriced with one factor moved and
 
 v is P&L at the horizon of the core, so v(nothing) is what a quiet market leaves. For two factors the parts are Shapley's and `joint` is 0; for more, `joint` is what only three or more make together.
 A factor is one kind of state of one asset: its price, its volatility (all expiries), a rate. Contributions are weighted like those of positions, so all parts add up to the core.
+What the core would be if a factor stood still (`held_still`) is the measure of the same P&L over all scenarios, not over the tail alone, so another tail may be its.
+
 Scenarios are the run's own states given outright, through the engine's own pricing. Where products read the path between dates (barriers, averages), that path would be drawn anew: refused by name.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.cube import exact_sum, row_of
+from upm_gpu.desk.cube import exact_sum, row_of, tail_state
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.shares import Parted, UnitTail, core_cube, fitted
+from upm_gpu.desk.shares import Parted, UnitTail, core_cube, difference_error, excess, fitted, has_errors, measured
 from upm_gpu.errors import InputError
+from upm_gpu.margin.methodology import core_measure
 from upm_gpu.margin.units import sum_by
 from upm_gpu.pricing.compiled import Rows
 from upm_gpu.pricing.tables import with_tables
@@ -111,3 +115,38 @@ def _values(resident: Resident, rows: Rows, states: NDArray[np.float64], groups:
         for scenarios in sets:
             found.append(np.concatenate([choice.module.row_pnl(prepared, scenarios, first, min(first + BLOCK, scenarios.count), h) for first in range(0, scenarios.count, BLOCK)], axis=1)[0])
     return np.stack(found)
+
+
+def held_still(resident: Resident, tails: Sequence[UnitTail], factors: Sequence[int]) -> list[tuple[float, float | None]]:
+    """For each factor (index of `factor_groups`): the core of an account that is alone in its units when that factor stands still on every scenario, and the standard error of its difference from the core, on
+    common scenarios (None where contributions have none)."""
+    plan, choice = resident.plan, resident.choice
+    if not factors:
+        return []
+    h, cube = core_cube(resident)
+    groups, names = factor_groups(tuple(plan.compiled.drawn_names)), tuple(plan.compiled.drawn_names)
+    spans = [slice(int(plan.rows.first[of.unit]), int(plan.rows.first[of.unit + 1])) for of in tails]
+    rows = Rows(np.cumsum([0, *(s.stop - s.start for s in spans)]).astype(np.int64), np.concatenate([plan.rows.column[s] for s in spans]), np.concatenate([plan.rows.quantity[s] for s in spans]))
+    nothing = derive(Explicit(names, plan.compiled.dates, np.zeros((len(plan.compiled.dates), len(names), 1))), plan.compiled.operations)
+    compiled, _ = with_tables(plan.compiled, [plan.scenarios, nothing], choice.module, choice.threads)
+    pnl = np.empty((len(factors), len(tails), cube.count))
+    with choice.module.prepare(compiled, rows, choice.precision, choice.threads) as prepared:
+        for first in range(0, cube.count, BLOCK):
+            last = min(first + BLOCK, cube.count)
+            states = choice.module.states(prepared, plan.scenarios, first, last)[:, : len(names)]
+            for n, f in enumerate(factors):
+                given = Explicit(names, plan.compiled.dates, np.where((groups.of_state == f)[None, :, None], 0.0, states))
+                pnl[n, :, first:last] = choice.module.row_pnl(prepared, derive(given, plan.compiled.operations), 0, last - first, h)
+    before = [excess(plan, of.tail, of.measure, of.amount) for of in tails]
+    found = []
+    for each in pnl:
+        core, after = 0.0, []
+        for values in each:
+            order = np.argsort(values, kind="stable")[: plan.depth]
+            tail = tail_state([(values[order], order.astype(np.uint32))], cube.count)
+            measure = measured(plan, tail)
+            amount = float(core_measure(plan.methodology.core, measure)[0][0])
+            core += max(amount, 0.0) * plan.methodology.core.multiplier
+            after.append(excess(plan, tail, measure, amount))
+        found.append((core, difference_error(plan, before, after) if has_errors(plan) else None))
+    return found

@@ -11,11 +11,12 @@ version, kernel, numeric library or changed input is refused by name, when it is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +24,22 @@ from numpy.typing import NDArray
 from upm_gpu.backend.select import Choice, choose
 from upm_gpu.desk.change import Known, unknown_instrument, with_nothing_of
 from upm_gpu.desk.cube import Base, Cube, draw_cubes
+from upm_gpu.desk.hypothetical import listed_with
+from upm_gpu.desk.stored import FOLDER, Reading, Store, Writing
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import Spot
+from upm_gpu.domain.instrument import Instrument, Spot, expiry_of
 from upm_gpu.errors import InputError, IntegrityError, UsageError
 from upm_gpu.margin.methodology import ChargeInForce, charges_in_force, simulated_assets
 from upm_gpu.margin.requests import ExposureRequest, MeasureRequest, Slower
 from upm_gpu.margin.result import option_values
 from upm_gpu.margin.units import COLLATERAL_PREFIX, build_rows, build_units, priced_instruments
-from upm_gpu.market.snapshot import MarketSnapshot
+from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.plan import Plan, make_plan, with_count
 from upm_gpu.pricing.tables import Library
 from upm_gpu.scenario.spec import ScenarioSpec
+
+if TYPE_CHECKING:
+    from upm_gpu.engine import Outcome
 
 Progress: TypeAlias = Callable[[int, int], None]
 LIBRARIES = ("upm_gpu", "numpy", "scipy")
@@ -72,6 +78,10 @@ class Resident:
     """what the run wrote, by account"""
     stamps: dict[str, tuple[int, int]]
     """size and time of change of every file of the run that an answer depends on"""
+    model: Any = None
+    """given with the book; None: fitted to the market"""
+    cap: int = 0
+    """scenarios asked for: an adaptive run may have stopped before"""
     bases: dict[tuple[str, int, int], Base] = field(default_factory=dict)
     """kept P&L vectors by (unit, set, horizon); set -1 is the run's own"""
     before: dict[tuple[int, ...], Any] = field(default_factory=dict)
@@ -100,6 +110,17 @@ class Resident:
         return np.array([at.get(i.instrument_id, -1) for i in self.plan.book.instruments], np.int64)
 
     @cached_property
+    def places(self) -> list[int]:
+        """`place_of` as plain numbers, for single questions."""
+        return list(self.place_of.tolist())
+
+    @cached_property
+    def folded(self) -> list[tuple[int, float]]:
+        """Column and coefficient of each instrument of the plan."""
+        c = self.plan.compiled
+        return list(zip(c.instrument_column.tolist(), c.instrument_coefficient.tolist(), strict=True))
+
+    @cached_property
     def coin_of(self) -> dict[str, int]:
         """Place in the plan of collateral whose moves are simulated, by asset."""
         return {i.underlying: n for n, i in enumerate(self.plan.instruments) if i.instrument_id == COLLATERAL_PREFIX + i.underlying}
@@ -110,6 +131,21 @@ class Resident:
         modes, known = self.plan.methodology.collateral.modes, {i.underlying for i in self.plan.book.instruments}
         return frozenset(a for a in modes if modes[a] == "simulated" and a in known)
 
+    @cached_property
+    def of_member(self) -> dict[str, list[int]]:
+        """Accounts of each member, by their place in the book."""
+        found: dict[str, list[int]] = {}
+        for n, account in enumerate(self.plan.book.accounts):
+            found.setdefault(account.member_id, []).append(n)
+        return found
+
+    @cached_property
+    def expiring(self) -> dict[str, datetime]:
+        """Instruments of the book that expire inside the margin period, with their expiry."""
+        days = self.plan.horizons[self.plan.horizon(self.plan.core.horizon)]
+        expiries = {i.instrument_id: expiry_of(i) for i in self.plan.book.instruments}
+        return {name: e for name, e in expiries.items() if e is not None and days_between(self.plan.market.valuation_time, e) <= days}
+
     @property
     def all_cubes(self) -> tuple[Cube, ...]:
         """Every cube."""
@@ -117,9 +153,9 @@ class Resident:
 
     def footprint(self) -> dict[str, Any]:
         """What is in memory and how exact: columns, scenarios, bytes of the cubes and of the kept vectors, and the error against a fresh run, which is none."""
-        cubes, vectors = self.all_cubes, sum(b.pnl.nbytes for b in self.bases.values())
+        cubes, vectors = self.all_cubes, sum(b.bytes for b in self.bases.values())
         return {"columns": self.plan.compiled.columns, "scenarios": self.plan.scenarios.count, "cubes": len(cubes), "stored": str(cubes[0].unit.dtype), "cube_bytes": sum(c.bytes for c in cubes),
-                "vector_bytes": vectors, "error": 0.0}
+                "vector_bytes": vectors, "mapped": isinstance(cubes[0].unit, np.memmap), "error": 0.0}
 
     def check(self) -> None:
         """Raise IntegrityError where a file of the run was changed since it was opened."""
@@ -128,8 +164,10 @@ class Resident:
                 raise IntegrityError("UPM-RN-083", f"{self.path / name} was changed after the run was opened: what is resident is not of it any more. Open the run again.")
 
 
-def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | None = None) -> Resident:
-    """Read a finished run, draw its scenarios again and keep them; `also` names instruments of its file that nobody holds.
+def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | None = None, hypothetical: Callable[[Book], Sequence[Instrument]] | Sequence[Instrument] = (),
+             fast: bool = False) -> Resident:
+    """Read a finished run, draw its scenarios again and keep them; `also` names instruments of its file that nobody holds, `hypothetical` are some that it does not list
+    (`desk/hypothetical.py`), or what makes them once the book is known. Unit P&L that the run kept (`output.store_pnl`) is a memory map; `fast` does not hash it.
 
     Raises UsageError (no run, not finished, another program), IntegrityError (a file changed), InputError (an unknown instrument, a sampler or products that cannot be kept).
     """
@@ -137,19 +175,23 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     from upm_gpu.run.verify import check_folder, read_manifest, verify_run
 
     folder = check_folder(path)
-    verify_run(folder)
+    verify_run(folder, f"{FOLDER}/" if fast else None)
     manifest = read_manifest(folder)
-    _same_program(folder, manifest)
+    same_program(folder, manifest)
     again = inputs_again(folder, manifest)
     choice = choose(str(manifest["backend"]), str(manifest["precision"]), again.threads)
-    made = keep(again.book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress, library=again.library)
+    listed = tuple(hypothetical(again.book) if callable(hypothetical) else hypothetical)
+    book, also = listed_with(again.book, again.market, listed), [*also, *(i.instrument_id for i in listed)]
+    made = keep(book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress, library=again.library,
+                store=Reading(folder))
     stamps = {name: _stamp(folder / name) for name in ("SHA256SUMS", "manifest.json", "plan.json", *(f"inputs/{n}" for n in manifest["inputs"]))}
     return replace(made, path=folder, margins=_margins(folder), stamps=stamps)
 
 
 def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, choice: Choice, *, model: Any = None, also: Iterable[str] = (), count: int | None = None,
-         progress: Progress | None = None, library: Library | None = None) -> Resident:
-    """Draw the scenarios of a book and keep them: `open_run` without a folder. `count`: where an adaptive run stopped. Raises InputError as `open_run` does."""
+         progress: Progress | None = None, library: Library | None = None, store: Store | None = None) -> Resident:
+    """Draw the scenarios of a book and keep them: `open_run` without a folder. `count`: where an adaptive run stopped; `store`: where the unit P&L of the book's own instruments lies or is written.
+    Raises InputError as `open_run` does."""
     from upm_gpu.exhibits import unit_greeks
     from upm_gpu.measuring import sub_plans
     from upm_gpu.pricing.tables import with_tables
@@ -162,7 +204,7 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
         if name not in place:
             raise unknown_instrument(name, list(place))
     held = set(np.unique(book.positions.instrument).tolist())
-    new, coins = [place[name] for name in extras if place[name] not in held], _coins(methodology, book, market)
+    new, coins = [place[name] for name in extras if place[name] not in held], posted_by_nobody(methodology, book, market)
     plan = make_plan(with_nothing_of(book, new, coins) if new or coins else book, market, spec, methodology, model)
     simulated = simulated_assets(methodology, book)
     bare = plan.compiled
@@ -181,10 +223,11 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
     compiled, _ = with_tables(bare, (plan.scenarios,), choice.module, choice.threads, library=library)
     plan = with_count(replace(plan, compiled=compiled), count or spec.count)
     main = sorted({plan.horizon(r.horizon) for r in plan.requests})
-    cubes, value0 = draw_cubes(choice.module, compiled, plan.rows, choice.precision, choice.threads, plan.scenarios, main, progress)
+    store = None if new else store  # columns beside those of the book's own instruments stand elsewhere
+    cubes, value0 = draw_cubes(choice.module, compiled, plan.rows, choice.precision, choice.threads, plan.scenarios, main, progress, store)
     further = []
-    for sub, asked in sub_plans(plan, bare, choice):
-        made, _ = draw_cubes(choice.module, sub.compiled, plan.rows, choice.precision, choice.threads, sub.scenarios, list(range(len(sub.horizons))), progress)
+    for n, (sub, asked) in enumerate(sub_plans(plan, bare, choice)):
+        made, _ = draw_cubes(choice.module, sub.compiled, plan.rows, choice.precision, choice.threads, sub.scenarios, list(range(len(sub.horizons))), progress, store, f"further{n}")
         further.append(FurtherCube(sub, tuple(asked), tuple(made[h] for h in sorted(made))))
     if own < len(plan.instruments):
         _same_columns(plan, make_plan(book, market, spec, methodology, model), choice, cubes[main[0]], main[0])
@@ -193,17 +236,23 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
     known = Known({a.account_id: n for n, a in enumerate(book.accounts)}, place, frozenset({plan.market.reporting_currency, *plan.market.spots}),
                   option_values(compiled, plan.instruments, value0))
     holders = np.bincount(units.lines.instrument, minlength=len(plan.instruments))
-    return Resident(None, plan, choice, cubes, tuple(further), value0, greeks, charges_in_force(plan.methodology), known, holders, {}, {})
+    return Resident(None, plan, choice, cubes, tuple(further), value0, greeks, charges_in_force(plan.methodology), known, holders, {}, {}, model, spec.count)
 
 
-def _coins(methodology: Any, book: Book, market: MarketSnapshot) -> list[str]:
+def store_unit_pnl(run: Path, outcome: Outcome) -> None:
+    """Draw the scenarios of a run that was just computed once more, into files of its folder (`desk/stored.py`)."""
+    plan = outcome.plan
+    keep(plan.book, plan.market, replace(plan.spec, count=outcome.cap), plan.methodology, outcome.choice, count=plan.spec.count, library=plan.library, store=Writing(run))
+
+
+def posted_by_nobody(methodology: Any, book: Book, market: MarketSnapshot) -> list[str]:
     """Assets that would be simulated once somebody posts them, and that nobody has posted yet."""
     underlyings = {i.underlying for i in book.instruments}
     modes = methodology.collateral.modes
     return sorted(a for a in modes if modes[a] == "simulated" and a in underlyings and a in market.spots and a not in set(book.collateral.asset))
 
 
-def _same_program(folder: Path, manifest: dict[str, Any]) -> None:
+def same_program(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse a run of another version, whose bits may differ."""
     from upm_gpu.run.manifest import kernels_sha256, versions
 
@@ -284,4 +333,4 @@ def payable(resident: Resident, instrument_id: str) -> bool:
     """Whether an instrument is resident: its scenarios and today's value are known."""
     n = resident.known.instruments[instrument_id]
     instrument = resident.plan.book.instruments[n]
-    return instrument_id in resident.plan.compiled.instrument_ids or (isinstance(instrument, Spot) and instrument.underlying == resident.plan.market.reporting_currency)
+    return bool(resident.place_of[n] >= 0) or (isinstance(instrument, Spot) and instrument.underlying == resident.plan.market.reporting_currency)

@@ -80,11 +80,32 @@ def unit_tail(resident: Resident, unit: int) -> UnitTail:
     row, key = row_of(plan.rows, unit, resident.rank), (plan.units.names[unit], MAIN, h)
     base = resident.bases.setdefault(key, kept(cube, row))
     tail = tail_state([worst(cube, row, plan.depth, base)], cube.count)
-    dependence = dependence_of(plan.scenarios)
-    measure = measure_of(finish(tail, [plan.core.level], dependence)[plan.core.level], tail, 0, plan.core.tail_share, dependence)
+    measure = measured(plan, tail)
     weights = quantile_weights if plan.methodology.core.measure == "value_at_risk" else tail_weights
     _, scenario, weight = weights(tail, 0, plan.core.level)
     return UnitTail(unit, tail, measure, float(core_measure(plan.methodology.core, measure)[0][0]), scenario, weight)
+
+
+def measured(plan: Plan, tail: TailState) -> Measure:
+    """The measure of the core of one row's tail."""
+    dependence = dependence_of(plan.scenarios)
+    return measure_of(finish(tail, [plan.core.level], dependence)[plan.core.level], tail, 0, plan.core.tail_share, dependence)
+
+
+def excess(plan: Plan, tail: TailState, measure: Measure, amount: float) -> tuple[NDArray[np.uint32], NDArray[np.float64]]:
+    """(scenarios, what each adds to the mean that is a unit's core): max(0, L - VaR) x multiplier / (1 - level) where it is above 0; none where the core is floored at 0."""
+    over = np.maximum(-tail.pnl[0, 0] - measure.value_at_risk[0], 0.0) if amount > 0.0 else np.zeros(tail.pnl.shape[2])
+    return tail.scenario[0, 0][over > 0.0], over[over > 0.0] * plan.methodology.core.multiplier / (1.0 - plan.core.level)
+
+
+def difference_error(plan: Plan, before: Sequence[tuple[NDArray[np.uint32], NDArray[np.float64]]], after: Sequence[tuple[NDArray[np.uint32], NDArray[np.float64]]]) -> float:
+    """Standard error of the difference of two sums of cores over the same scenarios, from the `excess` of their units."""
+    ids = np.concatenate([i for i, _ in (*before, *after)])
+    if not len(ids):
+        return 0.0
+    scenario, place = np.unique(ids, return_inverse=True)
+    total = sum_by(place, np.concatenate([*(-v for _, v in before), *(v for _, v in after)]), len(scenario))
+    return float(np.sqrt(variance_of_mean(total, scenario.astype(np.uint32), plan.scenarios.count, dependence_of(plan.scenarios))))
 
 
 def line_parts(resident: Resident, of: UnitTail, lines: NDArray[np.intp]) -> Parted:

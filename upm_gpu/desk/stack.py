@@ -95,8 +95,8 @@ class Group:
         return found
 
     def _add(self, found: dict[tuple[int, int], dict[Source, float]], unit: int, place: int, source: Source, quantity: float) -> None:
-        c = self.resident.plan.compiled
-        found.setdefault((unit, int(c.instrument_column[place])), {})[source] = quantity * float(c.instrument_coefficient[place])
+        column, coefficient = self.resident.folded[place]
+        found.setdefault((unit, column), {})[source] = quantity * coefficient
 
     @cached_property
     def sources(self) -> list[int]:
@@ -112,13 +112,10 @@ class Group:
         return position_values(self.book, self.resident.plan.market, self.resident.known.unit_value)
 
     @cached_property
-    def places(self) -> list[tuple[dict[int, int], list[int]]]:
-        """Of every unit's row: entry by column, and where its columns stand in the sums of the run."""
-        rank, found = self.resident.rank, []
-        for name in self.units.names:
-            column = self.base(name, next(iter(self.resident.cubes))).row.column
-            found.append(({c: i for i, c in enumerate(column.tolist())}, (column if rank is None else rank[column]).tolist()))
-        return found
+    def places(self) -> list[tuple[dict[int, int], list[int], list[float]]]:
+        """Of every unit's row: entry by column, its columns and its quantities."""
+        rows = [self.base(name, next(iter(self.resident.cubes))).row for name in self.units.names]
+        return [({c: i for i, c in enumerate(row.column.tolist())}, row.column.tolist(), row.quantity.tolist()) for row in rows]
 
     def base(self, name: str, horizon: int) -> Base:
         """The kept row of a unit."""
@@ -145,23 +142,22 @@ def moved_rows(group: Group, touched: Touched, rank: NDArray[np.int64] | None) -
     if not group.simple:
         return None
     r = group.resident
-    c = r.plan.compiled
     after: dict[tuple[int, int], dict[Source, float | None]] = {}
     left: dict[int, int] = {}
     for key, held in touched.positions.items():
         account, netting_set, n = group.ledger.parts(key)
-        unit, place = group.unit_at.get((account, netting_set)), int(r.place_of[n])
+        unit, place = group.unit_at.get((account, netting_set)), r.places[n]
         if unit is None or place < 0:
             return None
-        amount = None if held is None else (held[0] * r.plan.book.instruments[n].contract_size + 0.0) * float(c.instrument_coefficient[place])
-        after.setdefault((unit, int(c.instrument_column[place])), {})[key] = amount
+        column, coefficient = r.folded[place]
+        after.setdefault((unit, column), {})[key] = None if held is None else (held[0] * r.plan.book.instruments[n].contract_size + 0.0) * coefficient
     for (account, asset), quantity in touched.collateral.items():
         if asset in r.coin_of or asset in r.simulable:
             unit = group.unit_at.get((account, 0))
             if unit is None:
                 return None
-            place = coin_place(r, asset)
-            after.setdefault((unit, int(c.instrument_column[place])), {})[(account, asset)] = quantity * float(c.instrument_coefficient[place])
+            column, coefficient = r.folded[coin_place(r, asset)]
+            after.setdefault((unit, column), {})[(account, asset)] = quantity * coefficient
     found: Moved = {}
     for (unit, column), sources in after.items():
         before = group.amounts.get((unit, column), {})
@@ -179,13 +175,14 @@ def moved_rows(group: Group, touched: Touched, rank: NDArray[np.int64] | None) -
 
 
 def _entry(group: Group, unit: int, column: int, quantity: float | None, rank: NDArray[np.int64] | None) -> Entry | None:
-    places, ranks = group.places[unit]
+    places, columns, quantities = group.places[unit]
     at = places.get(column)
     if at is None:
         if quantity is None:
             return None
-        return (bisect_left(ranks, column if rank is None else int(rank[column])), INSERTED, column, quantity, quantity)
-    old = float(group.base(group.units.names[unit], next(iter(group.resident.cubes))).row.quantity[at])
+        before = bisect_left(columns, column) if rank is None else bisect_left(columns, rank[column], key=rank.__getitem__)
+        return (before, INSERTED, column, quantity, quantity)
+    old = quantities[at]
     if quantity is None:
         return (at, GONE, column, 0.0, -old)
     return None if quantity == old else (at, REPLACED, column, quantity, quantity - old)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,8 @@ from upm_gpu.desk.margins import State, margined
 from upm_gpu.desk.resident import Resident, column_rank, moving_order, payable
 from upm_gpu.desk.stack import Group, Moved, group_of, moved_rows, plain_column, stacked_margins
 from upm_gpu.domain.book import Book
-from upm_gpu.domain.instrument import expiry_of
 from upm_gpu.errors import InputError, IntegrityError
 from upm_gpu.margin.result import OK
-from upm_gpu.market.snapshot import days_between
 
 FIGURES = ("initial_margin", "maintenance_margin", "core", "expected_shortfall", "value_at_risk", "collateral_value", "unrealised_pnl", "option_value", "equity", "excess")
 TOGETHER = 128
@@ -130,7 +127,7 @@ def _held_after(resident: Resident, group: Group, touched: Touched) -> tuple[NDA
     more: dict[int, int] = {}
     for key, after in touched.positions.items():
         change = int(after is not None) - int(group.ledger.place(key)[1])
-        place = int(resident.place_of[group.ledger.parts(key)[2]])
+        place = resident.places[group.ledger.parts(key)[2]]
         if change and place >= 0:
             more[place] = more.get(place, 0) + change
     for posted in touched.collateral:
@@ -175,9 +172,8 @@ def _require_resident(resident: Resident, changes: Sequence[Change]) -> None:
 
 def _together(resident: Resident, accounts: Sequence[int]) -> tuple[int, ...]:
     """The accounts and all that share a margined unit with them, ascending; those of one member may come to share one."""
-    book = resident.plan.book
-    members = {book.accounts[a].member_id for a in accounts} - {""}
-    return tuple(sorted({*accounts, *(n for n, a in enumerate(book.accounts) if members and a.member_id in members)}))
+    members = {resident.plan.book.accounts[a].member_id for a in accounts} - {""}
+    return tuple(sorted({*accounts, *(n for m in members for n in resident.of_member[m])}))
 
 
 def _answers(resident: Resident, asked: Sequence[_Asked], after: State) -> list[tuple[Answer, ...]]:
@@ -222,19 +218,16 @@ def _as_the_run(resident: Resident, book: Book, state: State) -> None:
 
 def _notes(resident: Resident, account: str, changes: Sequence[Change], old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
     """What a desk must be told beside the figures."""
-    plan, notes = resident.plan, []
+    notes = []
     if old["equity"] < 0.0:
         notes.append(f"account {account} is bankrupt before the change: its equity is {old['equity']:,.2f}.")
     elif old["status"] != OK:
         notes.append(f"account {account} is in {old['status']} before the change: equity {old['equity']:,.2f}, initial margin {old['initial_margin']:,.2f}.")
     if new["equity"] < 0.0 <= old["equity"]:
         notes.append(f"account {account} would be bankrupt: its equity would be {new['equity']:,.2f}.")
-    days = plan.horizons[plan.horizon(plan.core.horizon)]
     for c in changes:
         name = c.instrument_id if isinstance(c, Order) else c.name if isinstance(c, Transfer) else ""
-        if name not in resident.known.instruments or account not in accounts_of([c]):
-            continue
-        expiry: datetime | None = expiry_of(plan.book.instruments[resident.known.instruments[name]])
-        if expiry is not None and days_between(plan.market.valuation_time, expiry) <= days:
+        expiry = resident.expiring.get(name)
+        if expiry is not None and account in accounts_of([c]):
             notes.append(f"{name} expires at {expiry:%Y-%m-%dT%H:%M}Z, inside the margin period: it settles at the index then, its payoff is held to the end of the period, and hedges stay open.")
     return tuple(dict.fromkeys(notes))

@@ -1,8 +1,9 @@
 """Why an account needs its margin: what every position, underlying, factor and charge adds, from resident scenarios.
 
-Two questions of a position i, both exact:
+Two questions of a position or underlying i, both exact:
   contribution   q_i dM/dq_i, the margin for a little more of it: sums to the margin;
   incremental    M - M without it, by a what-if that closes it: a fresh run of the book without it, to the bit. It does not sum.
+Without a factor is the core on the same scenarios with that factor standing still.
 
 The core is parted by Euler's rule (`shares.py`), by factor as `factors.py` says. A charge c is differentiated where it stands, through the functions of a run:
   c_i = [c(q_i (1 + h)) - c(q_i (1 - h))] / (2 h),   h = 2^-17
@@ -22,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.desk.change import Change, Deposit, Order
-from upm_gpu.desk.factors import factor_parts
+from upm_gpu.desk.factors import factor_parts, held_still
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.shares import Parted, errors, has_errors, line_parts, unit_tail
+from upm_gpu.desk.shares import Parted, UnitTail, errors, has_errors, line_parts, unit_tail
 from upm_gpu.desk.whatif import Answer, whatif
 from upm_gpu.domain.tables import nearest
 from upm_gpu.errors import InputError
@@ -47,6 +48,12 @@ class Part:
     charges: dict[str, float]
     margin: float
     """core and charges"""
+    margin_without: float | None
+    """of the account when it is closed, stands still or is not charged; None where that is not asked for, or would be another book (see `notes`)"""
+    incremental: float | None
+    """margin less that"""
+    incremental_standard_error: float | None
+    """of its core, common scenarios"""
 
 
 @dataclass(frozen=True)
@@ -57,12 +64,6 @@ class Holding(Part):
     underlying: str
     quantity: float
     """contracts; units of collateral"""
-    margin_without: float | None
-    """of the account when it is closed; None where that would be another book (see `notes`)"""
-    incremental: float | None
-    """margin less that"""
-    incremental_standard_error: float | None
-    """of its core, common scenarios"""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Why:
     holdings: tuple[Holding, ...]
     underlyings: tuple[Part, ...]
     factors: tuple[Part, ...]
-    """of the core alone; empty where they cannot be had (see `notes`)"""
+    """of the core alone, and so is what they would be without; empty where they cannot be had (see `notes`)"""
     charges: tuple[Part, ...]
     """core, then every charge"""
     residuals: dict[str, float]
@@ -103,18 +104,21 @@ def why(resident: Resident, account_id: str, incremental: bool = True, by_factor
     (first,) = whatif(resident, [[Deposit(account_id, plan.market.reporting_currency, 1.0)]], "none")
     margin = first[0].before
     slopes = _slopes(resident, [c for c, *_ in (*held, *others)], margin, notes) if resident.charges else [{} for _ in held]
-    after = _closed(resident, [c for c, *_ in held], notes) if incremental else [None] * len(held)
+    names = sorted({u for _, _, u, _ in held})
+    together = [[c for c, _, u, _ in held if u == name] for name in names]
+    closed = _closed(resident, [*([c] for c, *_ in held), *together], notes) if incremental else [None] * (len(held) + len(names))
+    after, without = closed[: len(held)], dict(zip(names, closed[len(held) :], strict=True))
     multiplier, charges = plan.methodology.core.multiplier, [k for k in margin if k.startswith("charge_")]
     errored = has_errors(plan)
     own_error = errors(plan, parts, _numbered(mine), len(lines)) * multiplier if errored else np.full(len(lines), np.nan)
     core = np.concatenate([p.contribution for p in parts] or [np.zeros(0)]) * multiplier
     holdings = [_holding(held[i], float(core[i]), _known(own_error[i]), slopes[i], after[i], margin) for i in range(len(held))]  # lines ascend by unit, as `mine` does
     holdings += [_holding(o, 0.0, 0.0 if errored else None, s, None, margin) for o, s in zip(others, slopes[len(held):], strict=True) if any(s.values())]
-    factors = _factors(resident, tails, mine, multiplier, errored, notes) if by_factor and units else ()
+    factors = _factors(resident, tails, mine, errored, incremental, float(margin["core"]), notes) if by_factor and units else ()
     residuals = {"core": float(margin["core"]) - _total([h.core for h in holdings])}
     residuals |= {c: float(margin[c]) - _total([h.charges.get(c, 0.0) for h in holdings]) for c in charges}
     of_core = float(errors(plan, parts, [np.zeros(len(m), np.int64) for m in mine], 1)[0]) * multiplier if errored else float(margin["expected_shortfall_standard_error"]) * multiplier
-    return Why(account_id, margin, tuple(holdings), _underlyings(resident, holdings, parts, mine, multiplier, errored), factors, _charges(margin, charges, of_core), residuals, tuple(dict.fromkeys(notes)))
+    return Why(account_id, margin, tuple(holdings), _underlyings(resident, holdings, parts, mine, without, margin, errored), factors, _charges(resident, margin, charges, of_core), residuals, tuple(dict.fromkeys(notes)))
 
 
 def _held(resident: Resident, account_id: str, lines: NDArray[np.intp]) -> list[tuple[Change, str, str, float]]:
@@ -172,12 +176,13 @@ def _slopes(resident: Resident, closes: list[Change], margin: dict[str, Any], no
     return found
 
 
-def _closed(resident: Resident, closes: list[Change], notes: list[str]) -> list[Answer | None]:
-    """Answers of closing each holding; all in one call where no close is refused."""
-    wanted = [n for n, c in enumerate(closes) if _quantity(c)]
+def _closed(resident: Resident, closes: list[list[Change]], notes: list[str]) -> list[Answer | None]:
+    """Answers of closing each set of holdings; all in one call where none is refused."""
+    sets = [[c for c in close if _quantity(c)] for close in closes]
+    wanted = [n for n, s in enumerate(sets) if s]
     found: list[Answer | None] = [None] * len(closes)
     try:
-        for n, answers in zip(wanted, whatif(resident, [[closes[n]] for n in wanted], "none"), strict=True):
+        for n, answers in zip(wanted, whatif(resident, [sets[n] for n in wanted], "none"), strict=True):
             found[n] = answers[0]
         return found
     except InputError as error:
@@ -185,7 +190,7 @@ def _closed(resident: Resident, closes: list[Change], notes: list[str]) -> list[
             raise
     for n in wanted:
         try:
-            found[n] = whatif(resident, [[closes[n]]], "none")[0][0]
+            found[n] = whatif(resident, [sets[n]], "none")[0][0]
         except InputError as error:
             if error.code != NOT_ALONE:
                 raise
@@ -193,12 +198,18 @@ def _closed(resident: Resident, closes: list[Change], notes: list[str]) -> list[
     return found
 
 
+def _without(after: Answer | None, margin: dict[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """Margin without what an answer closes, the margin less that, and its error."""
+    if after is None:
+        return None, None, None
+    without = float(after.after["initial_margin"])
+    return without, float(margin["initial_margin"]) - without, after.difference_standard_error
+
+
 def _holding(held: tuple[Change, str, str, float], core: float, error: float | None, charges: dict[str, float], after: Answer | None, margin: dict[str, Any]) -> Holding:
     close, netting_set, underlying, quantity = held
     name = close.instrument_id if isinstance(close, Order) else COLLATERAL_PREFIX + underlying
-    without = None if after is None else float(after.after["initial_margin"])
-    return Holding(name, core, error, charges, core + _total(list(charges.values())), netting_set, underlying, quantity, without,
-                   None if without is None else float(margin["initial_margin"]) - without, None if after is None else after.difference_standard_error)
+    return Holding(name, core, error, charges, core + _total(list(charges.values())), *_without(after, margin), netting_set, underlying, quantity)
 
 
 def _numbered(mine: list[NDArray[np.intp]]) -> list[NDArray[np.int64]]:
@@ -207,22 +218,24 @@ def _numbered(mine: list[NDArray[np.intp]]) -> list[NDArray[np.int64]]:
     return [np.arange(start, start + len(m)) for start, m in zip(starts, mine, strict=False)]
 
 
-def _underlyings(resident: Resident, holdings: list[Holding], parts: list[Parted], mine: list[NDArray[np.intp]], multiplier: float, errored: bool) -> tuple[Part, ...]:
+def _underlyings(resident: Resident, holdings: list[Holding], parts: list[Parted], mine: list[NDArray[np.intp]], without: dict[str, Answer | None], margin: dict[str, Any], errored: bool) -> tuple[Part, ...]:
     """Holdings added up by underlying, largest margin first."""
     plan = resident.plan
     names = sorted({h.underlying for h in holdings})
     place = {name: n for n, name in enumerate(names)}
     of_instrument = np.array([place.get(i.underlying, 0) for i in plan.instruments] or [0])
-    error = errors(plan, parts, [of_instrument[plan.units.lines.instrument[m]] for m in mine], len(names)) * multiplier if errored else np.full(len(names), np.nan)
+    scale = plan.methodology.core.multiplier
+    error = errors(plan, parts, [of_instrument[plan.units.lines.instrument[m]] for m in mine], len(names)) * scale if errored else np.full(len(names), np.nan)
     number = np.array([place[h.underlying] for h in holdings], np.int64)
     core = sum_by(number, np.array([h.core for h in holdings]), len(names))
     keys = list(holdings[0].charges) if holdings else []
     charges = {k: sum_by(number, np.array([h.charges.get(k, 0.0) for h in holdings]), len(names)) for k in keys}
-    found = [Part(name, float(core[n]), _known(error[n]), own := {k: float(v[n]) for k, v in charges.items()}, float(core[n]) + _total(list(own.values()))) for n, name in enumerate(names)]
+    found = [Part(name, float(core[n]), _known(error[n]), own := {k: float(v[n]) for k, v in charges.items()}, float(core[n]) + _total(list(own.values())), *_without(without.get(name), margin))
+             for n, name in enumerate(names)]
     return tuple(sorted(found, key=lambda p: (-p.margin, p.name)))
 
 
-def _factors(resident: Resident, tails: list[Any], mine: list[NDArray[np.intp]], multiplier: float, errored: bool, notes: list[str]) -> tuple[Part, ...]:
+def _factors(resident: Resident, tails: list[UnitTail], mine: list[NDArray[np.intp]], errored: bool, incremental: bool, whole: float, notes: list[str]) -> tuple[Part, ...]:
     """The core by factor, units added up, largest first; the passage of time and joint moves last."""
     try:
         found = [factor_parts(resident, of, own) for of, own in zip(tails, mine, strict=True)]
@@ -231,16 +244,27 @@ def _factors(resident: Resident, tails: list[Any], mine: list[NDArray[np.intp]],
             raise
         notes.append(str(refused))
         return ()
-    names = found[0][0]
-    core = np.sum([p.contribution for _, p in found], axis=0) * multiplier
-    error = errors(resident.plan, [p for _, p in found], [np.arange(len(names))] * len(found), len(names)) * multiplier if errored else np.full(len(names), np.nan)
-    parts = [Part(name, float(core[n]), _known(error[n]), {}, float(core[n])) for n, name in enumerate(names)]
+    names, plan = found[0][0], resident.plan
+    core = np.sum([p.contribution for _, p in found], axis=0) * plan.methodology.core.multiplier
+    error = errors(plan, [p for _, p in found], [np.arange(len(names))] * len(found), len(names)) * plan.methodology.core.multiplier if errored else np.full(len(names), np.nan)
+    alone = all(len(own) == int(np.count_nonzero(plan.units.lines.unit == of.unit)) for of, own in zip(tails, mine, strict=True))
+    if incremental and not alone:
+        notes.append("what a factor that stands still would leave is not asked of an account in a pool: its share of the pool would move with the others'.")
+    moved = [n for n in range(len(names) - 2) if core[n] or not errored or error[n]]
+    still = dict(zip(moved, held_still(resident, tails, moved), strict=True)) if incremental and alone else {}
+    parts = [Part(name, float(core[n]), _known(error[n]), {}, float(core[n]), *((still[n][0], whole - still[n][0], still[n][1]) if n in still else (None, None, None))) for n, name in enumerate(names)]
     return (*sorted(parts[:-2], key=lambda p: (-p.core, p.name)), *parts[-2:])
 
 
-def _charges(margin: dict[str, Any], charges: list[str], of_core: float) -> tuple[Part, ...]:
-    core = Part("core", float(margin["core"]), of_core, {}, float(margin["core"]))
-    return (core, *(Part(c.removeprefix("charge_"), 0.0, None, {c: float(margin[c])}, float(margin[c])) for c in charges))
+def _charges(resident: Resident, margin: dict[str, Any], charges: list[str], of_core: float) -> tuple[Part, ...]:
+    """The core and every charge; without one of a `largest_of` group the next largest would count, so that is not said."""
+    grouped = {f"charge_{c.module.NAME}" for c in resident.charges if c.largest_of}
+    initial = float(margin["initial_margin"])
+    found = [Part("core", float(margin["core"]), of_core, {}, float(margin["core"]), None, None, None)]
+    for c in charges:
+        amount, known = float(margin[c]), c not in grouped
+        found.append(Part(c.removeprefix("charge_"), 0.0, None, {c: amount}, amount, initial - amount if known else None, amount if known else None, None))
+    return tuple(found)
 
 
 def _total(values: list[float]) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from upm_gpu.desk.resident import open_run
-from upm_gpu.desk.why import Why, why
+from upm_gpu.desk.why import Part, Why, why
 from upm_gpu.report.accounts import charge_title
 from upm_gpu.report.explain import explain, printable
 
@@ -45,32 +46,36 @@ def render(found: Why, currency: str) -> str:
     initial = float(found.margin["initial_margin"])
     lines = [f"Account {printable(found.account_id)}: initial margin {initial:,.2f} {currency}, and what it is made of", ""]
     charged = any(h.charges for h in found.holdings)
-    lines += _table("Charge", [(charge_title(c.name), c.margin, c.core_standard_error) for c in found.charges], initial)
-    lines += _table("Underlying", [(printable(u.name), u.margin, u.core_standard_error) for u in found.underlyings], initial)
+    lines += _table("Charge", found.charges, [charge_title(c.name) for c in found.charges], initial)
+    lines += _table("Underlying", found.underlyings, [printable(u.name) for u in found.underlyings], initial)
     if found.factors:
         shown = [f for f in found.factors if f.core or f.core_standard_error]
-        lines += _table("Factor (of the core)", [(factor_title(f.name), f.core, f.core_standard_error) for f in shown], float(found.margin["core"]))
+        lines += _table("Factor (of the core)", shown, [factor_title(f.name) for f in shown], float(found.margin["core"]))
     ranked = sorted(found.holdings, key=lambda h: (-abs(h.margin), h.name))
     head = f"{'Position':<34}{'contribution':>16}{'+- s.e.':>12}{'share':>10}{'without it':>16}{'+- s.e.':>12}"
     lines += [head, "-" * len(head)]
     for h in ranked[:LONGEST]:
         name = printable(h.name) + (f" ({printable(h.netting_set)})" if h.netting_set else "")
-        without = f"{-h.incremental:>+16,.2f}" if h.incremental is not None else f"{'':>16}"
-        lines.append(f"{name[:33]:<34}{h.margin:>16,.2f}{_error(h.core_standard_error)}{_share(h.margin, initial)}{without}{_error(h.incremental_standard_error)}")
+        lines.append(_row(h, name, initial))
     if len(ranked) > LONGEST:
         rest = sum(h.margin for h in ranked[LONGEST:])
         lines.append(f"{f'{len(ranked) - LONGEST} more (in --json)':<34}{rest:>16,.2f}{'':>12}{_share(rest, initial)}")
     left = {k: v for k, v in found.residuals.items() if abs(v) > 1e-9 * max(abs(initial), 1.0)}
     for name, value in left.items():
         lines.append(f"{'in no position: ' + charge_title(name):<34}{value:>16,.2f}{'':>12}{_share(value, initial)}")
-    lines += [f"{'Sum':<34}{initial:>16,.2f}", "", "contribution: for a little more of it, sums to the margin" + (" with what is in no position" if left else "") + "; without it: change of the margin if it is closed."]
+    lines += [f"{'Sum':<34}{initial:>16,.2f}", "", "contribution: for a little more of it, sums to the margin" + (" with what is in no position" if left else "") + "; without it: change if it is closed, stands still (of the core) or is not charged."]
     lines.append("s.e.: standard error of the core part, from the scenarios" + ("; charges have bounds of their own." if charged else "."))
     return "\n".join([*lines, *(printable(n) for n in found.notes)])
 
 
-def _table(title: str, rows: list[tuple[str, float, float | None]], total: float) -> list[str]:
-    head = f"{title:<34}{'contribution':>16}{'+- s.e.':>12}{'share':>10}"
-    return [head, "-" * len(head), *(f"{name[:33]:<34}{amount:>16,.2f}{_error(error)}{_share(amount, total)}" for name, amount, error in rows), ""]
+def _table(title: str, parts: Sequence[Part], names: list[str], total: float) -> list[str]:
+    head = f"{title:<34}{'contribution':>16}{'+- s.e.':>12}{'share':>10}{'without it':>16}{'+- s.e.':>12}"
+    return [head, "-" * len(head), *(_row(p, name, total) for p, name in zip(parts, names, strict=True)), ""]
+
+
+def _row(part: Part, name: str, total: float) -> str:
+    without = f"{0.0 - part.incremental:>+16,.2f}" if part.incremental is not None else f"{'':>16}"
+    return f"{name[:33]:<34}{part.margin:>16,.2f}{_error(part.core_standard_error)}{_share(part.margin, total)}{without}{_error(part.incremental_standard_error)}".rstrip()
 
 
 def _error(value: float | None) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from upm_gpu.desk.change import Change, Deposit, Order, Transfer
+from upm_gpu.desk.fills import WorstFill
 from upm_gpu.desk.whatif import Answer
 from upm_gpu.errors import InputError, UsageError
 
@@ -33,9 +34,45 @@ def given(account: str, orders: Sequence[str], deposits: Sequence[str], netting_
     return [*(Order(account, *parse_pair(o, "--order", "INSTRUMENT"), netting_set) for o in orders), *(Deposit(account, *parse_pair(d, "--deposit", "ASSET")) for d in deposits)]
 
 
+def resting_orders(account: str, orders: Sequence[str], netting_set: str) -> list[Order]:
+    """The open orders of a command line."""
+    return [Order(account, *parse_pair(o, "--open-order", "INSTRUMENT"), netting_set) for o in orders]
+
+
 def read_changes(path: Path) -> dict[str, list[Change]]:
-    """Trade sets by name of a CSV: `account_id, kind (order, deposit, transfer), name, quantity`, and `set, netting_set, to_account` where they are needed. Rows of one `set` are one trade set;
-    a blank one is a set of its own, named by its line. Raises InputError with the line."""
+    """Trade sets by name of a file without open orders, as `read_sets`."""
+    sets, resting = read_sets(path)
+    if any(resting.values()):
+        raise InputError("UPM-IN-150", f"{path.name}: holds open orders, which are margined by their worst fill and are no trade set. Take them out.")
+    return sets
+
+
+def read_sets(path: Path) -> tuple[dict[str, list[Change]], dict[str, list[Order]]]:
+    """Trade sets by name, and their open orders, of a CSV, Parquet or JSON file: `account_id, kind (order, open_order, deposit, transfer), name, quantity`, and `set, netting_set, to_account` where they are
+    needed; JSON is a list of such objects. Rows of one `set` are one trade set; a blank one is a set of its own, named by its line. Raises InputError with the line."""
+    rows = _json_rows(path) if path.suffix == ".json" else _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
+    sets: dict[str, list[Change]] = {}
+    resting: dict[str, list[Order]] = {}
+    for line, row in rows:
+        name = row["set"] or f"line {line}"
+        sets.setdefault(name, [])
+        change = _change(row | {"kind": "order"} if row["kind"] == "open_order" else row, f"{path.name} line {line}")
+        if row["kind"] == "open_order" and isinstance(change, Order):
+            resting.setdefault(name, []).append(change)
+        else:
+            sets[name].append(change)
+    if not sets:
+        raise InputError("UPM-IN-150", f"{path.name}: no row, so no trade set. Give at least one.")
+    return sets, resting
+
+
+def _columns(path: Path, head: Sequence[str], where: str) -> None:
+    lacking, unknown = [c for c in REQUIRED if c not in head], [h for h in head if h not in COLUMNS]
+    if lacking or unknown:
+        raise InputError("UPM-IN-150", f"{path.name}{where}: {f'lacks column {lacking[0]}' if lacking else f'has a column {unknown[0]!a} that no trade set knows'}. Columns are {', '.join(COLUMNS)}.")
+
+
+def _csv_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     import csv
 
     try:
@@ -44,20 +81,41 @@ def read_changes(path: Path) -> dict[str, list[Change]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError("UPM-IN-150", f"{path}: cannot be read as a CSV of trade sets ({error}). Give a UTF-8 text file.") from None
     head = [h.strip() for h in rows[0]] if rows else []
-    lacking, unknown = [c for c in REQUIRED if c not in head], [h for h in head if h not in COLUMNS]
-    if lacking or unknown:
-        raise InputError("UPM-IN-150", f"{path.name} line 1: {f'lacks column {lacking[0]}' if lacking else f'has a column {unknown[0]!a} that no trade set knows'}. Columns are {', '.join(COLUMNS)}.")
-    found: dict[str, list[Change]] = {}
+    _columns(path, head, " line 1")
+    found = []
     for line, cells in enumerate(rows[1:], 2):
         if not any(c.strip() for c in cells):
             continue
         if len(cells) != len(head):
             raise InputError("UPM-IN-150", f"{path.name} line {line}: {len(cells)} cells, the trade sets' header has {len(head)}. Mend the row.")
-        row = dict.fromkeys(COLUMNS, "") | {h: c.strip() for h, c in zip(head, cells, strict=True)}
-        found.setdefault(row["set"] or f"line {line}", []).append(_change(row, f"{path.name} line {line}"))
-    if not found:
-        raise InputError("UPM-IN-150", f"{path.name}: no row, so no trade set. Give at least one.")
+        found.append((line, dict.fromkeys(COLUMNS, "") | {h: c.strip() for h, c in zip(head, cells, strict=True)}))
     return found
+
+
+def _json_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    import json
+
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("UPM-IN-150", f"{path}: cannot be read as JSON of trade sets ({error}). Give a list of objects.") from None
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise InputError("UPM-IN-150", f"{path.name}: is no list of objects, so no trade set. Columns are {', '.join(COLUMNS)}.")
+    for n, row in enumerate(data, 1):
+        _columns(path, list(row), f" entry {n}")
+    return [(n, dict.fromkeys(COLUMNS, "") | {k: "" if v is None else str(v) for k, v in row.items()}) for n, row in enumerate(data, 1)]
+
+
+def _parquet_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError("UPM-IN-150", f"{path}: cannot be read as Parquet of trade sets ({str(error).splitlines()[0]}). Give a Parquet file.") from None
+    _columns(path, table.column_names, "")
+    return [(n, dict.fromkeys(COLUMNS, "") | {k: "" if v is None else str(v) for k, v in row.items()}) for n, row in enumerate(table.to_pylist(), 1)]
 
 
 def _change(row: dict[str, str], where: str) -> Change:
@@ -74,12 +132,29 @@ def _change(row: dict[str, str], where: str) -> Change:
         return Deposit(account, name, quantity)
     if row["kind"] == "transfer":
         return Transfer(account, row["to_account"], name, quantity, row["netting_set"])
-    raise InputError("UPM-IN-150", f"{where} column kind: {row['kind']!a} is no kind of a trade set. Use order, deposit or transfer.")
+    raise InputError("UPM-IN-150", f"{where} column kind: {row['kind']!a} is no kind of a trade set. Use order, open_order, deposit or transfer.")
 
 
-def instruments_of(sets: Sequence[Sequence[Change]]) -> set[str]:
+def instruments_of(sets: Iterable[Sequence[Change]]) -> set[str]:
     """Instruments that orders name."""
     return {c.instrument_id for changes in sets for c in changes if isinstance(c, Order)}
+
+
+def plain_fill(fill: WorstFill | None) -> dict[str, Any]:
+    """What a trade set with open orders adds to its plain data."""
+    if fill is None:
+        return {}
+    return {"worst_fill": {"filled": [{"instrument_id": o.instrument_id, "contracts": o.contracts, "netting_set": o.netting_set} for o in fill.filled], "fills_asked": fill.asked, "exact": fill.exact}}
+
+
+def fill_lines(fill: WorstFill | None) -> list[str]:
+    """The same for a person."""
+    from upm_gpu.report.explain import printable
+
+    if fill is None:
+        return []
+    filled = ", ".join(f"{printable(o.instrument_id)} {o.contracts:+g}" for o in fill.filled) or "none of the open orders"
+    return [f"worst fill: {filled} ({'every one of' if fill.exact else 'the worst found of'} {fill.asked} sets of fills)"]
 
 
 def plain(answer: Answer) -> dict[str, Any]:

@@ -18,8 +18,8 @@ PRODUCTS = ("digital", "barrier", "one_touch", "no_touch", "asian", *TWO_ASSETS,
 USES = {
     "digital": ("payout_type", "payout"),
     "barrier": ("barrier", "barrier_type", "rebate", "monitoring", "fixings"),
-    "one_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
-    "no_touch": ("barrier", "barrier_type", "monitoring", "payout_type", "payout", "payout_time"),
+    "one_touch": ("barrier", "barrier_type", "monitoring", "fixings", "payout_type", "payout", "payout_time"),
+    "no_touch": ("barrier", "barrier_type", "monitoring", "fixings", "payout_type", "payout", "payout_time"),
     "asian": ("asian_average", "monitoring", "fixings", "average_so_far", "fixings_so_far"),
     **dict.fromkeys(TWO_ASSETS, ("underlying_2", "correlation")),
     "forward_start": ("moneyness", "start_time"),
@@ -30,6 +30,8 @@ TOUCHES = ("one_touch", "no_touch")
 STRIKE_COLUMN = {"one_touch": "barrier", "no_touch": "barrier", "forward_start": "moneyness"}
 """where what an instrument keeps as its strike stands, for products without one"""
 MOST_FIXINGS = 4096
+IN_COINS = ("digital", "barrier", "one_touch", "no_touch", "double_barrier")
+"""products that may be inverse: paid at the expiry in coins at the index then. An average is converted at itself, two assets have two coins, a forward start has its strike in the level of another day"""
 
 
 def product_of(text: dict[str, str]) -> str:
@@ -50,10 +52,14 @@ def check_unused(kind: str, product: str, text: dict[str, str]) -> None:
 
 def make_exotic(product: str, plain: Option, text: dict[str, str]) -> Exotic:
     """The option with its further terms, or ColumnFault."""
-    if plain.settlement != "linear" or plain.premium == "futures" or plain.exercise == "american":
-        raise ColumnFault("product", 41, f"a {product} that is inverse or quanto, exercised early, or whose premium is paid like a future's is not priced. Remove the instrument and its positions.")
-    return Exotic(plain.instrument_id, plain.underlying, plain.settlement, plain.quote_currency, plain.contract_size, plain.expiry, plain.strike, plain.option_type,
+    if plain.exercise == "american" or plain.settlement == "quanto" or (plain.settlement == "inverse" and product not in IN_COINS):
+        raise ColumnFault("product", 41, f"a {product} that is {'exercised early' if plain.exercise == 'american' else plain.settlement} is not priced. Remove the instrument and its positions.")
+    made = Exotic(plain.instrument_id, plain.underlying, plain.settlement, plain.quote_currency, plain.contract_size, plain.expiry, plain.strike, plain.option_type, premium=plain.premium,
                   product=product, **_READ[product](product, text, plain.expiry))  # type: ignore[arg-type]
+    at_the_hit = "payout_time" if made.payout_time == "hit" else "rebate" if made.rebate and made.barrier_type.endswith("out") else ""
+    if plain.settlement == "inverse" and at_the_hit:
+        raise ColumnFault(at_the_hit, 41, f"a {product} paid in coins at the hit is not priced: what the coins are worth at the horizon hangs on the level at the hit. Remove the instrument and its positions.")
+    return made
 
 
 def strike_instead(product: str, text: dict[str, str]) -> float:
@@ -66,10 +72,7 @@ def _digital(product: str, text: dict[str, str], expiry: datetime) -> dict[str, 
 
 
 def _barrier(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
-    fixings = _fixings(text, expiry)
-    if (_chosen(text, "monitoring", ("continuous", "discrete"), "continuous") == "discrete") != bool(fixings):
-        raise ColumnFault("fixings", 32, "a barrier has fixings where its monitoring is discrete, and only there. Give their times, separated by semicolons, or leave both blank.")
-    return {"fixings": fixings, "barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up_out", "up_in", "down_out", "down_in")), "rebate": _positive(text, "rebate", 0.0)}
+    return {"fixings": _looked_at(text, expiry), "barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up_out", "up_in", "down_out", "down_in")), "rebate": _positive(text, "rebate", 0.0)}
 
 
 def _double_barrier(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
@@ -81,12 +84,11 @@ def _double_barrier(product: str, text: dict[str, str], expiry: datetime) -> dic
 
 
 def _touch(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
-    _continuous(text, "touch")
     payout = _payout(text)
     when = _chosen(text, "payout_time", ("hit", "expiry") if product == "one_touch" else ("expiry",), "" if product == "one_touch" else "expiry")
     if when == "hit" and payout["payout_type"] == "asset":
         raise ColumnFault("payout_time", 41, "an asset paid at the hit is not priced in a book. Give its value as cash (the barrier times the units).")
-    return {**payout, "barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up", "down")), "payout_time": when}
+    return {**payout, "fixings": _looked_at(text, expiry), "barrier": _positive(text, "barrier"), "barrier_type": _chosen(text, "barrier_type", ("up", "down")), "payout_time": when}
 
 
 def _asian(product: str, text: dict[str, str], expiry: datetime) -> dict[str, Any]:
@@ -136,6 +138,14 @@ _READ = {"digital": _digital, "barrier": _barrier, "one_touch": _touch, "no_touc
 def _payout(text: dict[str, str]) -> dict[str, Any]:
     kind = _chosen(text, "payout_type", ("cash", "asset"))
     return {"payout_type": kind, "payout": _positive(text, "payout", 1.0 if kind == "asset" else math.nan)}
+
+
+def _looked_at(text: dict[str, str], expiry: datetime) -> tuple[datetime, ...]:
+    """When a barrier is looked at; nothing for all the time."""
+    fixings = _fixings(text, expiry)
+    if (_chosen(text, "monitoring", ("continuous", "discrete"), "continuous") == "discrete") != bool(fixings):
+        raise ColumnFault("fixings", 32, "a barrier has fixings where its monitoring is discrete, and only there. Give their times, separated by semicolons, or leave both blank.")
+    return fixings
 
 
 def _continuous(text: dict[str, str], what: str) -> None:

@@ -78,7 +78,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Exotic(Option):
-    """A linear option with further terms, by the names of `upm price`; amounts in the quote currency. A touch has its barrier as strike, which is where its volatility is read."""
+    """An option with further terms, by the names of `upm price`, linear or inverse; amounts in the quote currency. A touch has its barrier as strike, which is where its volatility is read."""
 
     product: Literal["digital", "barrier", "one_touch", "no_touch", "asian", "spread", "maximum_of_two", "minimum_of_two", "forward_start", "double_barrier"] = "digital"
     barrier: float = 0.0

@@ -77,7 +77,8 @@ def _payout(option: Exotic, price: float) -> float:
 
 def _plain(option: Exotic) -> Option:
     """The option without its further terms."""
-    return Option(option.instrument_id, option.underlying, option.settlement, option.quote_currency, option.contract_size, option.expiry, option.strike, option.option_type)
+    return Option(option.instrument_id, option.underlying, option.settlement, option.quote_currency, option.contract_size, option.expiry, option.strike, option.option_type,
+                  premium=option.premium)
 
 
 def _as_plain(option: Option, span: Span) -> Became:

@@ -386,7 +386,7 @@ class _Build:
             elif count == 0:
                 names["family"], names["settle_date"] = Family.EUROPEAN, NO_DATE
             elif isinstance(instrument, Exotic) and starts_later(instrument):
-                level, scale = self.states.level_in(instrument.underlying, instrument.quote_currency), self.states.scale(instrument.quote_currency, instrument.expiry)
+                level, scale = self.states.level_in(instrument.underlying, instrument.quote_currency), self.states.scale(instrument.quote_currency, instrument.expiry if instrument.premium == "upfront" else None)
                 forward, moved = start_states(instrument, self.market.valuation_time, level, scale, self.states)
                 names |= {"forward_state": self.states.index(forward), "scale_state": self.states.index(moved)}
                 values["remaining_years"] = max(end - max(horizon, days_between(self.market.valuation_time, instrument.fixings[0])), 0.0) / 365.0

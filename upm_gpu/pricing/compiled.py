@@ -85,6 +85,8 @@ class TableRequest:
     """range of ln(F / K) in which the product lives: the other side of its barrier is never read"""
     shift: float = 0.0
     """times sigma: what ln(F / K) is above the place it is read at, where a barrier is looked at on fixings only; today 0"""
+    unit: float = 1.0
+    """what the operation's price is multiplied by: F / S of what is paid in coins, whose table is in coins at the forward"""
     spot_over_forward_today: float | None = None
     """None: that of the horizon; another where a dividend goes ex in between"""
 

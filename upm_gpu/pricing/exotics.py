@@ -91,9 +91,10 @@ def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: flo
                  bridges: Bridges | None) -> ExoticGroup:
     """Reals, path state and table request of an option that is a group of its own. `values` are the group's reals so far, `rate` the exchange rate of its currency."""
     years = values["expiry_years"]
-    interest = -math.log(values["discount0"]) / years
     carry = math.log(values["forward0"] / values["spot0"]) / years
     over = values["spot0"] / values["forward0"]
+    coins = option.settlement == "inverse"  # what is paid in coins at the index of the expiry grows as they do: interest is the carry, the coin has none
+    interest = carry if coins else -math.log(values["discount0"]) / years
     sign = 1.0 if option.option_type == "call" else -1.0
     left = 1.0 if settled else values["discount"]
     reals = _payments(option, sign, rate, left)
@@ -129,8 +130,8 @@ def exotic_group(group: int, option: Exotic, values: dict[str, float], rate: flo
         average = average_at(option, fixed, horizon, ratio, ratio / over, over, kept, left)
         reals, base, years_black, growth = average.reals, 1.0, average.years, average.growth
         alive, family = bool(fixed.to_come) and option.asian_average == "arithmetic", Family.AVERAGE if fixed.to_come else Family.FIXED_AVERAGE
-    request = TableRequest(option.instrument_id, group, name, alive, sign, over, (("rate", interest), ("dividend_yield", interest - kept), ("time_to_expiry", remaining), *later), years_black, values["discount"],
-                           (("rate", interest), ("dividend_yield", interest - carry), ("time_to_expiry", years), *today), years, values["discount0"], base, growth, inside, shift)
+    request = TableRequest(option.instrument_id, group, name, alive, sign, over, (("rate", kept if coins else interest), ("dividend_yield", 0.0 if coins else interest - kept), ("time_to_expiry", remaining), *later), years_black, values["discount"],
+                           (("rate", interest), ("dividend_yield", interest - carry), ("time_to_expiry", years), *today), years, values["discount0"], base, growth, inside, shift, 1.0 / over if coins else 1.0)
     return ExoticGroup(reals, state, request, family)
 
 

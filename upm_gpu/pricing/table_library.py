@@ -122,7 +122,7 @@ def at_rates(request: TableRequest, u: float, v: float) -> TableRequest:
     fixed = tuple((k, value) for k, value in request.inputs if k not in ("rate", "dividend_yield", "time_to_expiry"))
     inside = (request.inside[0] + asked.log_basis, request.inside[1] + asked.log_basis)
     inputs = (("rate", u), ("dividend_yield", v), ("time_to_expiry", 1.0), *fixed)
-    return replace(request, spot_over_forward=1.0, inputs=inputs, years=1.0, discount=math.exp(-u), growth=math.exp(u - v), inside=inside, shift=request.shift / math.sqrt(asked.years))
+    return replace(request, spot_over_forward=1.0, inputs=inputs, years=1.0, discount=math.exp(-u), growth=math.exp(u - v), inside=inside, shift=request.shift / math.sqrt(asked.years), unit=1.0)
 
 
 def covers(entry: Entry, asked: Scaled, box: Box) -> tuple[slice, slice] | None:
@@ -164,7 +164,7 @@ def _collapsed(entry: Entry, asked: Scaled, request: TableRequest, span: tuple[s
             m = inside_range(one, m) + one.shift * sigma
         return european_share(one, np.exp(m), m, sigma)
 
-    values = values + (share_of(alike, grid_x, np.exp(grid_y)) - share_of(request, grid_x - asked.log_basis, np.exp(grid_y - shift))).reshape(values.shape)
+    values = request.unit * values + (request.unit * share_of(alike, grid_x, np.exp(grid_y)) - share_of(request, grid_x - asked.log_basis, np.exp(grid_y - shift))).reshape(values.shape)
     return ValueTable((float(x[0]) - asked.log_basis, float(y[0]) - shift), entry.inverse_step, np.ascontiguousarray(values))
 
 

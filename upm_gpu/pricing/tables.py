@@ -172,7 +172,7 @@ def direct_values(request: TableRequest, log_moneyness: NDArray[np.float64], sig
         i = int(bad[0])
         raise InputError("UPM-PR-081", f"{request.name}: no {request.operation} price at forward / strike {forward[i]:.6g} and volatility {sigma[i]:.6g} (status {found['status'][i]:g}). "
                          "Check the rates and the volatilities of its expiry, or leave the instrument out.")
-    return found["price"] - european_share(request, forward, log_moneyness, sigma)
+    return request.unit * found["price"] - european_share(request, forward, log_moneyness, sigma)
 
 
 def european_share(request: TableRequest, forward: NDArray[np.float64], log_moneyness: NDArray[np.float64], sigma: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -339,4 +339,4 @@ def _correct_today(compiled: Compiled, program: Program, request: TableRequest, 
     row: Mapping[str, NDArray[np.float64]] = {key: compiled.terms[i, span] for i, key in enumerate(TERM_REALS)}
     today = replace(request, inputs=request.inputs_today, years=request.years_today, discount=request.discount_today, base=1.0, growth=1.0, shift=0.0, spot_over_forward=spot_over_forward_today(request))
     sigma = np.clip(row["volatility"], VOLATILITY_FLOOR, VOLATILITY_CAP)
-    terms[TERM_REALS.index("correction"), span] = row["strike"] * direct_values(today, -row["log_moneyness"], sigma, backend)
+    terms[TERM_REALS.index("correction"), span] = row["strike"] * direct_values(today, -row["log_moneyness"], sigma, backend) / request.unit

@@ -103,6 +103,8 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
         if group["family"] in (Family.EXOTIC, Family.AVERAGE):
             forward, volatility, skew, stretch = (np.zeros(1) if group[name] < 0 else states[group["date"], group[name]] for name in ("forward_state", "volatility_state", "skew_state", "stretch_state"))
             scale = None if group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
+            if group["inverse"]:  # coins: S / F
+                scale = states[group["date"], group["level_state"]] - forward + np.log(group["spot0"] / group["forward0"])
             table = None if group["table"] < 0 else tables[group["table"]]
             priced = families.exotic if group["family"] == Family.EXOTIC else families.average
             return priced(forward, volatility, path, terms["strike"], terms["log_moneyness"], terms["volatility"], terms["residual"], terms["sign"], group,
@@ -114,6 +116,8 @@ def _price(group: dict, terms: dict[str, NDArray], states: NDArray[np.float64], 
             return families.settled_option(level, at_expiry, terms["strike"], terms["sign"], group, scale)
         if group["family"] == Family.SETTLED_EXOTIC:
             scale = None if group["scale_state"] < 0 else states[group["date"], group["scale_state"]]
+            if group["inverse"]:
+                scale = level - at_expiry
             return families.settled_exotic(at_expiry, path, terms["strike"], terms["sign"], group, scale)
         return families.inverse_future(level, at_expiry, terms["strike"], group)
 

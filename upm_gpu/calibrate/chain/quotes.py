@@ -8,7 +8,7 @@ refused by name (UPM-CA-211), as are too few quotes (UPM-CA-210).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -114,6 +114,26 @@ def make_chain(underlying: str, valuation_time: datetime | None, labels: Sequenc
     kept = np.unique(index[order])
     return Chain(underlying, valuation_time, np.array([expiries[i][0] for i in kept]), tuple(expiries[i][1] for i in kept), np.searchsorted(kept, index[order]), forward[order], strike[order],
                  volatility[order], spread[order], left)
+
+
+def with_units(market: MarketSnapshot) -> MarketSnapshot:
+    """The market with `linear_marks` read off its quotes, which a book says where there is one: bids and asks are in the currency where that is nearer to Black's price than coins are, by the median of the logarithms."""
+    q = market.quotes
+    middle = 0.5 * (q.bid + q.ask)
+    found = {}
+    for u in sorted(set(map(str, q.underlying))):
+        rows = np.flatnonzero((q.underlying == u) & (middle > 0.0))
+        forward = np.array([market.forwards.get((u, q.expiry[i]), np.nan) for i in rows])
+        years = np.array([years_between(market.valuation_time, q.expiry[i]) for i in rows])
+        good = (forward > 0.0) & (years > 0.0)
+        k = np.log(forward[good] / q.strike[rows][good])
+        coins = black_out_of_the_money(np.abs(k), q.implied_volatility[rows][good] * np.sqrt(years[good])) * np.minimum(1.0, np.exp(-k))
+        seen = coins > 1e-6
+        if np.any(seen):
+            away = np.log(middle[rows][good][seen] / coins[seen])
+            if abs(float(np.median(away - np.log(forward[good][seen])))) < abs(float(np.median(away))):
+                found[u] = market.spot_currency.get(u, market.reporting_currency)
+    return replace(market, linear_marks=found)
 
 
 def market_chain(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_] | None = None, **limits: Any) -> Chain:
