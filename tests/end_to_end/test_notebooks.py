@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [p.name for p in NOTEBOOKS] == ["from_chain_to_margin.ipynb", "laws_against_history.ipynb", "which_model_fits_the_smile.ipynb"]
+    assert {"from_chain_to_margin", "laws_against_history", "does_the_margin_cover", "what_drives_one_account", "how_many_scenarios", "correlations_to_one", "which_model_fits_the_smile"} <= {p.stem for p in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -40,3 +40,16 @@ def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert outside["GJR, empirical marginals, t copula"][0] == 0
         assert all(sum(found) > 0 for name, found in outside.items() if name != "filtered historical, GJR")
         assert set(names["raw_table"].loc[~names["raw_table"]["inside"], "statistic"]) <= {"quantile 99.9 %", "Hill index below"}
+    if path.stem == "does_the_margin_cover":
+        assert names["walked"].table["date"].max() < "2026-02-05" and set(names["summary"]["model"]) == {"walk with fat tails", "filtered historical"}
+        assert (names["moves"]["deviations"] < -3.0).all(), "the text says that the next day was far out"
+    if path.stem == "what_drives_one_account":
+        found = names["found"]
+        assert sum(h.margin for h in found.holdings) + sum(found.residuals.values()) == pytest.approx(found.margin["initial_margin"], rel=1e-9)
+        assert min(names["holdings"]["margin"]) < 0.0, "the text says that some are hedges"
+    if path.stem == "how_many_scenarios":
+        assert 1.3 < names["gain"]["philox"] < names["gain"]["sobol"]
+        assert 0.6 < names["shortfall"].std(ddof=1) / names["said"].mean() < 1.5
+    if path.stem == "correlations_to_one":
+        assert names["ratio"].min() < 0.2 and names["ratio"].max() > 1.1
+        assert names["tables"][1.0]["initial_margin"].sum() < names["before"].sum(), "this book is hedged across coins"
