@@ -162,6 +162,24 @@ def test_a_cost_that_grows_with_size_leaves_its_residual(tmp_path):
     assert found.residuals["charge_liquidation_cost"] == pytest.approx(-0.5 * charge, rel=1e-8)
 
 
+def test_debts_and_an_account_whose_last_position_is_closed(tmp_path):
+    """What is posted and owed has charges of its own: contributions of cash, an account that holds nothing, and one that would hold nothing, each as a fresh run has it."""
+    book, market = read(write(tmp_path, "account_id,instrument_id,quantity\nA,BTC-C70,3\nB,BTC-C70,-30\n", "account_id,asset,quantity\nA,USD,-700\nF,USD,-500\nG,USD,5\n", "account_id\nA\nB\nF\nG\n"))
+    method, choice = methodology(charges=[{"name": "borrowing", "default_rate": 0.1}]), choose("cpu")
+    resident = desk.keep(book, market, SPEC, method, choice, model=STUDENT)
+    for account in "ABFG":
+        adds_up(desk.why(resident, account))
+    owed = desk.why(resident, "F")
+    assert owed.margin["initial_margin"] > 0.0
+    assert [(h.name, h.margin) for h in owed.holdings] == [("collateral:USD", pytest.approx(owed.margin["initial_margin"], rel=1e-9))]
+    for changes in ([desk.Order("A", "BTC-C70", -3.0)], [desk.Deposit("F", "USD", -100.0)]):
+        ((answer,),) = desk.whatif(resident, [changes], "none")
+        fresh = compute_outcome(make_plan(desk.book_after(resident, changes, "none"), market, SPEC, method, STUDENT), choice, 0, in_memory()).result.table.set_index("account_id")
+        assert answer.after["initial_margin"] == fresh.loc[answer.account_id, "initial_margin"] > 0.0
+    closed = desk.why(resident, "A").holdings[0]
+    assert closed.margin_without > 0.0  # the debt stays
+
+
 def test_errors_of_contributions_add_up_to_that_of_the_shortfall(plain):
     """Everything as one group has the error of ES: the boundary losses add up to VaR. A position alone in its unit has that of its account."""
     resident, result = plain
