@@ -177,7 +177,7 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     folder = check_folder(path)
     verify_run(folder, f"{FOLDER}/" if fast else None)
     manifest = read_manifest(folder)
-    _same_program(folder, manifest)
+    same_program(folder, manifest)
     again = inputs_again(folder, manifest)
     choice = choose(str(manifest["backend"]), str(manifest["precision"]), again.threads)
     listed = tuple(hypothetical(again.book) if callable(hypothetical) else hypothetical)
@@ -252,7 +252,7 @@ def posted_by_nobody(methodology: Any, book: Book, market: MarketSnapshot) -> li
     return sorted(a for a in modes if modes[a] == "simulated" and a in underlyings and a in market.spots and a not in set(book.collateral.asset))
 
 
-def _same_program(folder: Path, manifest: dict[str, Any]) -> None:
+def same_program(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse a run of another version, whose bits may differ."""
     from upm_gpu.run.manifest import kernels_sha256, versions
 
