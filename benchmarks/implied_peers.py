@@ -1,6 +1,8 @@
 """Implied volatilities by libraries of an environment of their own: JAX and py_vollib_vectorized. Imports nothing of the product.
 
 Run by benchmarks/implied.py with the interpreter given as `--peers`: implied_peers.py CASES.npz, arrays m, value (see there); prints one line of JSON, a library that is absent or fails by name.
+py_vollib_vectorized 0.1.1 compiles the functions of py_lets_be_rational itself: it needs py_vollib 1.0.1 and py_lets_be_rational 1.0.1 (with numba 0.57 and NumPy 1.24; seen). Later ones are plain functions, which
+numba refuses ("Untyped global name normalised_black_call"): that error is then what is reported.
 JAX: Newton on the logarithm of the price below the inflection point and on the price above it, started there (Manaster and Koehler 1982), 24 iterations, jitted, float64; compiled before the clock starts.
 """
 

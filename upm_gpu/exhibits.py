@@ -22,7 +22,7 @@ from upm_gpu.pricing.aftermath import Became
 from upm_gpu.pricing.compile import Dynamics, compile_book
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
 from upm_gpu.pricing.forward_starts import starts_later
-from upm_gpu.pricing.tables import operation_inputs, spot_over_forward_today, with_tables
+from upm_gpu.pricing.tables import Shelf, operation_inputs, spot_over_forward_today, with_tables
 from upm_gpu.risk.tail_state import TailState
 from upm_gpu.scenario.derived import derive
 from upm_gpu.scenario.sets import BLOCK, Explicit, ScenarioSet
@@ -246,9 +246,9 @@ def _exercise(backend: ModuleType, compiled: Compiled, options: Sequence[int], c
             result[name][own] = request.unit * found[name] * over**power * strike**of_strike
 
 
-def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int, costly_tolerance: float | None = None) -> Compiled:
-    """`compiled` with value tables that reach over all given scenarios; those of costly operations to `costly_tolerance` of strike where it is given."""
-    return with_tables(compiled, [derive(given, compiled.operations) for given in sets], backend, threads, costly_tolerance=costly_tolerance)[0]
+def cover(backend: ModuleType, compiled: Compiled, sets: Sequence[Explicit], threads: int, costly_tolerance: float | None = None, shelf: Shelf | None = None) -> Compiled:
+    """`compiled` with value tables that reach over all given scenarios, kept on a `shelf`; those of costly operations to `costly_tolerance` of strike where it is given."""
+    return with_tables(compiled, [derive(given, compiled.operations) for given in sets], backend, threads, shelf, costly_tolerance)[0]
 
 
 def _slope(instrument: Spot | Future | Perpetual, market: MarketSnapshot) -> float:

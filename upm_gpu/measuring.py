@@ -101,7 +101,7 @@ def measure_further(plan: Plan, bare: Compiled, choice: Choice, chunk: int, loop
         found.exposures = exposures_of(plan, choice, value0)
     for number, (sub, mine) in enumerate(sub_plans(plan, bare, choice, shelf)):
         measure_set(Pass(plan, choice, chunk, loop, executor, sub, FIRST_PASS + 2 * number), mine, names, found, keep=True)
-    found.stressed = {r: stressed(plan, choice, r) for r in plan.further if isinstance(r, StressRequest)}
+    found.stressed = {r: stressed(plan, choice, r, shelf) for r in plan.further if isinstance(r, StressRequest)}
     return found
 
 

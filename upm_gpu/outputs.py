@@ -26,9 +26,11 @@ from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
 from upm_gpu.portfolio_haircuts import portfolio_haircuts
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, Family
+from upm_gpu.pricing.tables import Shelf
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.extreme_value import with_extreme_values
 from upm_gpu.risk.tail import finish
+from upm_gpu.run.kept_tables import KeptTables
 from upm_gpu.run.manifest import Provenance, kernels_sha256
 from upm_gpu.run.results import Results
 from upm_gpu.scenario.derived import Derived, base_of, events_of
@@ -47,7 +49,7 @@ def collect(outcome: Outcome, folder: Any, next_market: NextMarket | None, timin
     """Tables and provenance of a finished computation."""
     plan, table = outcome.plan, outcome.result.table
     begin = time.perf_counter()
-    report, warnings = _exhibits(outcome, next_market)
+    report, warnings = _exhibits(outcome, next_market, KeptTables(folder))
     timings = {**timings, "exhibits": time.perf_counter() - begin}
     begin = time.perf_counter()
     haircuts = portfolio_haircuts(outcome)
@@ -149,7 +151,7 @@ def _states_at(outcome: Outcome, horizon: int, scenarios: np.ndarray) -> np.ndar
     return np.concatenate(parts, axis=1)
 
 
-def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[str, Any], list[str]]:
+def _exhibits(outcome: Outcome, next_market: NextMarket | None, shelf: Shelf) -> tuple[dict[str, Any], list[str]]:
     """Everything under report/."""
     plan, choice = outcome.plan, outcome.choice
     backend, threads = choice.module, choice.threads
@@ -167,7 +169,7 @@ def _exhibits(outcome: Outcome, next_market: NextMarket | None) -> tuple[dict[st
     today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.compiled.drawn_names, plan.dynamics)
     stresses = tomllib.loads(package_file(STRESSES).read_text())["stress"]
     everything = sorted({i.underlying for i in plan.instruments if f"log_level[{i.underlying}]" in today.drawn_names})
-    today = exhibits.cover(backend, today, (exhibits.grid_moves(today, everything), exhibits.stress_moves(today, stresses)), threads, exhibits.SHOWN_TOLERANCE)
+    today = exhibits.cover(backend, today, (exhibits.grid_moves(today, everything), exhibits.stress_moves(today, stresses)), threads, exhibits.SHOWN_TOLERANCE, shelf)
     rows_today, _ = build_rows(plan.units, today)
     shown = exhibits.with_house(rows_today, exhibits.select_rows(rows_today, [int(u) for u in order]), today.columns)
     underlyings = sorted({i.underlying for i in plan.instruments})

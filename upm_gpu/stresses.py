@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from upm_gpu.market.snapshot import MarketSnapshot
     from upm_gpu.market.surface import Surface
     from upm_gpu.plan import Plan
+    from upm_gpu.pricing.tables import Shelf
     from upm_gpu.scenario.spec import ScenarioSpec
 
 Moves = tuple[dict[str, float], ...]
@@ -34,13 +35,13 @@ def moves_of(request: StressRequest, states: Sequence[str], market: MarketSnapsh
     return tuple(found)
 
 
-def stressed(plan: Plan, choice: Choice, request: StressRequest) -> Stressed:
+def stressed(plan: Plan, choice: Choice, request: StressRequest, shelf: Shelf | None = None) -> Stressed:
     """P&L of every unit under the moves of a request, in float64."""
     names, moves = tuple(s.name for s in request.stresses), plan.moves[request]
     if not moves:
         return Stressed((), np.zeros((len(plan.units.names), 0)))
     today = exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.compiled.drawn_names, plan.dynamics)
     given = exhibits.explicit_moves(today.drawn_names, moves, names)
-    today = exhibits.cover(choice.module, today, (given,), choice.threads)
+    today = exhibits.cover(choice.module, today, (given,), choice.threads, shelf=shelf)
     rows, _ = build_rows(plan.units, today)
     return Stressed(names, exhibits.row_values(choice.module, today, rows, given, choice.threads))

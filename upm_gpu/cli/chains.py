@@ -52,6 +52,17 @@ def merton(sources: Sources, out: Out, underlying: Underlying = "", objective: O
     _calibrate("merton", sources, out, underlying, objective, weights, expiry, per_expiry, False, start, history, table, page, reach, least_days, arbitrage, device, json)
 
 
+@calibrate_app.command("surface")
+def surface(market: Annotated[str, typer.Argument(help="Market folder or sample:NAME.")], out: Out, underlying: Underlying = "",
+            family: Annotated[str, typer.Option(help="svi, ssvi_power_law or ssvi_heston.")] = "svi",
+            fit: Annotated[str, typer.Option(help="joint: all expiries together, as a run does; slices: each alone, free to cross.")] = "joint", page: Page = None, json: Json = False) -> None:
+    """Volatility surfaces to option chains: slices with standard errors, jump wings, arbitrage."""
+    from upm_gpu.chain_fits import calibrate_surfaces, render_surfaces
+
+    summary = calibrate_surfaces(market, out, _names(underlying), family, fit, page, tuple(sys.argv))
+    print_result(summary, json, "" if json else render_surfaces(summary))
+
+
 def _calibrate(model: str, sources: list[str], out: Path, underlying: str, objective: str, weights: str, expiry: str, per_expiry: bool, feller: bool, start: Path | None, history: str | None,
                table: Path | None, page: Path | None, reach: float, least_days: float, arbitrage: str, device: str, json: bool) -> None:
     from upm_gpu.chain_fits import Request, calibrate_chains, render_summary
