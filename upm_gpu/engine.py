@@ -31,7 +31,7 @@ from upm_gpu.margin.result import (
     option_values,
     repeated,
 )
-from upm_gpu.margin.units import gross_notional, sum_by
+from upm_gpu.margin.units import Units, gross_notional, sum_by
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.measuring import Further, Walk, measure_further
 from upm_gpu.passes import Loop, adaptive_tails, chunk_ranges, in_memory, measure, tails, weighted_tails
@@ -206,14 +206,15 @@ def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:
 
 
 def charged(plan: Plan, measures: dict[MeasureRequest, Measure], further: Further, posted: Posted, in_force: Sequence[ChargeInForce] | None = None,
-            gross: np.ndarray | None = None) -> tuple[Measured, list[Charge]]:
-    """What was measured of the plan's units, and every charge of the methodology on it: arithmetic alone. `in_force` are the charges and `gross` (U,) the gross notionals where they are known already."""
+            gross: np.ndarray | None = None, homes: Units | None = None) -> tuple[Measured, list[Charge]]:
+    """What was measured of the plan's units, and every charge of the methodology on it: arithmetic alone. `in_force` are the charges and `gross` (U,) the gross notionals where they are known already; `homes` are
+    the units under the names of the book's accounts, where the plan's own have others."""
     from upm_gpu.margin.methodology import charges_in_force, core_measure
 
     methodology, book, market, units = plan.methodology, plan.book, plan.market, plan.units
     amount, error = core_measure(methodology.core, measures[plan.core])
     core = np.maximum(amount, 0.0) * methodology.core.multiplier
-    pledged = pledged_of(book, units, posted) if PledgedRequest() in plan.further else None
+    pledged = pledged_of(book, homes or units, posted) if PledgedRequest() in plan.further else None
     measured = Measured(units.names, measures | further.measures, core, gross_notional(units, plan.instruments, market) if gross is None else gross, plan.underlyings, further.names, further.largest, further.slower,
                         further.stressed, further.exposures, error * methodology.core.multiplier, pledged, market.valuation_time.date(), methodology.core.measure == "value_at_risk",
                         np.array([book.margin_means.get(name, np.nan) for name in units.names]))

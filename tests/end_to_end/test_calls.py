@@ -67,6 +67,9 @@ def test_deadlines() -> None:
     assert deadline(week, days.model_copy(update={"due_days": 0}), datetime(2026, 2, 5, 17, tzinfo=UTC)) == datetime(2026, 2, 9, 16, tzinfo=UTC)
     # across the change to summer time on 8 March: 09:00 there is an hour earlier here
     assert deadline(week, hours, datetime(2026, 3, 6, 14, tzinfo=UTC)) == datetime(2026, 3, 9, 14, tzinfo=UTC)
+    # Monday evening there is Tuesday here: the business day is theirs
+    evening = datetime(2026, 2, 10, 2, tzinfo=UTC)
+    assert deadline(week, days.model_copy(update={"due_days": 0, "due_at": "21:00"}), evening) == datetime(2026, 2, 10, 3, tzinfo=UTC)
     assert deadline(always, Stage(name="s", below=1.0, of="initial"), NOON) is None
 
 

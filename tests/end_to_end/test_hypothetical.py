@@ -141,3 +141,31 @@ def test_what_is_like_another_keeps_all_its_terms(finished: Path):
     book = desk.open_run(finished).plan.book
     for i in book.instruments:
         assert instruments_of([{"like": i.instrument_id}], book, "test") == (i,)
+
+
+def test_a_market_that_moved(upm: Command, finished: Path, tmp_path: Path):
+    """The margins of a run on the new market, from the scenarios of the old one; a later market is refused."""
+    import csv
+    import shutil
+
+    moved = small_run(tmp_path / "moved", POSITIONS + "B,BTC-PERP,-3000\n")
+    spots = moved / "market" / "spots.csv"
+    spots.write_text(spots.read_text().replace("ETH,2000.0", "ETH,1950.0"))
+    forwards = moved / "market" / "forwards.csv"
+    forwards.write_text(forwards.read_text().replace("ETH,,2000", "ETH,,1950").replace(",2005", ",1955"))
+    said = upm("whatif", finished, "--account", "B", "--order", "BTC-PERP:-3000", "--market", moved / "market", "--json")
+    assert said.code == 0, said
+    found = json.loads(said.out)
+    assert found["market"]["underlyings"] == ["ETH"]
+    assert 0 < found["market"]["revalued_columns"] < found["market"]["columns"]
+    assert job.run(moved / "run.toml", {"output.path": str(tmp_path / "fresh")}, quiet=True).exit_code == 0
+    with (tmp_path / "fresh" / "margin.csv").open() as file:
+        fresh = next(r for r in csv.DictReader(file) if r["account_id"] == "B")
+    after = found["what_ifs"][0]["accounts"][0]["after"]
+    for figure in ("initial_margin", "equity", "value_at_risk", "option_value"):
+        assert float(fresh[figure]) == after[figure], figure
+    later = tmp_path / "later"
+    shutil.copytree(moved / "market", later)
+    (later / "spots.csv").write_text(spots.read_text().replace("09:00:00Z", "09:30:00Z"))
+    said = upm("whatif", finished, "--account", "B", "--order", "BTC-PERP:1", "--market", later)
+    said.refused(3, "UPM-RN-086", "a full run is due", "valuation time")

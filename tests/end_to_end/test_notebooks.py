@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert {"from_chain_to_margin", "laws_against_history", "does_the_margin_cover", "what_drives_one_account", "how_many_scenarios", "correlations_to_one", "which_model_fits_the_smile"} <= {p.stem for p in NOTEBOOKS}
+    assert {"from_chain_to_margin", "laws_against_history", "desk_morning", "does_the_margin_cover", "what_drives_one_account", "how_many_scenarios", "correlations_to_one", "which_model_fits_the_smile"} <= {p.stem for p in NOTEBOOKS}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -25,6 +25,16 @@ def test_notebook(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for number, cell in enumerate(cells):
         exec(compile("".join(cell["source"]), f"{path.name} cell {number}", "exec"), names)
     assert list(tmp_path.iterdir()) == []
+    if path.stem == "desk_morning":
+        answers, fallen, account = names["answers"], names["fallen"], names["account"]
+        before = names["result"].table.set_index("account_id").loc[account]
+        assert answers["hedge"].would_pass and before["status"] == "call"
+        assert answers["hedge"].before["initial_margin"] == before["initial_margin"]
+        assert sum(h.margin for h in names["why"].holdings) == pytest.approx(before["initial_margin"], rel=1e-9)
+        assert fallen.party == account and fallen.loss > 0.0
+        assert all(c.conserved and c.settled for c in names["made"].cascades.values())
+        open_risk = {name: c.rounds[0].open_risk for name, c in names["made"].cascades.items()}
+        assert open_risk["sequenced"] < 0.6 * open_risk["pro rata"]
     if path.stem == "from_chain_to_margin":
         account, pnl = names["account"], names["pnl"]
         assert set(names["table"]["status"]) == {"ok", "call", "liquidation"}

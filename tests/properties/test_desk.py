@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import math
 from dataclasses import replace
 
@@ -12,14 +14,18 @@ from emulator.backend import EmulatedCuda
 from small_book import STUDENT, methodology, read, write
 
 from upm_gpu import desk
+from upm_gpu.backend.kept import GONE, INSERTED, REPLACED
 from upm_gpu.backend.select import Choice, choose
-from upm_gpu.desk import Deposit, Order, Transfer
+from upm_gpu.desk import Deposit, Order, Transfer, common_error
 from upm_gpu.desk.cube import Row, cube_of, exact_sum, guard_band, kept, worst
+from upm_gpu.desk.ledger import touch
+from upm_gpu.desk.stack import moved_rows, stacked_margins
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.margin.methodology import load_methodology
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
+from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.scenario.spec import ScenarioSpec
 from upm_gpu.shipped import package_file
 
@@ -31,8 +37,8 @@ UNHELD = "ETH-PERP"
 SPEC = ScenarioSpec(count=9_000, seed=5, horizons=(1.0, 2.0))
 
 
-def given(folder):
-    return read(write(folder, BOOK, COLLATERAL, ACCOUNTS))
+def given(folder, accounts=ACCOUNTS):
+    return read(write(folder, BOOK, COLLATERAL, accounts))
 
 
 def random_changes(seed: int, count: int) -> list[list]:
@@ -97,6 +103,60 @@ def test_answers_equal_a_fresh_run_to_the_bit(tmp_path, precision, house):
     choice = choose("cpu", precision)
     resident = desk.keep(book, market, SPEC, method, choice, model=STUDENT, also=[UNHELD, "BTC-C75D"])
     assert compare(resident, market, method, choice, SPEC, random_changes(11, 14 if house else 30)) > 10
+
+
+def test_stacked_copies_equal_a_fresh_run(tmp_path):
+    """Accounts that nobody shares a unit with: most trade sets are answered from copies of them (`desk/stack.py`), the rest the long way."""
+    asked = importlib.import_module("upm_gpu.desk.whatif")._ask
+    book, market = given(tmp_path, "")
+    choice, spec = choose("cpu"), replace(SPEC, count=4_500)
+    resident = desk.keep(book, market, spec, methodology(), choice, model=STUDENT, also=[UNHELD])
+    sets = random_changes(17, 40)
+    assert compare(resident, market, methodology(), choice, spec, sets) > 30
+    moved = []
+    for changes in sets:
+        with contextlib.suppress(InputError):
+            moved.append(asked(resident, changes, "cash").moved)
+    kinds = [e[1] for m in moved if m is not None for entries in m.values() for e in entries]
+    assert sum(m is not None for m in moved) > 15
+    assert min(kinds.count(k) for k in (REPLACED, INSERTED, GONE)) > 2
+    assert min(sum(m is None for m in moved), len(moved)) > 3
+
+
+def test_errors_of_one_unit_are_those_of_several(tmp_path):
+    """The error of a difference by position in the tails of one unit, and by joining lists of scenarios."""
+    book, market = given(tmp_path, "")
+    for spec in (SPEC, replace(SPEC, count=8_192, variance_reduction="antithetic")):
+        resident = desk.keep(book, market, spec, methodology(), choose("cpu"), model=STUDENT)
+        sets = [[Order("A", "BTC-C70", q)] for q in (-4.0, 0.01, 50.0)] + [[Order("A", "BTC-PERP", 900.0)], [Deposit("A", "USD", 1.0)]]
+        group = importlib.import_module("upm_gpu.desk.whatif")._ask(resident, sets[0], "cash").group
+        touched = [touch(group.ledger, market, s, resident.known, "cash") for s in sets]
+        after = stacked_margins(group, touched, [moved_rows(group, t, resident.rank) for t in touched])
+        before, units = group.state, len(group.units.names)
+        values, ids = common_error._of_one_unit(resident.plan, replace(before, shares=tuple(x[:1] for x in before.shares)), 0, after, np.ones(len(sets)), np.arange(len(sets)) * units)
+        found = variance_of_mean(values, ids, spec.count, dependence_of(resident.plan.scenarios))
+        for n, variance in enumerate(found.tolist()):
+            shares = (np.ones(1), np.zeros(1, np.int32), np.array([n * units], np.int32))
+            joined = common_error._excesses(resident.plan, replace(before, shares=tuple(x[:1] for x in before.shares)), 0, replace(after, shares=shares), 0)
+            assert variance == pytest.approx(common_error._variance(resident.plan, *joined), rel=1e-9, abs=1e-12)
+        assert found[4] == 0.0 < found[1] < found[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "count", "seed"), [("cpu mixed", 360, 101), ("cpu mixed alone", 200, 106), ("cpu double", 240, 102), ("cpu house", 120, 103), ("reference", 60, 104), ("emulated", 40, 105)])
+def test_a_thousand_random_changes_equal_a_fresh_run(tmp_path, name, count, seed):
+    """1,020 trade sets in all; those of a transfer of what is not there any more are no questions."""
+    book, market = given(tmp_path, "" if "alone" in name else ACCOUNTS)
+    method = house_methodology() if "house" in name else methodology()
+    if name == "emulated":
+        if build.unavailable():
+            pytest.skip(str(build.unavailable()))
+        choice = Choice(EmulatedCuda(build.build()), "mixed", 1, "test")
+    else:
+        choice = choose(name.split()[0], "double" if "double" in name else "mixed")
+    spec = replace(SPEC, count=4_500)
+    resident = desk.keep(book, market, spec, method, choice, model=STUDENT, also=[UNHELD, "BTC-C75D"])
+    assert compare(resident, market, method, choice, spec, random_changes(seed, count)) > 0.8 * count
 
 
 def test_many_at_once_are_as_one_by_one(tmp_path):

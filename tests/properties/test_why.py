@@ -162,6 +162,24 @@ def test_a_cost_that_grows_with_size_leaves_its_residual(tmp_path):
     assert found.residuals["charge_liquidation_cost"] == pytest.approx(-0.5 * charge, rel=1e-8)
 
 
+def test_debts_and_an_account_whose_last_position_is_closed(tmp_path):
+    """What is posted and owed has charges of its own: contributions of cash, an account that holds nothing, and one that would hold nothing, each as a fresh run has it."""
+    book, market = read(write(tmp_path, "account_id,instrument_id,quantity\nA,BTC-C70,3\nB,BTC-C70,-30\n", "account_id,asset,quantity\nA,USD,-700\nF,USD,-500\nG,USD,5\n", "account_id\nA\nB\nF\nG\n"))
+    method, choice = methodology(charges=[{"name": "borrowing", "default_rate": 0.1}]), choose("cpu")
+    resident = desk.keep(book, market, SPEC, method, choice, model=STUDENT)
+    for account in "ABFG":
+        adds_up(desk.why(resident, account))
+    owed = desk.why(resident, "F")
+    assert owed.margin["initial_margin"] > 0.0
+    assert [(h.name, h.margin) for h in owed.holdings] == [("collateral:USD", pytest.approx(owed.margin["initial_margin"], rel=1e-9))]
+    for changes in ([desk.Order("A", "BTC-C70", -3.0)], [desk.Deposit("F", "USD", -100.0)]):
+        ((answer,),) = desk.whatif(resident, [changes], "none")
+        fresh = compute_outcome(make_plan(desk.book_after(resident, changes, "none"), market, SPEC, method, STUDENT), choice, 0, in_memory()).result.table.set_index("account_id")
+        assert answer.after["initial_margin"] == fresh.loc[answer.account_id, "initial_margin"] > 0.0
+    closed = desk.why(resident, "A").holdings[0]
+    assert closed.margin_without > 0.0  # the debt stays
+
+
 def test_errors_of_contributions_add_up_to_that_of_the_shortfall(plain):
     """Everything as one group has the error of ES: the boundary losses add up to VaR. A position alone in its unit has that of its account."""
     resident, result = plain
@@ -245,15 +263,16 @@ def test_a_quantile_core_and_an_unknown_account(tmp_path):
 
 @pytest.mark.slow
 def test_errors_are_the_spread_over_seeds(tmp_path):
+    """655 scenarios in the tail: below 200 errors are marked unreliable, and of a small hedge's contribution they are (at 163 its spread was 1.5 of what it says)."""
     book, market = given(tmp_path)
     core, error = [], []
-    for seed in range(60):
-        resident = desk.keep(book, market, ScenarioSpec(count=16_384, seed=300 + seed), methodology(), choose("cpu"), model=STUDENT)
-        found = [desk.why(resident, account, incremental=False) for account in "AC"]
-        core.append([p.core for f in found for p in (*f.holdings, *f.underlyings, *(x for x in sorted(f.factors, key=lambda x: x.name) if "[" in x.name))])
-        error.append([p.core_standard_error for f in found for p in (*f.holdings, *f.underlyings, *(x for x in sorted(f.factors, key=lambda x: x.name) if "[" in x.name))])
-    spread, said = np.std(core, axis=0, ddof=1), np.mean(error, axis=0)
-    # 60 seeds know a deviation to 9 %: each inside 0.65 to 1.45 (four of those), their mean inside 0.9 to 1.12
-    ratio = (spread / said)[said > 1e-6 * np.max(said)]
-    assert np.all((ratio > 0.65) & (ratio < 1.45)), ratio
-    assert 0.9 < float(np.mean(ratio)) < 1.12, ratio
+    for seed in range(40):
+        resident = desk.keep(book, market, ScenarioSpec(count=65_536, seed=5000 + seed), methodology(), choose("cpu"), model=STUDENT)
+        found = desk.why(resident, "A", incremental=False)
+        parts = sorted((*found.holdings, *found.underlyings, *(f for f in found.factors if "[" in f.name)), key=lambda p: p.name)
+        core.append([p.core for p in parts])
+        error.append([p.core_standard_error for p in parts])
+    ratio = np.std(core, axis=0, ddof=1) / np.mean(error, axis=0)
+    # 40 seeds know a deviation to 11 %: each inside 0.6 to 1.45 (four of those), their mean inside 0.85 to 1.2
+    assert np.all((ratio > 0.6) & (ratio < 1.45)), ratio
+    assert 0.85 < float(np.mean(ratio)) < 1.2, ratio

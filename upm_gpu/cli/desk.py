@@ -22,6 +22,7 @@ def whatif(
     file: Annotated[Path | None, typer.Option(help="CSV, Parquet or JSON of trade sets: account_id, kind (order, open_order, deposit, transfer), name, quantity [, set, netting_set, to_account].")] = None,
     premium: Annotated[str, typer.Option(help="cash: options and spot are paid at today's model value in the reporting currency; none: not paid.")] = "cash",
     max_age: Annotated[float | None, typer.Option(help="Refuse a run whose market is older, in minutes.")] = None,
+    market: Annotated[str | None, typer.Option(help="Market folder of the same moment in which quotes moved: what depends on them is priced again; refused where a full run is due.")] = None,
     fast: Annotated[bool, typer.Option(help="Do not hash the unit P&L that the run kept (output.store_pnl); everything else is verified.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -29,7 +30,7 @@ def whatif(
     """Margin before and after orders, deposits and transfers, from the scenarios of a run: to the bit what a new run would say."""
     from upm_gpu.desk.command import answer_command
 
-    data, page, said = answer_command(folder, account, order or [], deposit or [], netting_set, file, premium, max_age, instrument or [], open_order or [], fast)
+    data, page, said = answer_command(folder, account, order or [], deposit or [], netting_set, file, premium, max_age, instrument or [], open_order or [], fast, market)
     if not quiet:
         typer.echo(said, err=True)
     print_result(data, json, page)

@@ -7,8 +7,10 @@ from upm_gpu.desk.change import Change, Deposit, Order, Transfer
 from upm_gpu.desk.fills import WorstFill, worst_fill
 from upm_gpu.desk.hedge import Reduction, reduce
 from upm_gpu.desk.hedge_desk import Goal
+from upm_gpu.desk.moved import Moved, under_market
 from upm_gpu.desk.resident import Resident, keep, open_run
 from upm_gpu.desk.whatif import Answer, book_after, whatif
 from upm_gpu.desk.why import Holding, Part, Why, why
 
-__all__ = ["Answer", "Change", "Deposit", "Goal", "Holding", "Order", "Part", "Reduction", "Resident", "Transfer", "Why", "WorstFill", "book_after", "keep", "open_run", "reduce", "whatif", "why", "worst_fill"]
+__all__ = ["Answer", "Change", "Deposit", "Goal", "Holding", "Moved", "Order", "Part", "Reduction", "Resident", "Transfer", "Why", "WorstFill",
+           "book_after", "keep", "open_run", "reduce", "under_market", "whatif", "why", "worst_fill"]

@@ -18,7 +18,7 @@ from upm_gpu.errors import UsageError
 
 
 def answer_command(path: Path, account: str | None, orders: Sequence[str], deposits: Sequence[str], netting_set: str, file: Path | None, premium: str,
-                   max_age_minutes: float | None, instruments: Sequence[str] = (), open_orders: Sequence[str] = (), fast: bool = False) -> tuple[dict[str, Any], str, str]:
+                   max_age_minutes: float | None, instruments: Sequence[str] = (), open_orders: Sequence[str] = (), fast: bool = False, market: str | None = None) -> tuple[dict[str, Any], str, str]:
     """(plain data, page for a person, one line about what is resident). Raises what `open_run` and `whatif` raise, UsageError for a command that asks nothing, StaleDataError for an old market."""
     if premium not in ("cash", "none"):
         raise UsageError("UPM-CF-161", f"--premium {premium!a} is not known. Use cash (paid in the reporting currency) or none.")
@@ -29,6 +29,14 @@ def answer_command(path: Path, account: str | None, orders: Sequence[str], depos
     sets, resting = read_sets(file) if file is not None else ({"": given(str(account), orders, deposits, netting_set)}, {"": resting_orders(str(account), open_orders, netting_set)})
     start = time.perf_counter()
     resident = open_run(path, instruments_of([*sets.values(), *resting.values()]), hypothetical=lambda book: read_instruments(instruments, book), fast=fast)
+    moved = None
+    if market is not None:
+        from upm_gpu.desk.moved import under_market
+        from upm_gpu.market.reader import load_market
+        from upm_gpu.shipped import resolve_sample
+
+        moved = under_market(resident, load_market(resolve_sample(market, "market")))
+        resident = moved.resident
     opened = time.perf_counter()
     _check_age(resident, max_age_minutes)
     kind: Premium = "cash" if premium == "cash" else "none"
@@ -44,6 +52,9 @@ def answer_command(path: Path, account: str | None, orders: Sequence[str], depos
     size = resident.footprint()
     said = (f"{size['scenarios']:,} scenarios x {size['columns']} columns resident ({size['cube_bytes'] / 1e6:,.0f} MB, {size['stored']}, error against a fresh run: none) in {opened - start:.1f} s; "
             f"{len(sets)} what-if{'s' * (len(sets) != 1)} in {asked - opened:.2f} s")
+    if moved is not None:
+        data["market"] = {"path": str(market), "revalued_columns": moved.revalued, "columns": moved.columns, "underlyings": list(moved.underlyings)}
+        said += f"; under the new market {moved.revalued} of {moved.columns} columns priced again ({', '.join(moved.underlyings) or 'nothing moved'})"
     return data, "\n\n".join(pages), said
 
 

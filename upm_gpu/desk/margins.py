@@ -104,7 +104,7 @@ def margined(resident: Resident, books: Sequence[Book], rank: NDArray[np.int64] 
     measures = measures_of(plan, tails)
     further = _further(resident, sub, rank, chosen, held)
     posted = posted_of(book, plan.market, plan.methodology.collateral, simulated)
-    measured, charges = charged(sub, measures, further, posted, resident.charges)
+    measured, charges = charged(sub, measures, further, posted, resident.charges, homes=apart)
     core = plan.horizon(plan.core.horizon)
     equity = account_equity(book, plan.market, posted, resident.known.unit_value)
     shares = account_shares([a.account_id for a in book.accounts], apart, _contributions(resident, sub, rank, tails[core], measures[plan.core]))

@@ -78,6 +78,10 @@ class Resident:
     """what the run wrote, by account"""
     stamps: dict[str, tuple[int, int]]
     """size and time of change of every file of the run that an answer depends on"""
+    model: Any = None
+    """given with the book; None: fitted to the market"""
+    cap: int = 0
+    """scenarios asked for: an adaptive run may have stopped before"""
     bases: dict[tuple[str, int, int], Base] = field(default_factory=dict)
     """kept P&L vectors by (unit, set, horizon); set -1 is the run's own"""
     before: dict[tuple[int, ...], Any] = field(default_factory=dict)
@@ -173,7 +177,7 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     folder = check_folder(path)
     verify_run(folder, f"{FOLDER}/" if fast else None)
     manifest = read_manifest(folder)
-    _same_program(folder, manifest)
+    same_program(folder, manifest)
     again = inputs_again(folder, manifest)
     choice = choose(str(manifest["backend"]), str(manifest["precision"]), again.threads)
     listed = tuple(hypothetical(again.book) if callable(hypothetical) else hypothetical)
@@ -200,7 +204,7 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
         if name not in place:
             raise unknown_instrument(name, list(place))
     held = set(np.unique(book.positions.instrument).tolist())
-    new, coins = [place[name] for name in extras if place[name] not in held], _coins(methodology, book, market)
+    new, coins = [place[name] for name in extras if place[name] not in held], posted_by_nobody(methodology, book, market)
     plan = make_plan(with_nothing_of(book, new, coins) if new or coins else book, market, spec, methodology, model)
     simulated = simulated_assets(methodology, book)
     bare = plan.compiled
@@ -232,7 +236,7 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
     known = Known({a.account_id: n for n, a in enumerate(book.accounts)}, place, frozenset({plan.market.reporting_currency, *plan.market.spots}),
                   option_values(compiled, plan.instruments, value0))
     holders = np.bincount(units.lines.instrument, minlength=len(plan.instruments))
-    return Resident(None, plan, choice, cubes, tuple(further), value0, greeks, charges_in_force(plan.methodology), known, holders, {}, {})
+    return Resident(None, plan, choice, cubes, tuple(further), value0, greeks, charges_in_force(plan.methodology), known, holders, {}, {}, model, spec.count)
 
 
 def store_unit_pnl(run: Path, outcome: Outcome) -> None:
@@ -241,14 +245,14 @@ def store_unit_pnl(run: Path, outcome: Outcome) -> None:
     keep(plan.book, plan.market, replace(plan.spec, count=outcome.cap), plan.methodology, outcome.choice, count=plan.spec.count, library=plan.library, store=Writing(run))
 
 
-def _coins(methodology: Any, book: Book, market: MarketSnapshot) -> list[str]:
+def posted_by_nobody(methodology: Any, book: Book, market: MarketSnapshot) -> list[str]:
     """Assets that would be simulated once somebody posts them, and that nobody has posted yet."""
     underlyings = {i.underlying for i in book.instruments}
     modes = methodology.collateral.modes
     return sorted(a for a in modes if modes[a] == "simulated" and a in underlyings and a in market.spots and a not in set(book.collateral.asset))
 
 
-def _same_program(folder: Path, manifest: dict[str, Any]) -> None:
+def same_program(folder: Path, manifest: dict[str, Any]) -> None:
     """Refuse a run of another version, whose bits may differ."""
     from upm_gpu.run.manifest import kernels_sha256, versions
 

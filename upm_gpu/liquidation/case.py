@@ -40,6 +40,7 @@ class Case:
 
 def case_of_run(path: str | Path) -> Case:
     """A finished run, its inputs read again and every checksum looked at. Raises as `desk.open_run` does."""
+    from upm_gpu.desk.resident import same_program
     from upm_gpu.inputs_again import inputs_again
     from upm_gpu.plan import make_plan, with_count
     from upm_gpu.report.read import read_table
@@ -48,6 +49,7 @@ def case_of_run(path: str | Path) -> Case:
     folder = check_folder(path)
     verify_run(folder)
     manifest = read_manifest(folder)
+    same_program(folder, manifest)
     again = inputs_again(folder, manifest)
     if again.spec.sampler == "importance":
         raise InputError("UPM-RN-081", "the scenarios of this run were guided by where its book loses (sampler importance), so margins of changed books cannot be measured on them. "

@@ -47,7 +47,8 @@ def render(made: Simulation, currency: str) -> str:
 def render_tail(found: dict[str, Any], currency: str) -> str:
     """Lines of a walk along the tail."""
     names = list(found["means"])
-    wide = max(34, *(len(n) + 2 for n in names))
+    cells = [_mean(figure) for n in names for figure in found["means"][n].values()]
+    wide = 2 + max(len(text) for text in (*cells, *names))
     lines = [f"the {found['paths']} worst scenarios of the house, {currency}: mean (standard error; worst)", f"{'':<40}" + "".join(f"{n:>{wide}}" for n in names)]
     for key, label in LINES:
         if key in found["means"][names[0]]:

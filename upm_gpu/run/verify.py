@@ -120,8 +120,10 @@ def verify_run(path: str | Path, unread: str | None = None) -> dict[str, Any]:
         files.pop(name, None)
     changed = []
     for name in sorted(sums.keys() & files.keys()):
+        if unread is not None and name.startswith(unread):
+            continue
         try:
-            if (unread is None or not name.startswith(unread)) and durable.sha256_of(folder / name) != sums[name]:
+            if durable.sha256_of(folder / name) != sums[name]:
                 changed.append(name)
         except OSError:
             changed.append(name)
