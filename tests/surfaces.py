@@ -10,7 +10,7 @@ import numpy as np
 from parity.cases import DATES, make_walk
 
 from upm_gpu.market.surface import Surface, SviSlice, fit_surfaces
-from upm_gpu.pricing.compile import Dynamics
+from upm_gpu.pricing.dynamics import Dynamics
 from upm_gpu.pricing.surface_factors import surface_operations
 from upm_gpu.scenario.derived import Derived, derive
 from upm_gpu.scenario.sets import Walk

@@ -19,8 +19,9 @@ from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.pricing.aftermath import Became
-from upm_gpu.pricing.compile import Dynamics, compile_book
+from upm_gpu.pricing.compile import compile_book
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, GROUP_REALS, TERM_REALS, Compiled, ModelRequest, Rows
+from upm_gpu.pricing.dynamics import Dynamics
 from upm_gpu.pricing.forward_starts import starts_later
 from upm_gpu.pricing.tables import Shelf, operation_inputs, spot_over_forward_today, with_tables
 from upm_gpu.risk.tail_state import TailState

@@ -187,8 +187,8 @@ def simulate(path: Path, out: Path, device: str, quiet: bool) -> None:
     from upm_gpu.inputs import gather
     from upm_gpu.market.reader import load_market
     from upm_gpu.model.regimes import under_regimes
-    from upm_gpu.pricing.compile import dynamics_of
     from upm_gpu.pricing.compiled import empty
+    from upm_gpu.pricing.dynamics import dynamics_of
     from upm_gpu.pricing.states import accrual_dates, inspected
     from upm_gpu.run.durable import write_file
     from upm_gpu.run.results import parquet_bytes

@@ -26,17 +26,11 @@ from upm_gpu.margin.units import Units, build_rows, build_units, priced_instrume
 from upm_gpu.market.marks import linear_marks
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.model.regimes import RegimeInForce
-from upm_gpu.pricing.compile import (
-    CompileReport,
-    Dynamics,
-    Periods,
-    compile_book,
-    dynamics_of,
-    option_expiries,
-    path_dates,
-)
+from upm_gpu.pricing.compile import CompileReport, compile_book
 from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.pricing.dynamics import Dynamics, Periods, dynamics_of
 from upm_gpu.pricing.exotics import bridges_of
+from upm_gpu.pricing.path_dates import option_expiries, path_dates
 from upm_gpu.pricing.quantos import with_rates
 from upm_gpu.pricing.states import funding_dates
 from upm_gpu.pricing.tables import Library

@@ -12,8 +12,8 @@ from parity import cases, test_derived, test_regimes, test_sampling
 from surfaces import moved
 
 from upm_gpu.backend import cuda
-from upm_gpu.pricing.compile import Dynamics
 from upm_gpu.pricing.compiled import empty
+from upm_gpu.pricing.dynamics import Dynamics
 from upm_gpu.scenario.derived import derive
 
 from . import build as emulation

@@ -130,6 +130,8 @@ def test_touches_on_fixings(tmp_path):
     for name in ("T", "H"):
         np.testing.assert_allclose(values[name][hit], 100.0, rtol=0, atol=1e-9)
         assert values[name][~hit].max() < 100.0 + CLOSE
+        paid_or_sure = values[name] > 100.0 - 1e-6  # beyond the moved barrier at the horizon it is as good as hit
+        assert np.mean(paid_or_sure & ~hit) < 0.1 * hit.mean()
     np.testing.assert_allclose(values["T"] + values["N"], 100.0, rtol=0, atol=CLOSE)
     np.testing.assert_allclose(values["H"], values["T"], rtol=0, atol=CLOSE)  # without interest it matters not when
     for name in ("T", "N"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from upm_gpu.pricing.compile import Dynamics
+from upm_gpu.pricing.dynamics import Dynamics
 
 
 @pytest.mark.parametrize(("days", "share"), [

@@ -19,7 +19,7 @@ from upm_gpu.formula.families import svi_total_variance
 from upm_gpu.formula.surface_shift import surface_shift
 from upm_gpu.market.surface import Surface, SviSlice, implied_volatility
 from upm_gpu.market.surface_series import SUFFIXES, skew_per_deviation, surface_series, term_slope
-from upm_gpu.pricing.compile import Dynamics
+from upm_gpu.pricing.dynamics import Dynamics
 from upm_gpu.pricing.surface_factors import slope_loading, surface_operations
 from upm_gpu.scenario.spec import ScenarioSpec
 

@@ -10,8 +10,8 @@ from surfaces import NAMES, moved
 
 from upm_gpu.backend import cpu, reference
 from upm_gpu.backend.contract import merge
-from upm_gpu.pricing.compile import Dynamics
 from upm_gpu.pricing.compiled import empty
+from upm_gpu.pricing.dynamics import Dynamics
 from upm_gpu.scenario.sets import BLOCK
 
 from .cases import DATES, make_compiled, make_rows

@@ -50,8 +50,10 @@ def test_distance_is_mahalanobis():
     assert LAW.distance(moves) == pytest.approx(np.sqrt(np.einsum("ks,kl,ls->s", away, np.linalg.inv(COVARIANCE), away)))
 
 
-def test_the_law_of_a_plan_has_the_moments_of_its_scenarios(tmp_path):
-    _, book = small_campaign(tmp_path)
+@pytest.mark.parametrize("clock", ["calendar", "sessions"])
+def test_the_law_of_a_plan_has_the_moments_of_its_scenarios(tmp_path, clock):
+    """Two days of the clock, which from a Thursday are four of the calendar."""
+    _, book = small_campaign(tmp_path, clock=clock)
     plan = book.outcome.plan
     sigma = np.sqrt(np.diag(book.law.covariance))
     assert book.law.names == plan.compiled.drawn_names

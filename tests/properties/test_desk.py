@@ -178,6 +178,8 @@ def test_on_the_reference_and_the_emulated_device(tmp_path):
     for choice in choices:
         resident = desk.keep(book, market, spec, methodology(), choice, model=STUDENT, also=[UNHELD])
         assert compare(resident, market, methodology(), choice, spec, random_changes(3, 4)) > 2
+        size = resident.footprint()
+        assert size["device_bytes"] == (size["cube_bytes"] if "cuda" in choice.name else 0)
 
 
 @pytest.mark.parametrize("sampler", ["sobol", "antithetic"])

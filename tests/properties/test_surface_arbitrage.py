@@ -21,7 +21,7 @@ from upm_gpu.formula.surface_shift import HEAD, ascending, surface_shift
 from upm_gpu.market.surface import Surface
 from upm_gpu.market.surface_bounds import surface_bounds
 from upm_gpu.model.gbm import reference_states
-from upm_gpu.pricing.compile import Dynamics
+from upm_gpu.pricing.dynamics import Dynamics
 from upm_gpu.pricing.surface_factors import surface_operations
 
 SLOPE, CALENDAR = -1e-9, -1e-10

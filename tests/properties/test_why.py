@@ -263,15 +263,16 @@ def test_a_quantile_core_and_an_unknown_account(tmp_path):
 
 @pytest.mark.slow
 def test_errors_are_the_spread_over_seeds(tmp_path):
+    """655 scenarios in the tail: below 200 errors are marked unreliable, and of a small hedge's contribution they are (at 163 its spread was 1.5 of what it says)."""
     book, market = given(tmp_path)
     core, error = [], []
-    for seed in range(60):
-        resident = desk.keep(book, market, ScenarioSpec(count=16_384, seed=300 + seed), methodology(), choose("cpu"), model=STUDENT)
-        found = [desk.why(resident, account, incremental=False) for account in "AC"]
-        core.append([p.core for f in found for p in (*f.holdings, *f.underlyings, *(x for x in sorted(f.factors, key=lambda x: x.name) if "[" in x.name))])
-        error.append([p.core_standard_error for f in found for p in (*f.holdings, *f.underlyings, *(x for x in sorted(f.factors, key=lambda x: x.name) if "[" in x.name))])
-    spread, said = np.std(core, axis=0, ddof=1), np.mean(error, axis=0)
-    # 60 seeds know a deviation to 9 %: each inside 0.65 to 1.45 (four of those), their mean inside 0.9 to 1.12
-    ratio = (spread / said)[said > 1e-6 * np.max(said)]
-    assert np.all((ratio > 0.65) & (ratio < 1.45)), ratio
-    assert 0.9 < float(np.mean(ratio)) < 1.12, ratio
+    for seed in range(40):
+        resident = desk.keep(book, market, ScenarioSpec(count=65_536, seed=5000 + seed), methodology(), choose("cpu"), model=STUDENT)
+        found = desk.why(resident, "A", incremental=False)
+        parts = sorted((*found.holdings, *found.underlyings, *(f for f in found.factors if "[" in f.name)), key=lambda p: p.name)
+        core.append([p.core for p in parts])
+        error.append([p.core_standard_error for p in parts])
+    ratio = np.std(core, axis=0, ddof=1) / np.mean(error, axis=0)
+    # 40 seeds know a deviation to 11 %: each inside 0.6 to 1.45 (four of those), their mean inside 0.85 to 1.2
+    assert np.all((ratio > 0.6) & (ratio < 1.45)), ratio
+    assert 0.85 < float(np.mean(ratio)) < 1.2, ratio

@@ -53,6 +53,7 @@ def test_two_assets_share_a_clock():
     for name, value, error in zip(fit.names, fit.values, fit.errors, strict=True):
         assert abs(value - truth[name]) < 3.5 * error, name
     assert fit.log_likelihood > fit.normal_log_likelihood + 300.0
+    assert np.diag(fit.correlation).tolist() == [1.0, 1.0]
     assert fit.correlation[0, 1] == pytest.approx(0.7, abs=0.06)
     assert fit.errors[fit.names.index("systemic loading B")] < 0.2
 

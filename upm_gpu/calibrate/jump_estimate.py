@@ -130,7 +130,9 @@ def fit_jumps(returns: NDArray[np.float64], assets: tuple[str, ...]) -> JumpFit:
     plain = returns - returns.mean(axis=0)
     square = plain.T @ plain / count
     normal = -0.5 * count * (size * np.log(2.0 * np.pi) + float(np.linalg.slogdet(square)[1]) + size)
-    return JumpFit(assets, m, volatility, sigma / np.outer(volatility, volatility), market, loading, own, names, _natural(layout, x, deviation), through(lambda y: _natural(layout, y, deviation), x, covariance), bounds,
+    correlation = sigma / np.outer(volatility, volatility)
+    correlation[np.arange(size), np.arange(size)] = 1.0  # not a rounding above
+    return JumpFit(assets, m, volatility, np.clip(correlation, -1.0, 1.0), market, loading, own, names, _natural(layout, x, deviation), through(lambda y: _natural(layout, y, deviation), x, covariance), bounds,
                    value - count * float(np.sum(np.log(deviation))), normal, count)
 
 

@@ -61,7 +61,7 @@ class Law:
 def law_of(plan: Plan, backend: Any) -> Law:
     """The law of a plan's drawn states at the horizon of its core, moment by moment from its scenarios."""
     drawn = shortened(base_of(plan.scenarios), min(SCENARIOS, plan.scenarios.count)) if plan.scenarios.count > SCENARIOS else base_of(plan.scenarios)
-    date = int(np.searchsorted(drawn.dates, plan.horizons[plan.horizon(plan.core.horizon)] - 1e-12))
+    date = int(np.argmin(np.abs(plan.compiled.dates - plan.horizons[plan.horizon(plan.core.horizon)])))  # the set's own dates may be of a trading clock
     with backend.prepare(*empty(drawn.state_names, drawn.dates), "double", 1) as prepared:
         states = np.asarray(backend.states(prepared, drawn, 0, drawn.count))[date]
     return Law(tuple(drawn.state_names), states.mean(axis=1), np.cov(states))

@@ -50,7 +50,7 @@ def answer_command(path: Path, account: str | None, orders: Sequence[str], depos
             "footprint": resident.footprint(), "what_ifs": [{"set": name, "accounts": [plain(a) for a in of], **plain_fill(fills.get(name))} for name, of in zip(sets, answers, strict=True)]}
     pages = ["\n".join([*render(a, currency, f"{name}: " if name else ""), *fill_lines(fills.get(name))]) for name, of in zip(sets, answers, strict=True) for a in of]
     size = resident.footprint()
-    said = (f"{size['scenarios']:,} scenarios x {size['columns']} columns resident ({size['cube_bytes'] / 1e6:,.0f} MB, {size['stored']}, error against a fresh run: none) in {opened - start:.1f} s; "
+    said = (f"{size['scenarios']:,} scenarios x {size['columns']} columns resident ({size['cube_bytes'] / 1e6:,.0f} MB{' mapped' * size['mapped']}{' and as much on the device' * bool(size['device_bytes'])}, {size['stored']}, error against a fresh run: none) in {opened - start:.1f} s; "
             f"{len(sets)} what-if{'s' * (len(sets) != 1)} in {asked - opened:.2f} s")
     if moved is not None:
         data["market"] = {"path": str(market), "revalued_columns": moved.revalued, "columns": moved.columns, "underlyings": list(moved.underlyings)}

@@ -55,6 +55,11 @@ class Cube:
         """The stored values where the backend reads them."""
         return self.backend.keep_unit(self.unit, self.threads)
 
+    @property
+    def on_device(self) -> bool:
+        """Whether a copy is in the memory of a device: from the first sum of a row on."""
+        return "home" in vars(self) and self.home.home is not None
+
     @cached_property
     def largest(self) -> NDArray[np.float64]:
         """(C,) largest |unit P&L|."""

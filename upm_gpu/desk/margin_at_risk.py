@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.desk.passage import Maintenance
 from upm_gpu.desk.paths import Paths, walking
-from upm_gpu.desk.resident import Resident
+from upm_gpu.desk.resident import Progress, Resident
 from upm_gpu.desk.tomorrow import check_can_move, tomorrow
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
@@ -150,8 +150,8 @@ def function_count(states: int) -> int:
     return _functions(np.zeros((1, states))).shape[1]
 
 
-def fit_margin(resident: Resident, paths: Paths, points: int = 0, inner: int = 0) -> Regression:
-    """Fresh runs at the points and the regression between them. `points` 0: four a function; `inner` 0: as many scenarios as the run, at most `INNER`.
+def fit_margin(resident: Resident, paths: Paths, points: int = 0, inner: int = 0, progress: Progress | None = None) -> Regression:
+    """Fresh runs at the points and the regression between them. `points` 0: four a function; `inner` 0: as many scenarios as the run, at most `INNER`; `progress(done, total)` in fresh runs.
 
     Raises InputError for a run whose tomorrow cannot be had and for too few points.
     """
@@ -168,7 +168,12 @@ def fit_margin(resident: Resident, paths: Paths, points: int = 0, inner: int = 0
     chosen = _chosen(last, center, turn, points)
     now = fresh_margins(resident, paths, None, step, inner)
     full = paths.figures["initial_margin"]
-    margin = np.stack([fresh_margins(resident, paths, states[:, :, s], step, inner) for s in chosen.tolist()]) + (full - now)
+    made = []
+    for n, s in enumerate(chosen.tolist()):
+        made.append(fresh_margins(resident, paths, states[:, :, s], step, inner))
+        if progress is not None:
+            progress(n + 1, len(chosen))
+    margin = np.stack(made) + (full - now)
     z = (last[:, chosen].T - center) @ turn
     trend = _functions(z)
     table = np.block([[_kernel(z, z) + NUGGET * np.eye(len(z)), trend], [trend.T, np.zeros((trend.shape[1], trend.shape[1]))]])

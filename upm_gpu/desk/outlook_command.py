@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from upm_gpu.desk.margin_at_risk import (
 )
 from upm_gpu.desk.passage import Passage, first_passage
 from upm_gpu.desk.paths import Paths, paths_of
-from upm_gpu.desk.resident import Resident, open_run
+from upm_gpu.desk.resident import open_run
 from upm_gpu.errors import UsageError
 
 
@@ -28,7 +29,7 @@ def margin_at_risk_command(path: Path, accounts: Sequence[str], days: float, pat
     """(plain data, page for a person). Raises what `open_run`, `paths_of` and `fit_margin` raise."""
     resident = open_run(path)
     walked = paths_of(resident, days, 1, accounts, paths or min(OUTER, resident.plan.scenarios.count))
-    found = margin_at_risk(resident, walked, fit_margin(resident, walked, points, inner))
+    found = margin_at_risk(resident, walked, fit_margin(resident, walked, points, inner, _told))
     currency = resident.plan.market.reporting_currency
     data = {"run": str(path), "currency": currency, "days": days, "scenarios": found.scenarios, "points": found.points, "levels": list(LEVELS),
             "accounts": [_account(found, a) for a in range(len(found.accounts))], "house": {"margin_today": float(np.sum(found.today)), "margin": _row(found.house_margin, 0), "called": _row(found.house_called, 0),
@@ -71,7 +72,7 @@ def liquidation_command(path: Path, accounts: Sequence[str], days: float, steps:
         raise UsageError("UPM-CF-166", f"--maintenance {maintenance!a} is not known. Use regressed (margin follows the market, by fresh runs of tomorrow) or constant (today's margin all along).")
     resident = open_run(path)
     walked = paths_of(resident, days, steps, accounts, paths or min(OUTER, resident.plan.scenarios.count))
-    regression = _regression(resident, walked, points, inner) if maintenance == "regressed" else None
+    regression = fit_margin(resident, walked, points, inner, _told) if maintenance == "regressed" else None
     found = first_passage(resident, walked, None if regression is None else maintenance_along(resident, walked, regression))
     currency = resident.plan.market.reporting_currency
     data = {"run": str(path), "currency": currency, "scenarios": found.scenarios, "days": list(found.days), "maintenance": maintenance,
@@ -79,8 +80,10 @@ def liquidation_command(path: Path, accounts: Sequence[str], days: float, steps:
     return data, "\n".join(_warning(found, walked, regression, maintenance, currency, top))
 
 
-def _regression(resident: Resident, walked: Paths, points: int, inner: int) -> Regression:
-    return fit_margin(resident, walked, points, inner)
+def _told(done: int, total: int) -> None:
+    """One line on stderr, rewritten; nothing where nobody looks."""
+    if sys.stderr.isatty():
+        print(f"\rfresh run of tomorrow {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def _passage(found: Passage, walked: Paths, regression: Regression | None, a: int) -> dict[str, Any]:

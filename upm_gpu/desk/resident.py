@@ -155,7 +155,7 @@ class Resident:
         """What is in memory and how exact: columns, scenarios, bytes of the cubes and of the kept vectors, and the error against a fresh run, which is none."""
         cubes, vectors = self.all_cubes, sum(b.bytes for b in self.bases.values())
         return {"columns": self.plan.compiled.columns, "scenarios": self.plan.scenarios.count, "cubes": len(cubes), "stored": str(cubes[0].unit.dtype), "cube_bytes": sum(c.bytes for c in cubes),
-                "vector_bytes": vectors, "mapped": isinstance(cubes[0].unit, np.memmap), "error": 0.0}
+                "vector_bytes": vectors, "mapped": isinstance(cubes[0].unit, np.memmap), "device_bytes": sum(c.bytes for c in cubes if c.on_device), "error": 0.0}
 
     def check(self) -> None:
         """Raise IntegrityError where a file of the run was changed since it was opened."""

@@ -28,7 +28,8 @@ from upm_gpu.exhibits import (
 from upm_gpu.margin.methodology import simulated_assets
 from upm_gpu.margin.units import build_units, grouped_rows, priced_instruments
 from upm_gpu.plan import Plan
-from upm_gpu.pricing.compile import compile_book, path_dates
+from upm_gpu.pricing.compile import compile_book
+from upm_gpu.pricing.path_dates import path_dates
 from upm_gpu.pricing.states import funding_dates
 from upm_gpu.scenario.sets import Explicit
 

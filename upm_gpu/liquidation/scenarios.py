@@ -15,6 +15,7 @@ from upm_gpu.margin.units import sum_by
 from upm_gpu.outputs import STRESSES
 from upm_gpu.passes import chunk_ranges
 from upm_gpu.pricing.compiled import Rows
+from upm_gpu.pricing.tables import with_tables
 from upm_gpu.shipped import package_file
 
 MOVE = re.compile(r"\s*(?P<asset>[^\s,]+)\s*(?P<what>volatility\b)?\s*(?P<size>[+-]\s*\d+(?:\.\d*)?)\s*%\s*", re.IGNORECASE)
@@ -64,7 +65,8 @@ def house_tail(case: Case, count: int) -> tuple[NDArray[np.int64], NDArray[np.fl
     total = sum_by(plan.rows.column, plan.rows.quantity, plan.compiled.columns)
     held = np.flatnonzero(total).astype(np.int32)
     house = Rows(np.array([0, len(held)], np.int64), held, total[held])
-    with backend.prepare(plan.compiled, house, case.choice.precision, case.choice.threads) as prepared:
+    compiled, _ = with_tables(plan.compiled, (plan.scenarios,), backend, case.choice.threads)
+    with backend.prepare(compiled, house, case.choice.precision, case.choice.threads) as prepared:
         pnl = np.concatenate([backend.row_pnl(prepared, plan.scenarios, a, b, plan.horizon(plan.core.horizon))[0] for a, b in chunk_ranges(plan, 16_384, backend, prepared)])
     order = np.lexsort((np.arange(len(pnl)), pnl))[:count]
     return order.astype(np.int64), pnl[order]

@@ -26,10 +26,10 @@ from upm_gpu.domain.instrument import Option
 from upm_gpu.liquidation.holdings import Holdings
 from upm_gpu.margin.units import sum_by
 from upm_gpu.plan import Plan
-from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.pricing.compiled import Compiled, Rows, empty
 from upm_gpu.risk.measures import tail_size
 from upm_gpu.scenario.derived import derive, shortened
-from upm_gpu.scenario.sets import Explicit
+from upm_gpu.scenario.sets import Explicit, ScenarioSet
 
 PRICE_BUMP, VOLATILITY_BUMP = 0.005, 0.01
 """log moves of the slopes: large against rounding of a price, small against any cascade"""
@@ -137,11 +137,7 @@ class World:
     @cached_property
     def _draws(self) -> NDArray[np.float64]:
         """(D, K, M) drawn states of the first scenarios of the run."""
-        drawn, names = shortened(self.plan.scenarios, self.scenarios), self._core.drawn_names
-        empty = Rows(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0))
-        with self.choice.module.prepare(self._core, empty, "double", self.choice.threads) as prepared:
-            states = self.choice.module.states(prepared, drawn, 0, self.scenarios)
-        return np.ascontiguousarray(states[:, : len(names)])
+        return drawn_states(self.plan, self.choice, shortened(self.plan.scenarios, self.scenarios), 0, self.scenarios)
 
     @cached_property
     def _core(self) -> Compiled:
@@ -195,15 +191,21 @@ def stress_start(plan: Plan, name: str, moves: dict[str, dict[str, float]]) -> S
     return Start(name, compiled, np.array([[moved[state] for state in compiled.drawn_names]]), 0.0)
 
 
+def drawn_states(plan: Plan, choice: Choice, scenarios: ScenarioSet, first: int, last: int) -> NDArray[np.float64]:
+    """(D, K, last - first) states that the model draws, of scenarios by number; nothing is priced, so no value table is asked for."""
+    nothing, rows = empty(plan.compiled.state_names, plan.compiled.dates)
+    with choice.module.prepare(nothing, rows, "double", choice.threads) as prepared:
+        states = choice.module.states(prepared, scenarios, first, last)
+    return np.ascontiguousarray(states[:, : len(plan.compiled.drawn_names)])
+
+
 def scenario_start(plan: Plan, choice: Choice, scenario: int) -> Start:
     """A scenario of the run by its number, at the core's horizon."""
     program = plan.compiled.programs[plan.horizon(plan.core.horizon)]
     compiled = replace(plan.compiled, programs=(program,))
-    rows = Rows(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0))
-    with choice.module.prepare(compiled, rows, "double", choice.threads) as prepared:
-        states = choice.module.states(prepared, plan.scenarios, scenario, scenario + 1)
+    states = drawn_states(plan, choice, plan.scenarios, scenario, scenario + 1)[:, :, 0]
     last = int(np.argmin(np.abs(compiled.dates - program.horizon)))
-    return Start(f"scenario {scenario}", compiled, np.array(states[:, : len(compiled.drawn_names), 0]), program.horizon, last)
+    return Start(f"scenario {scenario}", compiled, np.array(states), program.horizon, last)
 
 
 def tail_measure(pnl: NDArray[np.float64], level: float, quantile: bool) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ A new instrument or account never changes a draw: states are looked up by name i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,7 @@ from upm_gpu.pricing.compiled import (
     TableRequest,
 )
 from upm_gpu.pricing.dividends import cash_dividends_of, dividend_request
+from upm_gpu.pricing.dynamics import Dynamics, Periods
 from upm_gpu.pricing.exotics import check_exotic, exotic_group
 from upm_gpu.pricing.forward_starts import slice_between, start_states, starts_later, strike_today
 from upm_gpu.pricing.model_repricing import AtQuotes, at_quotes_warning, model_request, why_at_quotes
@@ -35,69 +36,19 @@ from upm_gpu.pricing.quantos import drift_of
 from upm_gpu.pricing.states import (
     EXPONENTIAL,
     States,
-    expiry_label,
     required_states,
     surface_states,
     volatility_states,
 )
 from upm_gpu.pricing.styles import Beyond, beyond_surface, beyond_warning, early_exercise
 from upm_gpu.pricing.surface_factors import surface_operations
-from upm_gpu.pricing.two_assets import PAYOFFS, leg_at_its_smile, nodes, on_two, options_read
+from upm_gpu.pricing.two_assets import PAYOFFS, leg_at_its_smile, nodes, on_two
 from upm_gpu.scenario.derived import Bridges
-from upm_gpu.scenario.spec import ScenarioSpec
 
 NO_DATE = -1
-MOST_FIXING_DATES = 512
-"""states of a tile of scenarios stay within tens of megabytes"""
 FREE_STRIKE = 1e-30
 """A linear future that settles inside the longest horizon is a call struck at next to nothing: worth the forward while it lives, the
 index once it has settled. In units of its forward; 1e-30 is lost in the rounding of the forward."""
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """How what is priced follows the model's states. Decay exponents: house choice (conventions of the project)."""
-
-    sticky_moneyness: bool = True
-    additive: bool = False
-    decay_short: float = 0.30
-    decay_long: float = 0.13
-    sticky_delta: bool = False
-    """beside sticky moneyness: the smile is a function of standard deviations from the money"""
-    project: bool = False
-    """correct moved surfaces to ones without arbitrage, see `surface_factors.py`"""
-    basis: bool = False
-    """perpetuals move by the index and by log_basis[underlying]"""
-    funding: str = "zero"
-    """`path`: perpetuals are paid for along the path"""
-    funding_rate: float = 0.0
-    """a day, today's, where the history has no ASSET.FUNDING"""
-    step_days: float = 1.0
-    """length of an accrual of funding"""
-    rates: bool = False
-    """discount factors move by rate_level[currency] and rate_slope[currency]"""
-
-    def loading(self, days: float) -> float:
-        """Share of the 30-day shift that an expiry `days` away takes: (30 / max(days, 1))^p, p by side of 30 days."""
-        exponent = self.decay_short if days < 30.0 else self.decay_long
-        return float((30.0 / max(days, 1.0)) ** exponent)
-
-
-@dataclass(frozen=True)
-class Periods:
-    """Instruments that are read at their own dates at one horizon: the margin period by product class."""
-
-    horizon: float
-    """the horizon at which they are"""
-    days: tuple[float, ...]
-    """(N,) the date of each instrument, days since valuation, a path date"""
-
-
-def dynamics_of(spec: ScenarioSpec) -> Dynamics:
-    """The choices of a specification."""
-    return Dynamics(spec.volatility_dynamics != "sticky_strike", spec.volatility_shift == "additive", spec.volatility_decay_short, spec.volatility_decay_long,
-                    spec.volatility_dynamics == "sticky_delta", spec.arbitrage == "project",
-                    spec.basis, spec.funding, spec.funding_rate, spec.base_step_days, spec.rates == "moving")
 
 
 @dataclass(frozen=True)
@@ -108,25 +59,6 @@ class CompileReport:
     model_minus_mark: dict[str, float] = field(default_factory=dict)
     surfaces: tuple[dict, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def path_dates(instruments: Iterable[Instrument], market: MarketSnapshot, horizons: Sequence[float], extra: Sequence[float] = ()) -> np.ndarray:
-    """(D,) ascending days since valuation: horizons, further dates asked for, every expiry and every fixing inside the longest horizon. Raises InputError for too many fixings."""
-    longest, held = max(horizons), list(instruments)
-    days = {days_between(market.valuation_time, i.expiry) for i in held if isinstance(i, Future | Option)}
-    fixings = {days_between(market.valuation_time, t) for i in held if isinstance(i, Exotic) for t in i.fixings}
-    inside = [d for d in fixings if 0.0 < d <= longest]
-    if len(inside) > MOST_FIXING_DATES:
-        named = next(i.instrument_id for i in held if isinstance(i, Exotic) and i.fixings)
-        raise InputError("UPM-PR-085", f"{named} and others of the book: {len(inside)} times of fixings lie inside the longest horizon of {longest:g} days, each a path date; at most {MOST_FIXING_DATES} "
-                         "are simulated. Remove instruments with many fixings and their positions, or use a nearer horizon.")
-    return np.array(sorted({*horizons, *extra, *inside, *(d for d in days if 0.0 < d <= longest)}))
-
-
-def option_expiries(instruments: Iterable[Instrument], market: MarketSnapshot) -> tuple[tuple[str, str, float], ...]:
-    """(underlying, label, days since valuation) of every option expiry to come, ordered: what a model with volatilities by expiry makes states for."""
-    found = {(i.underlying, i.expiry) for i in options_read(instruments) if i.expiry > market.valuation_time}
-    return tuple((u, expiry_label(e), days_between(market.valuation_time, e)) for u, e in sorted(found))
 
 
 def compile_book(instruments: Sequence[Instrument], market: MarketSnapshot, surfaces: dict, state_names: Sequence[str],

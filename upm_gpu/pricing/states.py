@@ -27,7 +27,7 @@ from upm_gpu.pricing.two_assets import options_read
 from upm_gpu.scenario.derived import Funding, Operation, inverse_contract, linear_combination, linear_contract
 
 if TYPE_CHECKING:
-    from upm_gpu.pricing.compile import Dynamics
+    from upm_gpu.pricing.dynamics import Dynamics
 
 EXPONENTIAL, RETURN = 0, 1
 """Program.linear_form: what a linear column makes of its state"""

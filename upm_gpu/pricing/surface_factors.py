@@ -29,7 +29,7 @@ from upm_gpu.pricing.states import expiry_label
 from upm_gpu.scenario.derived import Operation
 
 if TYPE_CHECKING:
-    from upm_gpu.pricing.compile import Dynamics
+    from upm_gpu.pricing.dynamics import Dynamics
 
 
 def slope_loading(days: float) -> float:
