@@ -16,7 +16,8 @@ from upm_gpu.backtest import folder
 from upm_gpu.backtest.folder import run_backtest
 from upm_gpu.errors import RunInterrupted
 
-TEXT = configuration(("hs", "scaled")).replace("count = 500", "count = 200")
+TEXT = configuration(("hs", "scaled")).replace("count = 500", "count = 200") + "[compute]\nthreads = 1\n"
+"""one thread: one piece after another"""
 SAME = ("backtest.parquet", "summary.csv", "league.csv", "goals.json", "config.toml", "plan.json", "days/000-00000.parquet", "days/001-00000.parquet")
 
 
@@ -42,6 +43,12 @@ def test_killed_it_resumes_to_the_same_bytes(tmp_path, whole):
     assert (out / SAME[-2]).exists() and not (out / "SHA256SUMS").exists(), said.decode()
     run_backtest(file, out, True)
     assert same(out, whole)
+
+
+def test_threads_change_no_byte(tmp_path, whole):
+    file = written(tmp_path, TEXT.replace("threads = 1", "threads = 2"))
+    run_backtest(file, tmp_path / "out", True)
+    assert all((tmp_path / "out" / name).read_bytes() == whole[name] for name in SAME if name not in ("config.toml", "plan.json"))
 
 
 def test_stopped_on_request_and_damaged_it_goes_on(tmp_path, whole, monkeypatch):

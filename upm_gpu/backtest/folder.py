@@ -5,7 +5,9 @@ Verified by tests/end_to_end/test_backtest_command.py and tests/faults/test_back
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,8 @@ def run_backtest(path: Path, out: Path | None = None, quiet: bool = False, comma
     found, proxies, warnings = walks(config, history)
     for warning in warnings if not quiet else ():
         print(warning, file=sys.stderr)
+    workers = config.compute.threads or os.cpu_count() or 1
+    alone = replace(choice, threads=1) if workers > 1 else choice  # a thread a piece, and none within
     target, level = Path(config.output.path), GOAL_LEVEL if GOAL_LEVEL in config.margin.levels else config.margin.levels[0]
     width = 2 + 3 * len(config.margin.levels) + len(RANKS)
 
@@ -53,7 +57,7 @@ def run_backtest(path: Path, out: Path | None = None, quiet: bool = False, comma
     def make(n: int, first: int, last: int) -> None:
         rows = (last - first) * len(found[n].held.names)
         if read_piece(place(n, first), rows) is None:
-            values = piece(found[n], first, last, config, choice).reshape(rows, width)
+            values = piece(found[n], first, last, config, alone).reshape(rows, width)
             write_piece(place(n, first), pa_table({f"{k:02d}": values[:, k] for k in range(width)}))
 
     def values_of(n: int, first: int, last: int) -> NDArray[np.float64]:
@@ -71,7 +75,7 @@ def run_backtest(path: Path, out: Path | None = None, quiet: bool = False, comma
                 "device": choice.name, "device_reason": choice.reason, "precision": "double", "inputs": {"config.toml": sha(text.encode()), f"history/{file.name}": sha(file.read_bytes())},
                 "counts": {"models": len(config.models), "estimates": sum(len(w.estimates) for w in found)}, "proxies": list(proxies), "warnings": list(warnings)}
     pieces = [(last - first, f"{w.past.group.name}, {w.entry.name}", partial(make, n, first, last)) for n, w in enumerate(found) for first, last in w.pieces]
-    return carry_out(Work(target, text, manifest, pieces, (DAYS_FOLDER,), gather, command, config.output.report), quiet)
+    return carry_out(Work(target, text, manifest, pieces, (DAYS_FOLDER,), gather, command, config.output.report, workers), quiet)
 
 
 def history_file(path: str) -> Path:

@@ -64,6 +64,8 @@ class Work:
     gather: Callable[[], Gathered]
     command: tuple[str, ...]
     report: bool
+    workers: int = 1
+    """threads that make pieces; above 1 only where pieces need nothing of one another"""
 
 
 def carry_out(work: Work, quiet: bool) -> dict[str, Any]:
@@ -74,7 +76,7 @@ def carry_out(work: Work, quiet: bool) -> dict[str, Any]:
         if not (target / SUMS).is_file():
             for folder in work.folders:
                 durable.make_folder(target / folder)
-            work_through(work.pieces, "UPM-BT-017", "days", silent if quiet else told("days"))
+            work_through(work.pieces, "UPM-BT-017", "days", silent if quiet else told("days"), work.workers)
             _seal(work, started)
     return _finished(target)
 

@@ -7,7 +7,9 @@ made before a stop and after it are the same bytes. Used by stress campaigns and
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,13 +66,23 @@ def write_piece(path: Path, made: pa.Table) -> None:
     durable.write_file(path, parquet_bytes(made, [f.name for f in made.schema if f.type in ("double", "float")]))
 
 
-def work_through(pieces: Sequence[tuple[int, str, Callable[[], None]]], code: str, unit: str, tell: Callable[[int, int, str], None]) -> None:
-    """Make every piece, in order: (how much of `unit` it is, what it is, the work). RunInterrupted `code` (exit 8) after a piece on request."""
+def work_through(pieces: Sequence[tuple[int, str, Callable[[], None]]], code: str, unit: str, tell: Callable[[int, int, str], None], workers: int = 1) -> None:
+    """Make every piece: (how much of `unit` it is, what it is, the work); in order, or where they need nothing of one another on several threads.
+
+    RunInterrupted `code` (exit 8) on request, after the pieces at work; what one of them raises ends the others in the same way.
+    """
     total, done = sum(size for size, _, _ in pieces), 0
-    with stop_signals() as stopped:
-        for size, what, make in pieces:
-            if stopped():
-                raise RunInterrupted(code, f"stopped on request after {done:,} of {total:,} {unit}; every piece made is kept. Give the same command to go on.")
-            make()
-            done += size
-            tell(done, total, what)
+    left, running = iter(pieces), dict[Future[None], tuple[int, str]]()
+    with stop_signals() as stopped, ThreadPoolExecutor(workers) as pool:
+        while True:
+            for size, what, make in itertools.islice(left, 0 if stopped() else workers - len(running)):
+                running[pool.submit(make)] = size, what
+            if not running:
+                break
+            for ready in wait(running, return_when=FIRST_COMPLETED).done:
+                size, what = running.pop(ready)
+                ready.result()
+                done += size
+                tell(done, total, what)
+    if done < total:
+        raise RunInterrupted(code, f"stopped on request after {done:,} of {total:,} {unit}; every piece made is kept. Give the same command to go on.")
