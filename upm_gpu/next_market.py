@@ -53,25 +53,32 @@ class NextMarket:
 def load_next(plan: Plan, folder: Path) -> NextMarket:
     """Read a later market and everything the book needs in it; raises what is missing, so that no run ends on it."""
     try:
-        later = replace(load_market(folder, plan.market.reporting_currency), linear_marks=plan.market.linear_marks, surface_family=plan.market.surface_family)
-        elapsed = days_between(plan.market.valuation_time, later.valuation_time)
-        if elapsed <= 0.0:
-            raise MarketDataError("UPM-MD-131", f"its valuation time {later.valuation_time.isoformat()} is not after {plan.market.valuation_time.isoformat()}. "
-                                  "Give a later snapshot, or leave market.next_path blank.")
-        for instrument in plan.instruments:
-            spot_price(later, instrument.underlying, instrument.instrument_id)
-            if not isinstance(instrument, Spot):
-                exchange_rate(later, instrument)
-        for option in options_read(plan.instruments):
-            spot_price(later, option.underlying, option.instrument_id)
-        settlements = load_settlements(folder)
-        held = _what_became(plan, later, settlements, load_observations(folder, later.valuation_time))
-        plain = [i for i in plan.instruments if isinstance(i, Option) and i.instrument_id not in held and days_between(later.valuation_time, i.expiry) > 0.0]
-        alive = tuple(sorted([*plain, *(part for b in held.values() for part in b.parts)], key=lambda i: i.instrument_id))
-        compiled = exhibits.compile_today(alive, later, fit_surfaces(later, {i.underlying for i in options_read(alive)}), plan.compiled.drawn_names, plan.dynamics) if alive else None
-        return NextMarket(later, settlements, alive, compiled, elapsed, held)
+        later = load_market(folder, plan.market.reporting_currency)
+        return next_market(plan, later, load_settlements(folder), load_observations(folder, later.valuation_time))
     except UpmError as error:
         raise type(error)(error.code, f"the next market (market.next_path): {error.message}") from None
+
+
+def next_market(plan: Plan, later: MarketSnapshot, settlements: dict[tuple[str, object], tuple[float, bool]], observed: Observations, surfaces: dict | None = None) -> NextMarket:
+    """A later snapshot as the book needs it, `surfaces` of its quotes fitted where they are not given; raises what is missing."""
+    later = replace(later, linear_marks=plan.market.linear_marks, surface_family=plan.market.surface_family)
+    elapsed = days_between(plan.market.valuation_time, later.valuation_time)
+    if elapsed <= 0.0:
+        raise MarketDataError("UPM-MD-131", f"its valuation time {later.valuation_time.isoformat()} is not after {plan.market.valuation_time.isoformat()}. "
+                              "Give a later snapshot, or leave market.next_path blank.")
+    for instrument in plan.instruments:
+        spot_price(later, instrument.underlying, instrument.instrument_id)
+        if not isinstance(instrument, Spot):
+            exchange_rate(later, instrument)
+    for option in options_read(plan.instruments):
+        spot_price(later, option.underlying, option.instrument_id)
+    held = _what_became(plan, later, settlements, observed)
+    plain = [i for i in plan.instruments if isinstance(i, Option) and i.instrument_id not in held and days_between(later.valuation_time, i.expiry) > 0.0]
+    alive = tuple(sorted([*plain, *(part for b in held.values() for part in b.parts)], key=lambda i: i.instrument_id))
+    needed = {i.underlying for i in options_read(alive)}
+    fitted = fit_surfaces(later, needed) if surfaces is None else {u: s for u, s in surfaces.items() if u in needed}
+    compiled = exhibits.compile_today(alive, later, fitted, plan.compiled.drawn_names, plan.dynamics) if alive else None
+    return NextMarket(later, settlements, alive, compiled, elapsed, held)
 
 
 def _what_became(plan: Plan, later: MarketSnapshot, settlements: dict[tuple[str, object], tuple[float, bool]], observed: Observations) -> dict[str, Became]:

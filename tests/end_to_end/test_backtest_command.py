@@ -48,16 +48,14 @@ def test_a_folder_is_written_that_verifies_and_repeats(tmp_path, capsys, monkeyp
     assert page.count("<svg") == 5
 
 
-def test_a_stopped_back_test_leaves_nothing(tmp_path, capsys, monkeypatch):
-    import upm_gpu.report.backtest_page as page
-
-    def fail(folder: Path) -> bytes:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(page, "render_backtest", fail)
+def test_the_same_command_finds_a_finished_back_test_and_another_leaves_it_alone(tmp_path, capsys, monkeypatch):
     path = written(tmp_path, configuration(("hs",)))
-    here(capsys, monkeypatch, "backtest", path, "--out", tmp_path / "one", "--quiet").refused(7, "UPM-RN-010")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["backtest.toml", "history.csv"]
+    first = here(capsys, monkeypatch, "backtest", path, "--out", tmp_path / "one", "--quiet")
+    stamp = (tmp_path / "one" / "SHA256SUMS").stat().st_mtime_ns
+    assert here(capsys, monkeypatch, "backtest", path, "--out", tmp_path / "one", "--quiet").out == first.out
+    other = written(tmp_path, configuration(("hs",)).replace("seed = 3", "seed = 4"))
+    here(capsys, monkeypatch, "backtest", other, "--out", tmp_path / "one", "--quiet").refused(2, "UPM-BT-016", "another back-test", "nothing was touched")
+    assert (tmp_path / "one" / "SHA256SUMS").stat().st_mtime_ns == stamp
 
 
 def test_the_shipped_configuration_has_the_days_it_promises():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from upm_gpu.backtest.coverage import christoffersen, kupiec, time_until_first_failure
 from upm_gpu.backtest.distribution import berkowitz, pit_uniformity
 from upm_gpu.backtest.observations import observe
+from upm_gpu.backtest.ranked_laws import LAW, z3
 from upm_gpu.backtest.scores import diebold_mariano, joint_score, quantile_score
 from upm_gpu.backtest.shortfall import acerbi_szekely, ridge
 from upm_gpu.backtest.zones import traffic_light
@@ -33,8 +34,13 @@ RISES = (1, 5, 30)
 """days over which the rise of a margin is measured"""
 LEAST_DAYS = 10
 """below it only the counts are given: no test says anything"""
+TESTED = ("kupiec", "kupiec_p", "first_failure_p", "independence_p", "conditional_coverage_p", "zone", "pit_p", "berkowitz_p", "z3", "z3_p", "z1", "z1_p", "z2", "z2_p", "ridge", "ridge_p", "quantile_score", "joint_score")
+"""columns that are there, blank, where no portfolio has a value"""
 NULL_SAMPLES = 5_000
 """of Acerbi and Szekely's null law: a p-value near 5 % is good to 0.3 %"""
+
+Z3_SAMPLES = 2_000
+"""the same to 0.5 %"""
 
 
 def summarise(table: pd.DataFrame, seed: int, proxies: Sequence[str] = ()) -> pd.DataFrame:
@@ -42,7 +48,9 @@ def summarise(table: pd.DataFrame, seed: int, proxies: Sequence[str] = ()) -> pd
     import pandas as pd
 
     rows = [_row(str(p), str(m), float(x), days, seed, str(p) in proxies) for (p, m, x), days in table.groupby(["portfolio", "model", "level"], sort=False)]
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    missing = [c for c in TESTED if c not in found]
+    return found.assign(**dict.fromkeys(missing, float("nan"))).assign(**({"zone": ""} if "zone" in missing else {}))
 
 
 def _row(portfolio: str, model: str, level: float, days: pd.DataFrame, seed: int, proxy: bool) -> dict[str, Any]:
@@ -66,7 +74,8 @@ def _row(portfolio: str, model: str, level: float, days: pd.DataFrame, seed: int
                 "pit_p": pit_uniformity(days["pit"].to_numpy()).p_value, "berkowitz_p": berkowitz(days["pit"].to_numpy()).p_value}
         if np.all(shortfall > 0.0):
             szekely, slope = acerbi_szekely(loss, var, shortfall, level, samples=NULL_SAMPLES, seed=seed), ridge(loss, var, shortfall, level)
-            row |= {"z1": szekely.z1, "z1_p": szekely.z1_p_value, "z2": szekely.statistic, "z2_p": szekely.p_value, "ridge": slope.mean, "ridge_p": slope.p_value,
+            ranked = z3(days["pit"].to_numpy(), days[list(LAW)].to_numpy(np.float64), level, Z3_SAMPLES, seed) if LAW[0] in days else (float("nan"), float("nan"))
+            row |= {"z3": ranked[0], "z3_p": ranked[1], "z1": szekely.z1, "z1_p": szekely.z1_p_value, "z2": szekely.statistic, "z2_p": szekely.p_value, "ridge": slope.mean, "ridge_p": slope.p_value,
                     "quantile_score": float(np.mean(quantile_score(loss, var, level))), "joint_score": float(np.mean(joint_score(loss, var, shortfall, level)))}
     return row | procyclicality(margin)
 

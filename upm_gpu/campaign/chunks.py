@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from upm_gpu.campaign.shocked import shocked_market
 from upm_gpu.campaign.stressed_book import StressedBook
 from upm_gpu.errors import UpmError
-from upm_gpu.run import durable
-from upm_gpu.run.results import parquet_bytes
+from upm_gpu.run.pieces import read_piece, write_piece
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,21 +43,8 @@ def file_name(book: StressedBook, part: str, first: int) -> str:
 def make(folder: Path, book: StressedBook, part: str, first: int, last: int) -> None:
     """Compute and write one file, unless it is there and whole."""
     path = folder / file_name(book, part, first)
-    if read(path, (last - first) * len(book.accounts)) is None:
-        made = losses(book, first, last) if part == LOSSES else margins(book, first, last)
-        durable.write_file(path, parquet_bytes(made, [f.name for f in made.schema if f.type == "double"]))
-
-
-def read(path: Path, rows: int) -> pa.Table | None:
-    """The table of a file; None where it is missing, damaged or of another length."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        found = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException):
-        return None
-    return found if found.num_rows == rows else None
+    if read_piece(path, (last - first) * len(book.accounts)) is None:
+        write_piece(path, losses(book, first, last) if part == LOSSES else margins(book, first, last))
 
 
 def _cells(book: StressedBook, first: int, last: int) -> dict[str, Any]:
@@ -109,6 +95,6 @@ def loss_blocks(folder: Path, book: StressedBook) -> Iterator[tuple[int, int, ND
     """(first, last, pnl (A, S), equity (A, S)) of every file of losses, in order."""
     count = len(book.accounts)
     for first, last in ranges(book, LOSSES):
-        found = read(folder / file_name(book, LOSSES, first), (last - first) * count)
+        found = read_piece(folder / file_name(book, LOSSES, first), (last - first) * count)
         assert found is not None, "every file was made before"
         yield first, last, *(found[name].to_numpy().reshape(last - first, count).T for name in ("pnl", "equity"))

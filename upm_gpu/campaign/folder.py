@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,13 @@ from upm_gpu.campaign.cells import worst_cells
 from upm_gpu.campaign.config import Campaign, load_campaign
 from upm_gpu.campaign.ranking import rank
 from upm_gpu.campaign.stressed_book import StressedBook, stressed_book
-from upm_gpu.errors import RunInterrupted, UsageError
 from upm_gpu.progress import silent, told
 from upm_gpu.run import durable
-from upm_gpu.run.chunks import stop_signals
 from upm_gpu.run.finish import sums_bytes
 from upm_gpu.run.folder import FORMAT, MANIFEST, PLAN, SUMS, check_target, json_bytes
-from upm_gpu.run.lock import LOCK, acquire
+from upm_gpu.run.lock import LOCK
 from upm_gpu.run.manifest import identity, versions
+from upm_gpu.run.pieces import opened, work_through
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,21 +46,12 @@ def run_campaign(path: Path, out: Path | None, quiet: bool, command: tuple[str, 
     started = time.perf_counter()
     campaign, text = load_campaign(path, out)
     target = Path(campaign.output.path)
-    begun = (target / PLAN).is_file()
-    if not begun:
-        check_target(target)
+    if not (target / PLAN).is_file():
+        check_target(target)  # before the margins
     books = [stressed_book(entry, campaign) for entry in campaign.books]
     plan = json_bytes({"format": FORMAT, "kind": "campaign", **identity(), "campaign_sha256": hashlib.sha256(text.encode()).hexdigest(), "device": books[0].choice.name, "precision": books[0].choice.precision,
                        "books": {b.name: {"inputs": b.hashes, "shocks": b.shocks.count, "accounts": len(b.accounts)} for b in books}})
-    if begun:
-        _same(target, plan)
-    target.mkdir(parents=True, exist_ok=True)
-    lock = acquire(target)
-    try:
-        if not begun:
-            durable.write_file(target / CAMPAIGN, text.encode())
-            durable.write_file(target / PLAN, plan)
-        durable.remove_parts(target)
+    with opened(target, plan, {CAMPAIGN: text.encode()}, ("UPM-ST-003", "campaign")):
         if (target / SUMS).is_file():
             return _finished(target)
         shocked = time.perf_counter()
@@ -71,30 +62,16 @@ def run_campaign(path: Path, out: Path | None, quiet: bool, command: tuple[str, 
         tables = _ranked(target, campaign, books) | ({} if reverse is None else {REVERSE: reverse}) | _walked(campaign, books, quiet)
         timings = {"margin": shocked - started, "shocks": worked - shocked, "reverse": searched - worked, "rank": time.perf_counter() - searched}
         _seal(target, campaign, books, tables, timings, command)
-    finally:
-        lock.release()
     return _finished(target)
-
-
-def _same(target: Path, plan: bytes) -> None:
-    if (target / PLAN).read_bytes() != plan:
-        raise UsageError("UPM-ST-003", f"{target} holds another campaign, or this one over other inputs or another version of the program. Give another folder with --out; nothing was touched.")
 
 
 def _work(target: Path, campaign: Campaign, books: list[StressedBook], quiet: bool) -> None:
     """Every piece that is not there yet."""
     parts = (chunks.LOSSES, *((chunks.MARGINS,) if campaign.remargin else ()))
-    work = [(book, part, first, last) for part in parts for book in books for first, last in chunks.ranges(book, part)]
-    total, done, tell = sum(last - first for _, _, first, last in work), 0, silent if quiet else told("shocks")
     for part in parts:
         durable.make_folder(target / part)
-    with stop_signals() as stopped:
-        for book, part, first, last in work:
-            if stopped():
-                raise RunInterrupted("UPM-ST-012", f"stopped on request after {done:,} of {total:,} shocks; every piece made is kept. Give the same command to go on.")
-            chunks.make(target, book, part, first, last)
-            done += last - first
-            tell(done, total, f"{part} of {book.name}")
+    work = [(last - first, f"{part} of {book.name}", partial(chunks.make, target, book, part, first, last)) for part in parts for book in books for first, last in chunks.ranges(book, part)]
+    work_through(work, "UPM-ST-012", "shocks", silent if quiet else told("shocks"))
 
 
 def _reversed(campaign: Campaign, books: list[StressedBook], quiet: bool) -> pd.DataFrame | None:

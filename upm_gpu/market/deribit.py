@@ -109,7 +109,11 @@ def read_chain(path: Path, instruments: Path | None = None) -> Chain:
     """The snapshot of a file or folder; rows that cannot be read are set aside, too many of them stop the import."""
     from upm_gpu.market import deribit_read
 
-    chain = deribit_read.read(path, instruments)
+    return checked(deribit_read.read(path, instruments))
+
+
+def checked(chain: Chain) -> Chain:
+    """A chain as read; raises MarketDataError where it has no option, or too many of its rows cannot be used."""
     seen = len(chain.options) + len(chain.rejects)
     if not chain.options:
         raise MarketDataError(

@@ -142,7 +142,11 @@ def _read_csv(source: str, text: str) -> Chain:
     if missing:
         raise MarketDataError("UPM-MD-102", f"{source} line 1: column {missing[0]} is missing (found {', '.join(map(str, header[:20]))}). "
                               f"A chain has {', '.join(COLUMNS)}.")
-    rows = [(reader.line_num, row) for row in reader]
+    return chain_of_rows(source, [(reader.line_num, row) for row in reader], len(header))
+
+
+def chain_of_rows(source: str, rows: list[tuple[int, dict]], width: int) -> Chain:
+    """The chain of one snapshot's rows by the names of `COLUMNS`, blank "" or NaN; `width` is the number of columns of the file."""
     at = _csv_time(source, rows)
     names = {"bid": "bid_price", "ask": "ask_price", "volume": "volume_24h", "index": "index_price", "forward": "underlying_name"}
     options, rejects = [], []
@@ -151,7 +155,7 @@ def _read_csv(source: str, text: str) -> Chain:
         name = row["instrument_name"] or ""
         try:
             if None in row or None in row.values():
-                raise _Bad("", "UPM-MD-103", f"the row has not {len(header)} fields")
+                raise _Bad("", "UPM-MD-103", f"the row has not {width} fields")
             terms = _parse_name(name)
             if terms is None or not terms[3]:
                 raise _Bad("instrument_name", "UPM-MD-104", f"{name!r} is not the name of an inverse option such as BTC-26JUN26-70000-C")
