@@ -16,7 +16,7 @@ from upm_gpu import errors
 
 PACKAGE = Path(errors.__file__).parent
 CODE = re.compile(r"UPM-([A-Z]{2}|\{\})-(\d{3})")
-NUMBERED = {"strict_toml.py": "CF", "config.py": "CF", "regime_keys.py": "CF", "margin/methodology.py": "CF", "desk/ladder.py": "CF", "desk/intraday.py": "CF", "rulebook/simm/parameters.py": "CF", "rulebook/span.py": "CF", "rulebook/tims.py": "CF", "rulebook/bybit_standard.py": "CF", "rulebook/drift.py": "CF", "rulebook/binance_unimmr.py": "CF", "rulebook/deribit_pme.py": "CF", "rulebook/okx/parameters.py": "CF", "rulebook/bybit_pm.py": "CF", "pricing/cases.py": "PR", "market/reader.py": "MD", "market/carry.py": "MD", "domain/holdings.py": "IN",
+NUMBERED = {"strict_toml.py": "CF", "config.py": "CF", "regime_keys.py": "CF", "margin/methodology.py": "CF", "desk/calls/ladder.py": "CF", "desk/calls/intraday.py": "CF", "rulebook/simm/parameters.py": "CF", "rulebook/span.py": "CF", "rulebook/tims.py": "CF", "rulebook/bybit_standard.py": "CF", "rulebook/drift.py": "CF", "rulebook/binance_unimmr.py": "CF", "rulebook/deribit_pme.py": "CF", "rulebook/okx/parameters.py": "CF", "rulebook/bybit_pm.py": "CF", "pricing/cases.py": "PR", "market/reader.py": "MD", "market/carry.py": "MD", "domain/holdings.py": "IN",
             "domain/reader.py": "IN", "domain/terms.py": "IN", "domain/cells.py": "IN MD", "domain/tables.py": "IN MD", "domain/blocks.py": "IN MD"}
 """files that write a code by its number -> rooms it may stand in"""
 

@@ -12,8 +12,8 @@ import pytest
 from command_line import Said, here, small_run
 
 from upm_gpu import job
-from upm_gpu.desk.ladder import Calendar, OpenCall, Stage, Standing, calls, deadline, load_ladder, natural_stage
-from upm_gpu.desk.ladder_command import read_open_calls
+from upm_gpu.desk.calls.ladder import Calendar, OpenCall, Stage, Standing, calls, deadline, load_ladder, natural_stage
+from upm_gpu.desk.calls.ladder_command import read_open_calls
 from upm_gpu.errors import InputError
 from upm_gpu.margin.methodology import load_methodology
 

@@ -16,9 +16,9 @@ from small_book import STUDENT, methodology, read, write
 
 from upm_gpu import job
 from upm_gpu.backend.select import choose
-from upm_gpu.desk import difference as module
-from upm_gpu.desk.difference import FIGURES, PARTS, _point, difference, step
-from upm_gpu.desk.difference_words import changed, plain
+from upm_gpu.desk.explain import difference as module
+from upm_gpu.desk.explain.difference import FIGURES, PARTS, _point, difference, step
+from upm_gpu.desk.explain.difference_words import changed, plain
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError, UsageError
 from upm_gpu.passes import in_memory

@@ -14,7 +14,7 @@ import pytest
 from command_line import Said, here, small_run
 
 from upm_gpu import job
-from upm_gpu.desk.intraday import Snapshots, increases, intraday, load_rules
+from upm_gpu.desk.calls.intraday import Snapshots, increases, intraday, load_rules
 from upm_gpu.errors import InputError
 
 Command = Callable[..., Said]

@@ -13,7 +13,7 @@ from small_book import SPOT, STUDENT, methodology, read, write
 
 from upm_gpu import job
 from upm_gpu.backend.select import choose
-from upm_gpu.desk.surface import pnl_surface
+from upm_gpu.desk.explain.surface import pnl_surface
 from upm_gpu.errors import InputError
 from upm_gpu.plan import make_plan
 from upm_gpu.report.page import document, heat, table

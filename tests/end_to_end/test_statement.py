@@ -13,7 +13,7 @@ from command_line import COLLATERAL, Said, here, history
 from small_book import write
 
 from upm_gpu import job
-from upm_gpu.desk.statement import file_stem
+from upm_gpu.desk.calls.statement import file_stem
 
 Command = Callable[..., Said]
 NAMES = {"A": "ALPHA-77", "B": "<b>BETA-88</b>", "C": "../GAMMA-99", "D": "DELTA-66"}

@@ -9,11 +9,11 @@ from small_book import MARKET, STUDENT, methodology, read, write
 from upm_gpu import desk
 from upm_gpu.backend.select import choose
 from upm_gpu.desk.cube import cube_of
-from upm_gpu.desk.hedge import reduce
-from upm_gpu.desk.hedge_desk import Goal
-from upm_gpu.desk.hedge_programme import Programme, solve
-from upm_gpu.desk.hedge_rounding import best_single, rounded
-from upm_gpu.desk.trading import load_trading, tradable
+from upm_gpu.desk.hedging.hedge import reduce
+from upm_gpu.desk.hedging.hedge_desk import Goal
+from upm_gpu.desk.hedging.hedge_programme import Programme, solve
+from upm_gpu.desk.hedging.hedge_rounding import best_single, rounded
+from upm_gpu.desk.hedging.trading import load_trading, tradable
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.margin.methodology import load_methodology

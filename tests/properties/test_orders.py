@@ -9,8 +9,8 @@ from small_book import STUDENT, methodology, read, write
 from upm_gpu import desk
 from upm_gpu.backend.select import choose
 from upm_gpu.desk import Deposit, Order
-from upm_gpu.desk.allocation import allocate
-from upm_gpu.desk.orders import best_switch, largest_order
+from upm_gpu.desk.hedging.allocation import allocate
+from upm_gpu.desk.hedging.orders import best_switch, largest_order
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.passes import in_memory
@@ -90,8 +90,8 @@ def test_no_placing_of_the_coins_asks_for_less(at_desk, account):
     assert np.sum(found.core_before) == pytest.approx(before["core"], rel=1e-12)
     assert np.allclose(found.quantity.sum(axis=1), [{"A": 0.3, "C": 1.2}[account], {"A": 10_000.0, "C": 9_000.0}[account]])
     assert np.all(found.quantity >= 0.0)
-    from upm_gpu.desk.allocation import _Set
     from upm_gpu.desk.change import sub_book
+    from upm_gpu.desk.hedging.allocation import _Set
 
     book = sub_book(resident.plan.book, [resident.known.accounts[account]])
     sets = [_Set.of(resident, book, n) for n in sorted({0, *(int(n) for n in book.positions.netting_set)})]

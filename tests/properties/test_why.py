@@ -15,8 +15,8 @@ from test_desk import house_methodology
 
 from upm_gpu import desk
 from upm_gpu.backend.select import Choice, choose
-from upm_gpu.desk.factors import JOINT, TIME, factor_groups
-from upm_gpu.desk.shares import at_quantile
+from upm_gpu.desk.explain.factors import JOINT, TIME, factor_groups
+from upm_gpu.desk.explain.shares import at_quantile
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.passes import in_memory

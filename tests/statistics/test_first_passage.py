@@ -11,8 +11,8 @@ from small_book import GAUSSIAN, methodology, read, write
 
 from upm_gpu import desk
 from upm_gpu.backend.select import choose
-from upm_gpu.desk.passage import first_passage
-from upm_gpu.desk.paths import paths_of
+from upm_gpu.desk.outlook.passage import first_passage
+from upm_gpu.desk.outlook.paths import paths_of
 from upm_gpu.errors import InputError
 from upm_gpu.scenario.spec import ScenarioSpec
 

@@ -10,10 +10,10 @@ from small_book import GAUSSIAN, STUDENT, methodology, read, write
 
 from upm_gpu import desk
 from upm_gpu.backend.select import choose
-from upm_gpu.desk.margin_at_risk import fit_margin, fresh_margins, maintenance_along, margin_at_risk
-from upm_gpu.desk.passage import first_passage
-from upm_gpu.desk.paths import paths_of
-from upm_gpu.desk.tomorrow import tomorrow
+from upm_gpu.desk.outlook.margin_at_risk import fit_margin, fresh_margins, maintenance_along, margin_at_risk
+from upm_gpu.desk.outlook.passage import first_passage
+from upm_gpu.desk.outlook.paths import paths_of
+from upm_gpu.desk.outlook.tomorrow import tomorrow
 from upm_gpu.errors import InputError
 from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec

@@ -18,7 +18,7 @@ Before = Annotated[Path | None, typer.Option(help="CSV of the calls issued befor
 def margin_calls(folder: Run, ladder: LadderFile = None, issued: Annotated[str, typer.Option(help="Time of the calls, ISO with zone; blank: the valuation time of the run.")] = "",
                  before: Before = None, out: Annotated[Path | None, typer.Option(help="CSV to write.")] = None, json: Json = False) -> None:
     """The margin call ladder: stage, amount and deadline of every account that is short."""
-    from upm_gpu.desk.ladder_command import calls_command
+    from upm_gpu.desk.calls.ladder_command import calls_command
 
     data, text = calls_command(folder, ladder, issued, before, out)
     print_result(data, json, text)
@@ -29,7 +29,7 @@ def intraday_charge(sources: Annotated[list[Path], typer.Argument(help="Folders 
                     rules: Annotated[Path | None, typer.Option(help="Windows, look-back and call (TOML); OCC's without it.")] = None,
                     day: Annotated[str, typer.Option(help="Local date the charge is for; blank: that of the last snapshot.")] = "", json: Json = False) -> None:
     """Intraday risk charge as OCC defines it: last month's average daily peak of the risk taken on inside the day, and who may be called."""
-    from upm_gpu.desk.intraday_command import intraday_command
+    from upm_gpu.desk.calls.intraday_command import intraday_command
 
     data, text = intraday_command(sources, rules, day)
     print_result(data, json, text)
@@ -39,7 +39,7 @@ def intraday_charge(sources: Annotated[list[Path], typer.Argument(help="Folders 
 def account_statement(folder: Run, out: Annotated[Path, typer.Option(help="Folder to create.")], account: Annotated[list[str] | None, typer.Option(help="Account id; may be given again.")] = None,
                       every: Annotated[bool, typer.Option("--all", help="Every account.")] = False, ladder: LadderFile = None, before: Before = None, json: Json = False) -> None:
     """A statement for each account: one page ready to be printed, and a CSV. None shows another account."""
-    from upm_gpu.desk.statement_command import statement_command
+    from upm_gpu.desk.calls.statement_command import statement_command
 
     data, text = statement_command(folder, account or [], every, ladder, before, out)
     print_result(data, json, text)

@@ -31,7 +31,7 @@ def reduce(
     json: Json = False,
 ) -> None:
     """The cheapest listed trades that free margin, reach a ratio or end a call, verified by an exact what-if."""
-    from upm_gpu.desk.hedge_command import reduce_command
+    from upm_gpu.desk.hedging.hedge_command import reduce_command
 
     data, page = reduce_command(folder, account, free, ratio, passes, netting_set, trading, only or [], also or [], trades, ticket)
     print_result(data, json, page)
@@ -48,7 +48,7 @@ def largest_order(
     json: Json = False,
 ) -> None:
     """The largest order in one instrument after which equity still covers the initial margin, costs paid."""
-    from upm_gpu.desk.orders_command import largest_order_command
+    from upm_gpu.desk.hedging.orders_command import largest_order_command
 
     data, page = largest_order_command(folder, account, instrument, side, netting_set, trading)
     print_result(data, json, page)
@@ -57,7 +57,7 @@ def largest_order(
 @app.command()
 def collateral(folder: Folder, account: AccountId, trading: Terms = None, json: Json = False) -> None:
     """Which exchange of collateral helps most, and over which netting sets it stands best."""
-    from upm_gpu.desk.orders_command import collateral_command
+    from upm_gpu.desk.hedging.orders_command import collateral_command
 
     data, page = collateral_command(folder, account, trading)
     print_result(data, json, page)
@@ -74,7 +74,7 @@ Top = Annotated[int, typer.Option(help="Accounts on the page; JSON has all.")]
 @app.command()
 def margin_at_risk(folder: Folder, account: Accounts = None, days: Ahead = 1.0, paths: Count = 0, points: Points = 0, inner: Inner = 0, top: Top = 20, json: Json = False) -> None:
     """The distribution of tomorrow's margin and of what will be called, by account and for the house."""
-    from upm_gpu.desk.outlook_command import margin_at_risk_command
+    from upm_gpu.desk.outlook.outlook_command import margin_at_risk_command
 
     data, page = margin_at_risk_command(folder, account or [], days, paths, points, inner, top)
     print_result(data, json, page)
@@ -94,7 +94,7 @@ def liquidation_probability(
     json: Json = False,
 ) -> None:
     """The chance that equity falls through the maintenance margin, by account: the early-warning list."""
-    from upm_gpu.desk.outlook_command import liquidation_command
+    from upm_gpu.desk.outlook.outlook_command import liquidation_command
 
     data, page = liquidation_command(folder, account or [], days, steps, paths, maintenance, points, inner, top)
     print_result(data, json, page)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from upm_gpu.desk.change import unknown_instrument
-from upm_gpu.desk.hedge_charged import search_charged
-from upm_gpu.desk.hedge_desk import Desk, Goal, Hedge, Target, after
-from upm_gpu.desk.hedge_search import search
+from upm_gpu.desk.hedging.hedge_charged import search_charged
+from upm_gpu.desk.hedging.hedge_desk import Desk, Goal, Hedge, Target, after
+from upm_gpu.desk.hedging.hedge_search import search
+from upm_gpu.desk.hedging.trading import Trading, load_trading
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.trading import Trading, load_trading
 from upm_gpu.errors import InputError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from upm_gpu.desk.margin_at_risk import (
+from upm_gpu.desk.outlook.margin_at_risk import (
     LEVELS,
     OUTER,
     Distribution,
@@ -19,8 +19,8 @@ from upm_gpu.desk.margin_at_risk import (
     maintenance_along,
     margin_at_risk,
 )
-from upm_gpu.desk.passage import Passage, first_passage
-from upm_gpu.desk.paths import Paths, paths_of
+from upm_gpu.desk.outlook.passage import Passage, first_passage
+from upm_gpu.desk.outlook.paths import Paths, paths_of
 from upm_gpu.desk.resident import open_run
 from upm_gpu.errors import UsageError
 

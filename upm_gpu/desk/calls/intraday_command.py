@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from upm_gpu.desk.intraday import IntradayCharge, Snapshots, intraday, load_rules
-from upm_gpu.desk.ladder_command import aware_time
+from upm_gpu.desk.calls.intraday import IntradayCharge, Snapshots, intraday, load_rules
+from upm_gpu.desk.calls.ladder_command import aware_time
 from upm_gpu.errors import InputError, UsageError
 from upm_gpu.report.explain import printable
 
@@ -59,7 +59,7 @@ def read_snapshots(sources: Sequence[Path]) -> tuple[Snapshots, str | None]:
 
 
 def _run(folder: Path) -> tuple[datetime.datetime, dict[str, float], str]:
-    from upm_gpu.desk.ladder_command import standings
+    from upm_gpu.desk.calls.ladder_command import standings
 
     found, manifest = standings(folder)
     return aware_time(str(manifest["valuation_time"])), {s.account_id: s.initial_margin for s in found}, str(manifest.get("reporting_currency", "USD"))

@@ -17,8 +17,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from upm_gpu.desk.calls.ladder import Call
 from upm_gpu.desk.change import sub_book
-from upm_gpu.desk.ladder import Call
 from upm_gpu.domain.book import Account, Book, Collateral
 from upm_gpu.margin.collateral import posted_of
 from upm_gpu.margin.methodology import simulated_assets

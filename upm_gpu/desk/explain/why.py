@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.desk.change import Change, Deposit, Order
-from upm_gpu.desk.factors import factor_parts, held_still
+from upm_gpu.desk.explain.factors import factor_parts, held_still
+from upm_gpu.desk.explain.shares import Parted, UnitTail, errors, has_errors, line_parts, unit_tail
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.shares import Parted, UnitTail, errors, has_errors, line_parts, unit_tail
 from upm_gpu.desk.whatif import Answer, whatif
 from upm_gpu.domain.tables import nearest
 from upm_gpu.errors import InputError

@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.passage import Maintenance
-from upm_gpu.desk.paths import Paths, walking
+from upm_gpu.desk.outlook.passage import Maintenance
+from upm_gpu.desk.outlook.paths import Paths, walking
+from upm_gpu.desk.outlook.tomorrow import check_can_move, tomorrow
 from upm_gpu.desk.resident import Progress, Resident
-from upm_gpu.desk.tomorrow import check_can_move, tomorrow
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
 from upm_gpu.passes import in_memory

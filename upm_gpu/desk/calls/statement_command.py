@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from upm_gpu.desk.ladder import calls, load_ladder
-from upm_gpu.desk.ladder_command import aware_time, read_open_calls, standings
-from upm_gpu.desk.statement import Rows, as_csv, file_stem, page, statement, unit_values
+from upm_gpu.desk.calls.ladder import calls, load_ladder
+from upm_gpu.desk.calls.ladder_command import aware_time, read_open_calls, standings
+from upm_gpu.desk.calls.statement import Rows, as_csv, file_stem, page, statement, unit_values
 from upm_gpu.errors import UsageError
 
 

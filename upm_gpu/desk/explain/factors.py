@@ -21,8 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.desk.cube import exact_sum, row_of, tail_state
+from upm_gpu.desk.explain.shares import (
+    Parted,
+    UnitTail,
+    core_cube,
+    difference_error,
+    excess,
+    fitted,
+    has_errors,
+    measured,
+)
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.shares import Parted, UnitTail, core_cube, difference_error, excess, fitted, has_errors, measured
 from upm_gpu.errors import InputError
 from upm_gpu.margin.methodology import core_measure
 from upm_gpu.margin.units import sum_by

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.paths import Paths, walking
+from upm_gpu.desk.outlook.paths import Paths, walking
 from upm_gpu.desk.resident import Resident
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 

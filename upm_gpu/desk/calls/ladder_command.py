@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from upm_gpu.desk.ladder import Call, Ladder, OpenCall, Standing, calls, load_ladder
+from upm_gpu.desk.calls.ladder import Call, Ladder, OpenCall, Standing, calls, load_ladder
 from upm_gpu.errors import InputError, UsageError
 from upm_gpu.report.explain import printable
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from upm_gpu.desk.difference import FIGURES, PROGRAM, Difference, Side
+from upm_gpu.desk.explain.difference import FIGURES, PROGRAM, Difference, Side
 from upm_gpu.report.explain import printable
 from upm_gpu.report.page import document, heading, section, table
 from upm_gpu.report.words import MINUS, full, moment, percent
@@ -197,7 +197,7 @@ def write(found: Difference, out: Path, data: dict[str, Any]) -> None:
 
 def difference_command(first: Path, second: Path, order: str, out: Path | None) -> tuple[dict[str, Any], str]:
     """`upm diff`: (plain data, text); files go to `out`. Raises what `difference` raises, UsageError for a folder that is there."""
-    from upm_gpu.desk.difference import difference
+    from upm_gpu.desk.explain.difference import difference
     from upm_gpu.errors import UsageError
 
     if out is not None and out.exists():

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from upm_gpu.desk.surface import ALL, PnlSurface, pnl_surface
+from upm_gpu.desk.explain.surface import ALL, PnlSurface, pnl_surface
 from upm_gpu.errors import UsageError
 from upm_gpu.exhibits import PRICE_MOVES, VOLATILITY_MOVES
 from upm_gpu.report.explain import printable

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from upm_gpu.desk.ladder import CLOCK, zone_of
+from upm_gpu.desk.calls.ladder import CLOCK, zone_of
 from upm_gpu.shipped import find_file
 from upm_gpu.strict_toml import Strict, build, check, read_toml
 

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.hedge_programme import Programme
+from upm_gpu.desk.hedging.hedge_programme import Programme
 from upm_gpu.risk.measures import tail_size
 
 NODES = 100

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.desk.change import Deposit, sub_book
 from upm_gpu.desk.cube import Cube, exact_sum, row_of
-from upm_gpu.desk.hedge_programme import Programme
+from upm_gpu.desk.hedging.hedge_programme import Programme
 from upm_gpu.desk.resident import Resident
 from upm_gpu.desk.whatif import whatif
 from upm_gpu.domain.book import Book, Collateral, Positions

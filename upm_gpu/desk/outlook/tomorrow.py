@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.paths import Paths
+from upm_gpu.desk.outlook.paths import Paths
 from upm_gpu.domain.book import Book, Collateral, Positions
 from upm_gpu.domain.instrument import Exotic, Future, Option, expiry_of
 from upm_gpu.errors import InputError

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from upm_gpu.desk.hedge import Reduction, reduce
-from upm_gpu.desk.hedge_desk import Goal, Hedge
+from upm_gpu.desk.hedging.hedge import Reduction, reduce
+from upm_gpu.desk.hedging.hedge_desk import Goal, Hedge
+from upm_gpu.desk.hedging.trading import Trading, load_trading
 from upm_gpu.desk.resident import open_run
-from upm_gpu.desk.trading import Trading, load_trading
 from upm_gpu.errors import UsageError
 
 FIGURES = ("initial_margin", "maintenance_margin", "core", "equity", "excess", "margin_ratio", "status")

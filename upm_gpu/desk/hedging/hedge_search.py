@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.hedge_desk import Desk, Hedge, Target
-from upm_gpu.desk.hedge_programme import Programme, Solution, solve
-from upm_gpu.desk.hedge_rounding import best_single, rounded
+from upm_gpu.desk.hedging.hedge_desk import Desk, Hedge, Target
+from upm_gpu.desk.hedging.hedge_programme import Programme, Solution, solve
+from upm_gpu.desk.hedging.hedge_rounding import best_single, rounded
 
 ATTEMPTS = 6
 """programmes solved at most while the rest of the margin moves with the trades"""

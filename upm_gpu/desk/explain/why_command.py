@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from upm_gpu.desk.explain.why import Part, Why, why
 from upm_gpu.desk.resident import open_run
-from upm_gpu.desk.why import Part, Why, why
 from upm_gpu.report.accounts import charge_title
 from upm_gpu.report.explain import explain, printable
 

@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.hedge_desk import Desk, Hedge, Target
-from upm_gpu.desk.hedge_programme import Programme, Rest, Solution, solve
-from upm_gpu.desk.hedge_search import Found, pruned
+from upm_gpu.desk.hedging.hedge_desk import Desk, Hedge, Target
+from upm_gpu.desk.hedging.hedge_programme import Programme, Rest, Solution, solve
+from upm_gpu.desk.hedging.hedge_search import Found, pruned
 
 LOOKED = 64
 """instruments beside those held whose slopes are asked: what frees most core for its cost"""
@@ -110,7 +110,7 @@ def _slopes(desk: Desk, p: Programme, looked: NDArray[np.intp], where: NDArray[n
 
 def _single(desk: Desk, target: Target, p: Programme) -> Hedge | None:
     """The cheapest trade in one instrument that an exact what-if passes, of those whose slopes promise most: sizes between what the slopes ask for and the limit, twice refined."""
-    from upm_gpu.desk.hedge_rounding import least_rays
+    from upm_gpu.desk.hedging.hedge_rounding import least_rays
 
     at_least = np.concatenate([least_rays(p, max(target.bound - p.others.start, 0.0), target.kappa, side) for side in (1.0, -1.0)])
     count, best = len(p.column), None

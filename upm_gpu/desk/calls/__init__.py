@@ -1,0 +1,1 @@
+"""Calls with stages and deadlines, the intraday risk charge, statements."""

@@ -1,0 +1,1 @@
+"""Why an account needs its margin, what it loses where, and what changed between two runs."""
