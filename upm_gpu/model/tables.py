@@ -1,6 +1,6 @@
 """Smooth tables: the special functions of a walk as polynomials, so that a kernel needs no incomplete gamma or beta function.
 
-Two functions are tabulated when a model is compiled, each once per distinct degrees of freedom:
+Two functions are tabulated when a model is compiled, each once per distinct degrees of freedom and kept (a back-test asks for the same ones every day):
 
 * the mixing variable of a t copula, h(q) = 1/2 ln(nu / chi2_nu quantile) over the normal score q of its uniform, and
 * the marginal map g(y) = Q_m(F_c(y)), from the latent variable y of the copula (normal or t) to a marginal of unit
@@ -13,6 +13,7 @@ time against the function between the nodes and in the tests against multiple pr
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -32,6 +33,7 @@ MAXIMUM_CELLS = 8192
 DEGREE = 7
 
 
+@lru_cache(maxsize=64)
 def mixing_table(degrees_of_freedom: float) -> SmoothTable:
     """h(q) = 1/2 ln(W), W the quantile of nu / chi2_nu at u = Phi(q): exp(h) multiplies the normals of a t copula.
 
@@ -49,6 +51,7 @@ def half_log_mixing(q: NDArray[np.float64], degrees_of_freedom: float) -> NDArra
     return 0.5 * np.log(a / half_chi)
 
 
+@lru_cache(maxsize=64)
 def marginal_table(marginal_nu: float, copula_nu: float) -> SmoothTable:
     """g over w = asinh |y|: `marginal_nu` and `copula_nu` may be infinite (Gaussian), not equal; unit variance."""
     if np.isfinite(marginal_nu):
