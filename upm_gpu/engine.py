@@ -18,6 +18,7 @@ from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.select import Choice, choose
 from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError
+from upm_gpu.margin.adaptive import SHARE_OF_NOTIONAL
 from upm_gpu.margin.collateral import Posted, posted_of
 from upm_gpu.margin.composition import counted
 from upm_gpu.margin.pledged import pledged_of
@@ -37,9 +38,9 @@ from upm_gpu.measuring import Further, Walk, measure_further
 from upm_gpu.passes import Loop, adaptive_tails, chunk_ranges, in_memory, measure, tails, weighted_tails
 from upm_gpu.plan import Plan, make_plan
 from upm_gpu.pricing.compiled import Rows
-from upm_gpu.pricing.tables import TOLERANCE, Shelf, TableReport, with_tables
+from upm_gpu.pricing.tables import Shelf, TableReport, with_tables
 from upm_gpu.scenario.spec import ScenarioSpec
-from upm_gpu.table_check import SHARE_OF_ERROR, TableCheck, check_tables
+from upm_gpu.table_check import TableCheck, check_tables
 
 if TYPE_CHECKING:
     from upm_gpu.margin.methodology import ChargeInForce
@@ -105,9 +106,9 @@ def _check_tables(plan: Plan, choice: Choice, tail: TailState, core: Measure, we
 
     h = plan.horizon(plan.core.horizon)
     first, scenario, _ = tail_weights(tail, h, plan.core.level, weights)
-    promised = TOLERANCE / SHARE_OF_ERROR * gross_notional(plan.units, plan.instruments, plan.market)  # a unit with next to no risk: what tables promise of every price is allowed
+    nobody_minds = SHARE_OF_NOTIONAL * gross_notional(plan.units, plan.instruments, plan.market)
     return check_tables(plan.compiled, plan.rows, plan.units.names, plan.scenarios, h, first, scenario,
-                        np.maximum(core.expected_shortfall_standard_error, promised), choice.module, choice.threads)
+                        np.maximum(core.expected_shortfall_standard_error, nobody_minds), choice.module, choice.threads)
 
 
 @dataclass(frozen=True)
