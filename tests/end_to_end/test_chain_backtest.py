@@ -71,6 +71,9 @@ def test_the_folder_verifies_and_its_goal_names_the_largest_uncovered_loss(made,
     assert not goal["met"] and set(goal["missed"]) == set(hits["portfolio"]) and 0 < len(hits) < len(days) / 2
     worst = hits.loc[(hits["loss"] - hits["margin"]).idxmax()]
     assert f"{100.0 * (worst['loss'] - worst['margin']):.2f} % of notional" in goal["why"] and worst["portfolio"] in goal["why"]
+    month = pd.read_csv(made / "auth066.csv").query("month == '2026-02'").iloc[0]  # ISO 20022: in US dollars of the day's own notional
+    assert month["number_of_exceptions"] == len(hits) and month["largest_exception"] == pytest.approx(((hits["loss"] - hits["margin"]) * hits["notional"]).max())
+    assert f"<LrgstXcptn Ccy=\"USD\">{month['largest_exception']:.5f}</LrgstXcptn>" in (made / month["message"]).read_text()
     page = (made / "backtest.html").read_text()
     assert "losses to the next chain (1.00 to 1.00 days on)" in page and "Largest uncovered loss" in page and "<script" not in page
     summary = pd.read_csv(made / "summary.csv")
