@@ -96,6 +96,7 @@ def day_table(fits: Mapping[str, Sequence[ChainFit]]) -> str:
 
 
 def when(chain: Chain) -> str:
+    """The chain's time as text; empty where it has none."""
     return "" if chain.valuation_time is None else instant_text(chain.valuation_time)
 
 
