@@ -52,7 +52,7 @@ def _surface(name: str, underlying: str, rows: Any, market: MarketSnapshot, keep
     for number, row in enumerate(rows, 1):
         where = f"{name} slices.{underlying} {number}"
         if not isinstance(row, Mapping) or any(not isinstance(row.get(n), float | int) for n in RAW) or not isinstance(row.get("expiry"), str):
-            raise InputError("UPM-MD-149", f"{where}: expiry and the numbers {', '.join(RAW)} are needed. Calibrate again.")
+            raise InputError("UPM-MD-149", f"{where}: a slice is an expiry and the numbers {', '.join(RAW)}. Calibrate again.")
         if row["expiry"] not in place:
             raise MarketDataError("UPM-MD-150", f"{where}: the market has no usable quote of {underlying} {row['expiry']}; it has {', '.join(place)}. Calibrate on this market.")
         values = [float(row[n]) for n in RAW]
