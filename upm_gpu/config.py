@@ -49,6 +49,7 @@ class MarketSection(Strict):
     max_age_minutes: float = Field(default=0.0, description="refuse older market data (exit 6); 0: no limit")
     surface: Literal["svi", "ssvi"] = Field(default="svi", description="volatility surfaces: svi, five parameters an expiry; ssvi, one smile for all expiries, free of arbitrage by construction")
     ssvi_curve: Literal["power_law", "heston"] = Field(default="power_law", description="how the smile of an ssvi surface flattens with total variance")
+    surface_file: str = Field(default="", description="slices that upm calibrate surface made for this market; blank: surfaces are fitted to its quotes")
 
 
 class ModelSection(Strict):
@@ -292,7 +293,7 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         volatility_decay_long=m.volatility_decay_long, basis=m.basis, basis_volatility=m.basis_volatility, basis_half_life_days=m.basis_half_life_days,
         funding=m.funding, funding_rate=m.funding_rate, funding_volatility=m.funding_volatility, funding_half_life_days=m.funding_half_life_days,
         rates=m.rates, rate_volatility=m.rate_volatility, slope_volatility=m.slope_volatility,
-        surface=_FAMILY[config.market.surface, config.market.ssvi_curve], surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage, level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
+        surface=_FAMILY[config.market.surface, config.market.ssvi_curve], surface_file=config.market.surface_file, surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage, level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
     )
 
 
@@ -322,7 +323,7 @@ def _resolved(config: RunConfig, base: Path, origin: dict[str, str]) -> RunConfi
 
     return config.model_copy(update={
         "book": config.book.model_copy(update={"path": beside("book.path", config.book.path)}),
-        "market": config.market.model_copy(update={"path": beside("market.path", config.market.path),
+        "market": config.market.model_copy(update={"path": beside("market.path", config.market.path), "surface_file": beside("market.surface_file", config.market.surface_file),
                                                    "next_path": beside("market.next_path", config.market.next_path)}),
         "compute": config.compute.model_copy(update={"tables": beside("compute.tables", config.compute.tables)}),
         "model": config.model.model_copy(update={"parameters": beside("model.parameters", config.model.parameters)}),

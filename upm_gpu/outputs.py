@@ -253,9 +253,17 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "core_measure": plan.methodology.core.measure, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
-               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, "volatility_30d": {u: round(at_the_money_volatility(s), 6) for u, s in sorted(plan.surfaces.items())}, **_importance(outcome), **_fitted_tails(outcome),
+               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, "volatility_30d": {u: round(at_the_money_volatility(s), 6) for u, s in sorted(plan.surfaces.items())}, **_importance(outcome), **_fitted_tails(outcome), **_surface_file(plan, inputs),
                "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
                **({"value_tables": _tables(outcome)} if outcome.tables else {}), **_charges(outcome)})
+
+
+def _surface_file(plan: Any, inputs: dict[str, str]) -> dict[str, Any]:
+    """Where the surfaces of today are not fitted to the quotes: the file they are from."""
+    from upm_gpu.inputs import SURFACES
+    from upm_gpu.market.surface_given import file_family
+
+    return {"surface_file": {"made_as": file_family(plan.spec.surface_file), "sha256": inputs[SURFACES], "underlyings": sorted(plan.surfaces)}} if plan.spec.surface_file else {}
 
 
 def _charges(outcome: Outcome) -> dict[str, Any]:

@@ -93,6 +93,8 @@ class ScenarioSpec:
     """of European options at the horizon: quoted volatilities that move, or the scenarios' own model at the path's variance"""
     surface: Literal["svi", "ssvi_power_law", "ssvi_heston"] = "svi"
     """family of the volatility surfaces"""
+    surface_file: str = ""
+    """path of slices made by `upm calibrate surface`; "" fits surfaces to the market's quotes"""
     surface_factors: tuple[str, ...] = ("level",)
     arbitrage: str = "report"
     level_half_life: float = 0.0
