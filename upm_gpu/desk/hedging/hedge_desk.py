@@ -93,6 +93,8 @@ class Desk:
     resident: Resident
     account: str
     netting_set: str
+    unit: int | None
+    """that orders join; None where it has no line yet"""
     market: Tradable
     programme: Programme
     before: dict[str, Any]
@@ -126,7 +128,7 @@ class Desk:
             notes.append("charges move with the trades: the search follows their slopes and exact what-ifs decide, so it is not proved that no cheaper hedge exists.")
         held = held_contracts(resident, account, netting_set)
         own = np.array([held.get(name, 0.0) for name in market.names], np.float64)
-        return cls(resident, account, netting_set, market, programme, before, own, plain and alone and not resident.charges, tuple(notes))
+        return cls(resident, account, netting_set, unit, market, programme, before, own, plain and alone and not resident.charges, tuple(notes))
 
     def hedges(self, many: Sequence[NDArray[np.float64]]) -> list[Hedge]:
         """Exact answers of several sets of contracts (J,) each."""
