@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from upm_gpu.desk.hedging.hedge_cuts import Cuts
 from upm_gpu.desk.hedging.hedge_desk import Desk, Hedge, Target
 from upm_gpu.desk.hedging.hedge_model import Point, UnitModel
-from upm_gpu.desk.hedging.hedge_programme import INSIDE, Solution
+from upm_gpu.desk.hedging.hedge_programme import INSIDE
 from upm_gpu.desk.hedging.hedge_search import NEAR, Found, pruned
 
 LOOKED = 192
-"""instruments whose kinks are looked at before any trade: what promises most relief for its cost; of others where they are traded"""
+"""instruments whose kinks are looked at before any trade: what promises most relief for its cost; of others the kink is met once they are traded"""
 ROUNDS = 60
 """programmes around one centre or another at most"""
 PROOFS = 40
@@ -34,6 +34,8 @@ ATTEMPTS = 4
 """targets, where the model misses the margin"""
 AGAIN = 12
 """cuts added to whole lots at most"""
+FEW = 24
+"""instruments that whole lots may take beside those of the programme"""
 SINGLES = 24
 """instruments whose single trade is tried, in the order of what their slopes say they cost"""
 
@@ -43,11 +45,10 @@ class _Search:
     desk: Desk
     model: UnitModel
     known: Cuts
-    target: Target
 
     def at(self, contracts: NDArray[np.float64]) -> tuple[Point, float]:
         """What is at some trades, kept, and its margin with the costs."""
-        point = self.model.point(contracts, np.flatnonzero(contracts))
+        point = self.model.point(contracts, np.zeros(0, np.intp))
         self.known.add(point)
         return point, self.known.value(point)
 
@@ -113,63 +114,82 @@ class _Search:
         return bound, least
 
     def whole(self, best: Point, goal: float, ticket: float, trades: int) -> NDArray[np.float64] | None:
-        """In whole lots, inside the goal."""
+        """In whole lots, inside the goal: of what the programme trades, and where that will not do of what promises most beside it."""
         p = self.desk.programme
-        candidates = np.flatnonzero(np.abs(best.contracts) > 1e-9 * p.lot)
-        slack = 0.0
-        for _ in range(AGAIN):
-            contracts = self.known.whole(goal - slack, best.planes, candidates, p.lot, ticket, trades)
-            if contracts is None:
-                return None
-            _, margin = self.at(contracts)
-            if margin <= goal:
-                return contracts
-            slack += NEAR * goal
+        traded = np.flatnonzero(np.abs(best.contracts) > 1e-9 * p.lot)
+        worth = np.argsort(-_promise(self, best), kind="stable")
+        for more in (4 * trades, FEW + 4 * trades):
+            slack, candidates = NEAR * goal, np.union1d(traded, worth[:more])
+            for _ in range(AGAIN):
+                contracts = self.known.whole(goal - slack, best.planes, candidates, p.lot, ticket, trades)
+                if contracts is None:
+                    break
+                _, margin = self.at(contracts)
+                if margin <= goal:
+                    return contracts
+                slack = max(2.0 * slack, 0.5 * (margin - goal))
         return None
 
 
 def search_charged(desk: Desk, target: Target, ticket: float, trades: int) -> Found:
     """As `hedge_search.search`."""
-    p = desk.programme
+    p, margin = desk.programme, float(desk.before["initial_margin"])
     model = UnitModel.of(desk)
-    search = _Search(desk, model, Cuts(model, p.cost, p.buy, p.sell, target.kappa), target)
-    here = _beginning(search)
-    margin = float(desk.before["initial_margin"])
-    rest, passing, nearest = margin - here.margin, [], None
+    start = model.margin(np.zeros(len(p.column)))
+    share = 1.0 if desk.alone or start <= 0.0 else margin / start  # of a pool, as long as it stays what it is
+    search = _Search(desk, model, Cuts(model, p.cost, p.buy, p.sell, target.kappa / share))
+    here = first = _beginning(search)
+    rest, steady = margin - share * start, True
+    passing: list[Hedge] = []
+    nearest: Hedge | None = None
     for _ in range(ATTEMPTS):
-        goal = target.bound - rest
+        goal = (target.bound - rest) / share
         inside = search.reach(here, goal)
         reached = search.known.value(inside) <= goal
         best = search.cheapest(inside, goal) if reached else inside
-        contracts = _lots(search, best, goal, ticket, trades) if reached else np.round(np.trunc(best.contracts / p.lot + np.sign(best.contracts) * 1e-9) * p.lot, 10)
-        if contracts is None:
-            break
-        (hedge,) = desk.hedges([contracts])
+        contracts = search.whole(best, goal, ticket, trades) if reached else None
+        asked = np.round(np.trunc(best.contracts / p.lot + np.sign(best.contracts) * 1e-9) * p.lot, 10) if contracts is None else contracts
+        (hedge,) = desk.hedges([asked])
         if desk.passes(hedge, target) and (not trades or len(hedge.trades) <= trades):
-            passing.append(pruned(desk, target, contracts, hedge))
+            passing.append(pruned(desk, target, asked, hedge))
         elif nearest is None or target.room(desk.figures(hedge)) > target.room(desk.figures(nearest)):
             nearest = hedge
-        found = float(desk.figures(hedge)["initial_margin"]) - model.margin(contracts)
+        found = float(desk.figures(hedge)["initial_margin"]) - share * model.margin(asked)
         if abs(found - rest) <= NEAR * max(margin, 1.0):
             break
-        rest, here = found, best
-    return _found(search, here, rest, passing, nearest, target, ticket)
+        rest, here, steady = found, best, False
+    single = _single(search, first, target)
+    passing += [] if single is None else [single]
+    bound, least = None, None
+    if desk.alone and desk.plain and steady:
+        bound, least = search.proof(target.bound - rest, min((h.cost for h in passing), default=0.0))
+    if passing:
+        return Found(passing, single, None, bound, None, _said(search))
+    nothing = Hedge((), 0.0, (), None)
+    return Found(passing, single, max((nearest or nothing, nothing), key=lambda h: target.room(desk.figures(h))), None, None if least is None else least + rest, _said(search))
+
+
+def _said(search: _Search) -> tuple[str, ...]:
+    """What a proof leaves out."""
+    loose = [c.module.NAME for n, c in enumerate(search.model.charges) if not search.known.convex[n] and n not in search.model.below]
+    out = f", in which {', '.join(loose)} count{'s' * (len(loose) == 1)} nothing" if loose else ""
+    if not (search.desk.alone and search.desk.plain):
+        return ("charges move with the trades: exact what-ifs decide, and it is not proved that no cheaper hedge exists.",)
+    return (f"charges move with the trades: no trades near these are cheaper by more than {TOLERANCE:.1%} and whole lots; that none elsewhere are is proved by a bound that leaves room{out}.",)
 
 
 def _beginning(search: _Search) -> Point:
     """No trades, both sides of what promises most looked at."""
     nothing = np.zeros(len(search.known.cost))
-    first = search.model.point(nothing, np.zeros(0, np.intp))
-    fall, rise = _relief(search.model, first)
-    cost = np.maximum(search.known.cost, 1e-12)
-    promise = np.maximum(np.where(search.known.buy > 0.0, -rise, -np.inf), np.where(search.known.sell > 0.0, -fall, -np.inf)) / cost
+    promise = _promise(search, search.model.point(nothing, np.zeros(0, np.intp)))
+    promise[search.model.held[search.model.place] != 0.0] = -np.inf  # no kink where something is held
     here = search.model.point(nothing, np.sort(np.argsort(-promise, kind="stable")[:LOOKED]))
     search.known.add(here)
     return here
 
 
-def _relief(model: UnitModel, point: Point) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(J,) change of the margin at a point for a contract sold and one bought, of the charges that count there."""
+def relief(model: UnitModel, point: Point) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(J,) change of the margin at a point for a contract bought and one sold, of the charges that count there."""
     core = point.planes[model.core][1] * model.multiplier
     rise, fall = core.copy(), -core
     for cut in point.cuts:
@@ -177,25 +197,25 @@ def _relief(model: UnitModel, point: Point) -> tuple[NDArray[np.float64], NDArra
             continue
         own = sum((v * point.planes[k][1] for k, v in cut.slope.items()), np.zeros(len(rise)))
         rise, fall = rise + cut.rise + own, fall + cut.fall - own
-    return fall, rise
+    return rise, fall
 
 
-def _lots(search: _Search, best: Point, goal: float, ticket: float, trades: int) -> NDArray[np.float64] | None:
-    """Whole lots of what the programme trades; of few trades, the largest of it."""
-    return search.whole(best, goal, ticket, trades)
+def _promise(search: _Search, point: Point) -> NDArray[np.float64]:
+    """(J,) relief for its cost."""
+    rise, fall = relief(search.model, point)
+    best = np.maximum(np.where(search.known.buy > 0.0, -rise, -np.inf), np.where(search.known.sell > 0.0, -fall, -np.inf))
+    return best / np.maximum(search.known.cost, 1e-12)
 
 
-def _single(search: _Search, here: Point, rest: float) -> Hedge | None:
+def _single(search: _Search, here: Point, target: Target) -> Hedge | None:
     """The cheapest trade in one instrument that an exact what-if passes, of those whose slopes promise most: sizes between what the slopes ask for and the limit, twice refined."""
-    desk, target, p = search.desk, search.target, search.desk.programme
-    fall, rise = _relief(search.model, here)
-    count, best, needed = len(p.column), None, max(here.margin + rest - target.bound, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        at_least = np.concatenate([needed / -(rise + target.kappa * p.cost), needed / -(fall + target.kappa * p.cost)])
-    limits = np.concatenate([p.buy, p.sell])
-    at_least[~((at_least > 0.0) & (limits > 0.0))] = np.inf
-    promised = np.where(np.isfinite(at_least), at_least, 0.0) * np.tile(p.cost, 2)
-    promised[~np.isfinite(at_least)] = np.inf
+    desk, p, known = search.desk, search.desk.programme, search.known
+    count, limits = len(p.column), np.concatenate([p.buy, p.sell])
+    needed = max(-target.room(desk.before), 0.0)
+    slope = -np.concatenate(relief(search.model, here)) - known.kappa * np.tile(p.cost, 2)
+    at_least = np.where((slope > 0.0) & (limits > 0.0), needed / np.maximum(slope, 1e-300), np.inf)
+    promised = np.where(np.isfinite(at_least), np.minimum(at_least, 1e300), np.inf) * np.tile(p.cost, 2)
+    best: Hedge | None = None
     for place in np.argsort(promised, kind="stable")[:SINGLES].tolist():
         if not np.isfinite(promised[place]) or (best is not None and promised[place] >= best.cost):
             break
@@ -215,14 +235,3 @@ def _single(search: _Search, here: Point, rest: float) -> Hedge | None:
                 break
             low, high = float(sizes[good[0] - 1]), float(sizes[good[0]])
     return best
-
-
-def _found(search: _Search, here: Point, rest: float, passing: list[Hedge], nearest: Hedge | None, target: Target, ticket: float) -> Found:
-    single = _single(search, here, rest)
-    if single is not None:
-        passing.append(single)
-    goal, spent = target.bound - rest, min((h.cost for h in passing), default=0.0)
-    bound, least = search.proof(goal, spent)
-    print("PROOF", bound, least, spent)
-    none = Solution(here.contracts, 0.0, bound, bool(passing), 0.0, 0)
-    return Found(none, rest, passing, single, nearest)

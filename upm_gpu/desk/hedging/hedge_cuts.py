@@ -22,6 +22,8 @@ from upm_gpu.desk.hedging.hedge_rounding import MIP_GAP, NODES
 
 KNOWN = 1e-9
 """of the margin: a plane that is no higher than others at its own point says nothing new"""
+MORE = 64
+"""instruments that a programme is given more of at a time"""
 NEWEST = 6
 """cuts of a charge that is not convex: enough to go back and forth over a kink, and forgotten when the search has moved on"""
 
@@ -41,6 +43,8 @@ class Cuts:
     cuts: list[Cut] = field(default_factory=list)
     convex: list[bool] = field(default_factory=list)
     """by charge"""
+    worth: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    """instruments that a programme found worth trading"""
 
     def __post_init__(self) -> None:
         self.convex = [self.model.is_convex(n) for n in range(len(self.model.charges))]
@@ -73,15 +77,28 @@ class Cuts:
         """(contracts, cost, margin above the target); free where there is no centre."""
         from scipy.optimize import linprog
 
-        every = np.arange(len(self.cost))
         scale = np.where(self.cost > 0.0, 1.0 / np.maximum(self.cost, 1e-300), 1.0)  # variables in money
-        table, right, low, high, prices = self._rows(every, scale, target, centre)
-        found = linprog(prices, A_ub=table, b_ub=right, bounds=np.stack([low, high], 1), method="highs")
-        if found.x is None:  # never for want of a solution: the slack takes any target
-            raise ArithmeticError(f"the linear programme of a hedge ended without a solution: {found.message}")
-        n = len(every)
-        contracts = (found.x[:n] - found.x[n : 2 * n]) * scale
-        return contracts, float(self.cost @ np.abs(contracts)), float(found.x[-1])
+        table, right, low, high, prices = self._rows(np.arange(len(self.cost)), scale, target, centre)
+        n = len(self.cost)
+        others = np.arange(2 * n, len(low))
+        while True:  # few instruments are ever traded: the others are looked at through the prices of the rows
+            columns = np.concatenate([self.worth, n + self.worth, others])
+            found = linprog(prices[columns], A_ub=table[:, columns], b_ub=right, bounds=np.stack([low, high], 1)[columns], method="highs")
+            if found.x is None:  # never for want of a solution: the slack takes any target
+                raise ArithmeticError(f"the linear programme of a hedge ended without a solution: {found.message}")
+            reduced = (prices - found.ineqlin.marginals @ table)[: 2 * n]
+            best = np.where(high[: 2 * n] > 0.0, reduced, 0.0)
+            best = np.minimum(best[:n], best[n:])
+            best[self.worth] = 0.0
+            new = np.argsort(best, kind="stable")[:MORE]
+            new = new[best[new] < -1e-7]
+            if not len(new):
+                break
+            self.worth = np.sort(np.concatenate([self.worth, new]))
+        x = np.zeros(len(low))
+        x[columns] = found.x
+        contracts = (x[:n] - x[n : 2 * n]) * scale
+        return contracts, float(self.cost @ np.abs(contracts)), float(x[-1])
 
     def whole(self, target: float, centre: Planes, candidates: NDArray[np.intp], lot: NDArray[np.float64], ticket: float, trades: int) -> NDArray[np.float64] | None:
         """(J,) contracts in whole lots of some instruments, `ticket` a trade and at most `trades` of them (0: any number); None where none are found."""
@@ -144,7 +161,7 @@ class Cuts:
         for i, c in enumerate(self.model.charges):
             if c.largest_of:
                 row(np.zeros(len(self.cost)), np.zeros(len(self.cost)), {charge + i: 1.0, group[c.largest_of]: -1.0}, 0.0)
-        row(self.kappa * self.cost, self.kappa * self.cost, {block[self.model.core]: self.model.multiplier, **alone, **{g: 1.0 for g in group.values()}, width - 1: -1.0}, target)
+        row(self.kappa * self.cost, self.kappa * self.cost, {block[self.model.core]: self.model.multiplier, **alone, **dict.fromkeys(group.values(), 1.0), width - 1: -1.0}, target)
         low, high = np.zeros(width), np.full(width, np.inf)
         low[[p for k, p in block.items() if k != self.model.core]] = -np.inf  # the core is not below 0
         high[: 2 * n] = np.concatenate([self.buy[some] / scale, self.sell[some] / scale])

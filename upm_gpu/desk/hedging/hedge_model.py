@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,10 +173,10 @@ class UnitModel:
 
     def margin(self, contracts: NDArray[np.float64]) -> float:
         """M at some trades."""
-        return self._margin(self._measured(contracts)[0])[0]
+        return self._margin(self._measured(contracts, lean=True)[0])[0]
 
     def point(self, contracts: NDArray[np.float64], sided: NDArray[np.intp]) -> Point:
-        """The margin at some trades with its planes and cuts; both sides of the instruments `sided` are looked at."""
+        """The margin at some trades with its planes and cuts; both sides are looked at of the instruments `sided`, none of which is held then."""
         measured, tails, rows = self._measured(contracts)
         margin, found = self._margin(measured)
         gradients: dict[Key, NDArray[np.float64]] = {}
@@ -201,8 +201,7 @@ class UnitModel:
             rise, fall = direct.copy(), -direct
             if (n, lower) in kinks:
                 up, down = kinks[n, lower]
-                still = contracts[sided] == 0.0  # elsewhere the two sides are one line
-                rise[sided], fall[sided] = np.where(still, up, 0.5 * (up - down)), np.where(still, down, 0.5 * (down - up))
+                rise[sided], fall[sided] = up, down
             amount = float(own.module.charge(measured, self.plan.core, self.multiplier, own.parameters).amount[0])
             start = amount - float(rise @ np.maximum(contracts, 0.0) + fall @ np.maximum(-contracts, 0.0)) - sum(v * tails[k].shortfall for k, v in slope.items())
             cuts.append(Cut(n, start, rise, fall, slope, lower))
@@ -214,7 +213,7 @@ class UnitModel:
     def is_convex(self, number: int) -> bool:
         """Whether every cut of a charge is below it everywhere."""
         own = self.charges[number]
-        name, p = own.module.NAME, own.parameters
+        name, p = own.module.NAME, cast(Any, own.parameters)
         if name == "concentration":  # which names are the largest may change
             return len({i.underlying for i in self.plan.instruments} - set(p.not_eligible)) <= p.names
         if name == "anti_procyclicality":
@@ -241,12 +240,13 @@ class UnitModel:
         found = counted([c.module.charge(measured, self.plan.core, self.multiplier, c.parameters) for c in self.charges], [c.largest_of for c in self.charges])
         return float(measured.core[0] + sum(c.amount[0] for c in found)), found
 
-    def _measured(self, contracts: NDArray[np.float64]) -> tuple[Measured, dict[Key, Tail], dict[MeasureRequest, list[Key]]]:
+    def _measured(self, contracts: NDArray[np.float64], lean: bool = False) -> tuple[Measured, dict[Key, Tail], dict[MeasureRequest, list[Key]]]:
+        """What charges read, with the blocks and which of them are the rows of each request; `lean`: exposures of what is held alone."""
         q, plan = self._quantity(contracts), self.plan
         tails: dict[Key, Tail] = {}
         rows: dict[MeasureRequest, list[Key]] = {}
         names, slower, largest = Names(np.zeros(len(plan.underlyings), np.int32), np.arange(len(plan.underlyings), dtype=np.int32)), {}, {}
-        held = None if self.each is None else replace(self.each, **{f: getattr(self.each, f) * q for f in FIELDS})
+        held = None if self.each is None else self._exposed(self.each, np.flatnonzero(q) if lean else np.arange(len(q)), q)
 
         def of(request: MeasureRequest, level: float, mask: NDArray[np.bool_]) -> Key:
             key = (*self.where[request], level, mask.tobytes())
@@ -280,6 +280,14 @@ class UnitModel:
         given = {r: Stressed(tuple(s.name for s in r.stresses), (q @ pnl)[None]) for r, pnl in self.moves.items()}
         return Measured(self.units.names, measures, core, np.array([float(np.abs(q) @ self._level)]), plan.underlyings, names, largest, slower, given, held, np.zeros(1), None,
                         plan.market.valuation_time.date(), False, np.array([plan.book.margin_means.get(self.units.names[0], np.nan)])), tails, rows
+
+    @staticmethod
+    def _exposed(each: Exposures, lines: NDArray[np.intp], q: NDArray[np.float64], unit: NDArray[np.int32] | None = None) -> Exposures:
+        """Exposures of lines in some quantities (both of one length, or q of every line), all of one unit or of `unit`."""
+        amount = q if len(q) == len(lines) and unit is not None else q[lines]
+        values: dict[str, Any] = {f: getattr(each, f)[lines] * amount for f in FIELDS}
+        values |= {f: getattr(each, f)[lines] for f in ("underlying", "instrument", "currency", "level", "days", "strike")}
+        return replace(each, unit=np.zeros(len(lines), np.int32) if unit is None else unit, **values)
 
     @staticmethod
     def _measure(tails: list[Tail]) -> Measure:
@@ -360,24 +368,18 @@ class UnitModel:
         return found
 
     def _stepped(self, measured: Measured, q: NDArray[np.float64], lines: NDArray[np.intp], own: NDArray[np.intp], step: NDArray[np.float64]) -> Measured:
-        """A unit for each step in one instrument, as charges of what is held see it."""
+        """A unit for each step in one instrument that it does not hold, as charges of what is held see it."""
         count, more = len(own), step * self.size[own]
         at = np.concatenate([np.broadcast_to(lines, (count, len(lines))), self.place[own][:, None]], axis=1)
         quantity = np.concatenate([np.broadcast_to(q[lines], (count, len(lines))), np.zeros((count, 1))], axis=1)
-        mine = np.searchsorted(lines, self.place[own])
-        there = (mine < len(lines)) & (lines[np.minimum(mine, max(len(lines) - 1, 0))] == self.place[own]) if len(lines) else np.zeros(count, bool)
-        quantity[np.arange(count), np.where(there, mine, len(lines))] += more
-        unit, flat, amount = np.repeat(np.arange(count, dtype=np.int32), len(lines) + 1), at.ravel(), quantity.ravel()
-        held = None
-        if self.each is not None:
-            values: dict[str, Any] = {f: getattr(self.each, f)[flat] * amount for f in FIELDS}
-            values |= {f: getattr(self.each, f)[flat] for f in ("underlying", "instrument", "currency", "level", "days", "strike")}
-            held = replace(self.each, unit=unit, **values)
+        quantity[:, -1] += more
+        held = None if self.each is None else self._exposed(self.each, at.ravel(), quantity.ravel(), np.repeat(np.arange(count, dtype=np.int32), len(lines) + 1))
         gross = (np.abs(quantity) * self._level[at]).sum(axis=1)
         core = measured.measures[self.plan.core]
-        one = Measure(*(np.repeat(getattr(core, f), count) for f in ("expected_shortfall", "expected_shortfall_standard_error", "value_at_risk", "value_at_risk_standard_error", "reliable")))
+        none = np.zeros(count)
+        one = Measure(np.repeat(core.expected_shortfall, count), none, np.repeat(core.value_at_risk, count), none, np.ones(count, bool))
         return replace(measured, units=measured.units * count, measures={self.plan.core: one}, core=np.repeat(measured.core, count), gross_notional=gross, names=None, largest={}, slower={}, stressed={}, exposures=held,
-                       core_standard_error=np.zeros(count), one_year_mean=np.repeat(measured.one_year_mean, count))
+                       core_standard_error=none, one_year_mean=np.repeat(measured.one_year_mean, count))
 
 
 def _add(pnl: NDArray[np.float64], cube: Cube, column: NDArray[np.integer], amount: NDArray[np.float64], some: NDArray[np.intp]) -> NDArray[np.float64]:
