@@ -57,8 +57,8 @@ def depth_of(ground: Ground, slopes: Slopes, parameters: Parameters) -> Depth:
 def _contracts_a_day(ground: Ground, parameters: Parameters) -> NDArray[np.float64]:
     """(N,) units of each option that trade a day: NaN where it has no quote with a volume or open interest. A quote stands for the call and the put of its strike."""
     quotes = ground.plan.market.quotes
-    seen = {(str(u), e, float(k)): max(float(np.nan_to_num(v)), parameters.impact.open_interest_turnover * float(np.nan_to_num(o)))
-            for u, e, k, v, o in zip(quotes.underlying, quotes.expiry, quotes.strike.tolist(), quotes.volume.tolist(), quotes.open_interest.tolist(), strict=True)}
+    taken = np.maximum(np.nan_to_num(quotes.volume), parameters.impact.open_interest_turnover * np.nan_to_num(quotes.open_interest))
+    seen = {(str(u), e, k): v for u, e, k, v in zip(quotes.underlying, quotes.expiry, quotes.strike.tolist(), taken.tolist(), strict=True)}
     found = [seen.get((i.underlying, i.expiry, i.strike), 0.0) * i.contract_size if isinstance(i, Option) else np.nan for i in ground.plan.instruments]
     return np.where(np.array(found, np.float64) > 0.0, found, np.nan)
 

@@ -105,6 +105,18 @@ class Ground:
         return tuple(sorted({i.underlying for i in self.plan.instruments}))
 
     @cached_property
+    def pushed(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """(places of drawn states, of underlyings) that a move of prices changes, and one of volatilities."""
+        place, found = {u: k for k, u in enumerate(self.underlyings)}, {"price": list[tuple[int, int]](), "volatility": list[tuple[int, int]]()}
+        for k, state in enumerate(self.plan.compiled.drawn_names):
+            kind, _, of = state.rstrip("]").partition("[")
+            asset = of.partition(",")[0]
+            if kind in exhibits.MOVED_BY and asset in place:
+                found[exhibits.MOVED_BY[kind]].append((k, place[asset]))
+        price, volatility = (np.array(found[which], np.int64).reshape(-1, 2) for which in ("price", "volatility"))
+        return (price[:, 0], price[:, 1]), (volatility[:, 0], volatility[:, 1])
+
+    @cached_property
     def of_instrument(self) -> NDArray[np.int64]:
         """(N,) place of each instrument's underlying."""
         place = {u: k for k, u in enumerate(self.underlyings)}
@@ -128,14 +140,10 @@ class Ground:
     @cached_property
     def daily_volatility(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(U,) of prices and of volatilities, relative, a day: the spread of the run's own scenarios over the core's horizon, spread over its days."""
-        days, last, names = self.core.horizons[0], self.draws[-1], self.core.drawn_names
+        spread = np.std(self.draws[-1], axis=1) / np.sqrt(self.core.horizons[0])
         found = np.zeros((2, len(self.underlyings)))
-        for k, state in enumerate(names):
-            kind, _, of = state.rstrip("]").partition("[")
-            asset, which = of.partition(",")[0], exhibits.MOVED_BY.get(kind)
-            if which is not None and asset in self.underlyings:
-                place = ("price", "volatility").index(which), self.underlyings.index(asset)
-                found[place] = max(found[place], float(np.std(last[k])) / np.sqrt(days))
+        for which, (states, assets) in enumerate(self.pushed):
+            np.maximum.at(found[which], assets, spread[states])
         return found[0], found[1]
 
     def unit(self, compiled: Compiled, states: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -171,13 +179,9 @@ class World:
 
     def shift(self, price: NDArray[np.float64], volatility: NDArray[np.float64]) -> NDArray[np.float64]:
         """(K,) change of drawn states under log moves (U,) of prices and volatilities."""
-        moves, place = {"price": price, "volatility": volatility}, {u: k for k, u in enumerate(self.ground.underlyings)}
         found = np.zeros(len(self.start.compiled.drawn_names))
-        for k, state in enumerate(self.start.compiled.drawn_names):
-            kind, _, of = state.rstrip("]").partition("[")
-            asset = of.partition(",")[0]
-            if kind in exhibits.MOVED_BY and asset in place:
-                found[k] = moves[exhibits.MOVED_BY[kind]][place[asset]]
+        for log_move, (states, assets) in zip((price, volatility), self.ground.pushed, strict=True):
+            found[states] = log_move[assets]
         return found
 
     def stands(self, price: NDArray[np.float64], volatility: NDArray[np.float64]) -> NDArray[np.float64]:
