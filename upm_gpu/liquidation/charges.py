@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.backend.select import Choice
+from upm_gpu.domain.instrument import Future, Perpetual
 from upm_gpu.liquidation.holdings import Holdings
 from upm_gpu.margin.methodology import charges_in_force, simulated_assets
 from upm_gpu.margin.requests import PledgedRequest
-from upm_gpu.margin.units import build_rows
+from upm_gpu.margin.units import COLLATERAL_PREFIX, Lines, build_rows
+from upm_gpu.market.levels import quote_price
+from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.plan import Plan
 from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.tables import Shelf
@@ -37,6 +40,10 @@ class There:
     bare: Compiled
     """before they were made"""
     value0: NDArray[np.float64]
+    coins: NDArray[np.float64]
+    """(N,) coins that a unit of each inverse future or perpetual has gained since the valuation time; 0 of others"""
+    coin: NDArray[np.int64]
+    """(N,) place of the simulated collateral in these coins; -1 where nobody posted any: they move nothing then"""
 
 
 def kept_of(plan: Plan) -> dict[str, str]:
@@ -68,6 +75,7 @@ def there(plan: Plan, choice: Choice, scenarios: int, shelf: Shelf, moves: dict[
     from upm_gpu.plan import make_plan, with_count
     from upm_gpu.pricing.tables import with_tables
 
+    before = plan.market
     if moves is not None:
         market, surfaces = shocked_market(plan, moves, choice.module)
         plan = replace(make_plan(plan.book, market, plan.spec, plan.methodology, plan.model, surfaces), library=plan.library)
@@ -77,7 +85,28 @@ def there(plan: Plan, choice: Choice, scenarios: int, shelf: Shelf, moves: dict[
     nothing = Rows(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0))
     with choice.module.prepare(compiled, nothing, choice.precision, choice.threads) as prepared:
         value0 = np.array(prepared.value0)
-    return There(replace(plan, compiled=compiled), bare, value0)
+    return There(replace(plan, compiled=compiled), bare, value0, *coins_gained(plan, before))
+
+
+def coins_gained(plan: Plan, before: MarketSnapshot) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(N,) coins gained by a unit of each instrument from the market before to the plan's, 1/F - 1/F' of inverse contracts, and where the coins are among the instruments, see `There`."""
+    place = {i.instrument_id: n for n, i in enumerate(plan.instruments)}
+    coins, coin = np.zeros(len(plan.instruments)), np.full(len(plan.instruments), -1, np.int64)
+    for n, i in enumerate(plan.instruments):
+        if isinstance(i, Future | Perpetual) and i.settlement == "inverse" and COLLATERAL_PREFIX + i.underlying in place:
+            coins[n] = 1.0 / quote_price(before, i) - 1.0 / quote_price(plan.market, i)
+            coin[n] = place[COLLATERAL_PREFIX + i.underlying]
+    return coins, coin
+
+
+def lines_of(at: There, holdings: Holdings, wanted: NDArray[np.bool_] | None) -> Lines:
+    """What units hold, and beside their collateral the coins that their inverse contracts have gained: those move with the coin as a run of the day after would see them."""
+    held = holdings.lines(wanted)
+    own = np.flatnonzero((at.coin[held.instrument] >= 0) & (at.coins[held.instrument] != 0.0))
+    unit, instrument = np.r_[held.unit, held.unit[own]], np.r_[held.instrument, at.coin[held.instrument[own]].astype(np.int32)]
+    quantity = np.r_[held.quantity, held.quantity[own] * at.coins[held.instrument[own]]]
+    order = np.lexsort((instrument, unit))
+    return Lines(unit[order], np.zeros(len(order), np.int32), instrument[order], quantity[order])
 
 
 def margins(at: There, choice: Choice, shelf: Shelf, holdings: Holdings, wanted: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -87,7 +116,7 @@ def margins(at: There, choice: Choice, shelf: Shelf, holdings: Holdings, wanted:
     from upm_gpu.measuring import Pass, measure_further
     from upm_gpu.passes import in_memory, measure
 
-    units = replace(at.plan.units, lines=holdings.lines(wanted))
+    units = replace(at.plan.units, lines=lines_of(at, holdings, wanted))
     rows, entry = build_rows(units, at.plan.compiled)
     plan, loop = replace(at.plan, units=units, rows=rows, line_entry=entry), in_memory(None)
     measures = measure(plan, Pass(plan, choice, 0, loop, None, plan, 0).tails(rows, second=False), None)
