@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ class InputsAgain:
     threads: int
     library: Any = None
     """of value tables"""
+    finer: Mapping[int, int] = field(default_factory=dict)
+    """tables that the run made finer (`pricing/table_refinement.py`)"""
 
 
 def inputs_again(path: Path, manifest: dict[str, Any]) -> InputsAgain:
@@ -32,6 +35,7 @@ def inputs_again(path: Path, manifest: dict[str, Any]) -> InputsAgain:
     from upm_gpu.inputs import kept_inputs, read_library, with_kept
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
+    from upm_gpu.pricing.table_refinement import recorded
     from upm_gpu.run.durable import sha256_of
     from upm_gpu.run.folder import INPUTS
 
@@ -43,4 +47,4 @@ def inputs_again(path: Path, manifest: dict[str, Any]) -> InputsAgain:
     config = with_kept(config, files)
     market = load_market(files.market)
     book = load_book(files.book, market.valuation_time, config.book.max_reject_share)
-    return InputsAgain(book, market, scenario_spec(config), load_methodology(files.methodology), config.compute.threads, read_library(files.library))
+    return InputsAgain(book, market, scenario_spec(config), load_methodology(files.methodology), config.compute.threads, read_library(files.library), recorded(manifest))

@@ -26,6 +26,7 @@ from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
 from upm_gpu.portfolio_haircuts import portfolio_haircuts
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, Family
+from upm_gpu.pricing.table_refinement import record
 from upm_gpu.pricing.tables import Shelf
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.extreme_value import with_extreme_values
@@ -301,8 +302,9 @@ def _fitted_tails(outcome: Outcome) -> dict[str, Any]:
 def _tables(outcome: Outcome) -> dict[str, Any]:
     """How many value tables there are, the worst error found while building them, and what they change in the tails."""
     library = {} if outcome.plan.library is None else {"library": {"sha256": outcome.plan.library.sha256, "tables_taken": sum(t.reused for t in outcome.tables)}}
+    finer = record(outcome.plan.compiled, outcome.plan.horizon(outcome.plan.core.horizon))
     return {"tables": len(outcome.tables), **library, "nodes": int(sum(t.nodes[0] * t.nodes[1] for t in outcome.tables)), "largest_error_per_strike": max(t.error for t in outcome.tables),
-            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None,
+            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None, **({"finer": finer} if finer else {}),
             **({"options_repriced_under_the_model": _under_model(outcome)} if outcome.plan.spec.repricing == "model" else {})}
 
 

@@ -220,9 +220,9 @@ def further_sets(scenarios: ScenarioSet, names: Sequence[SetName], spec: Scenari
     plain: ScenarioSet = plain_walk(scenarios) if names and spec.sampler == "importance" else scenarios
     found: dict[SetName, ScenarioSet] = {BASE: plain}
     if PERFECT in names:
-        found[PERFECT] = across(plain, "perfect", spec.inverse_assets)
+        found[PERFECT] = across(plain, "perfect", spec.inverse_assets, spec.across_dates)
     if ZERO in names:
-        found[ZERO] = across(plain, "zero", spec.inverse_assets)
+        found[ZERO] = across(plain, "zero", spec.inverse_assets, spec.across_dates)
     return found if names else {}
 
 

@@ -20,6 +20,7 @@ Measure = Literal["margin", "pricing", "historical"]
 Funding = Literal["zero", "path"]
 Rates = Literal["fixed", "moving"]
 Repricing = Literal["quoted", "model"]
+AcrossDates = Literal["refused", "rearranged"]
 ClockName = Literal["calendar", "sessions"]
 
 
@@ -79,6 +80,8 @@ class ScenarioSpec:
     """what their probabilities leave of 1 has the correlation as estimated"""
     inverse_assets: tuple[str, ...] = ()
     """assets whose price moves against the others when correlations go to one"""
+    across_dates: AcrossDates = "refused"
+    """perfect and zero correlation where a model draws dates: refused, or the dates of each underlying in another order, see `model/rearranged.py`"""
     filter: Filter = "gjr"
     """volatility recursion of the models garch and filtered_historical"""
     common_factors: int = 0
