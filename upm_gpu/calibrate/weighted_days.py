@@ -55,7 +55,7 @@ def weighted_days(days: NDArray[np.float64], decay: float = 1.0) -> WeightedDays
     size = int(block[-1]) + 1
     own = np.zeros((size, days.shape[1], days.shape[1]))
     np.add.at(own, block, weight[:, None, None] * days[:, :, None] * days[:, None, :])
-    share = np.bincount(block, weight, size)
+    share = np.asarray(np.bincount(block, weight, size), np.float64)
     moment = own.sum(axis=0)
     return WeightedDays(days, weight, block, share, moment, (moment - own) / (1.0 - share)[:, None, None])
 
