@@ -74,4 +74,5 @@ def axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str, 
 
 
 def line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """The path of a polygon through points of the drawing."""
     return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
