@@ -17,8 +17,8 @@ from command_line import here
 
 from upm_gpu.calibrate.chain.days import read_days
 from upm_gpu.calibrate.chain.quotes import market_chain, with_units
-from upm_gpu.chain_fits import Request, calibrate_chains
 from upm_gpu.errors import CalibrationError, InputError
+from upm_gpu.fits.chains import Request, calibrate_chains
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.market.deribit import chain_snapshot, read_chain
 from upm_gpu.model import bates, heston, merton

@@ -50,6 +50,13 @@ class Margin(Strict):
     multiplier: float = Field(default=1.0, description="margin over expected shortfall")
 
 
+class Money(Strict):
+    """[money]: what a loss per unit of gross notional is in the ISO 20022 report."""
+
+    currency: str = Field(default="USD", description="ISO 4217 code of the closes' currency")
+    notional: float = Field(default=1_000_000.0, description="gross notional every portfolio holds anew on each day (house choice: a round number)")
+
+
 class Group(Strict):
     """[[groups]]: assets whose law is estimated together; every date of a group needs all of them."""
 
@@ -104,6 +111,7 @@ class BacktestConfig(Strict):
     windows: Windows = Windows()
     scenarios: Scenarios = Scenarios()
     margin: Margin = Margin()
+    money: Money = Money()
     groups: list[Group]
     portfolios: list[Portfolios]
     models: list[ModelEntry]
@@ -159,6 +167,9 @@ def _rules(config: BacktestConfig) -> list[Rule]:
         ("scenarios.seed", 56, 0 <= s.seed < 2**64, f"{s.seed} is no 64-bit number."),
         ("margin.levels", 56, bool(m.levels) and all(0.5 <= x < 1.0 for x in m.levels) and len(set(m.levels)) == len(m.levels), f"{m.levels}: give different levels from 0.5 to below 1, such as 0.99."),
         ("margin.multiplier", 56, m.multiplier > 0.0, f"{m.multiplier} is not above 0."),
+        ("money.currency", 56, len(config.money.currency) == 3 and config.money.currency.isascii() and config.money.currency.isalpha() and config.money.currency.isupper(),
+         f"{config.money.currency!r} is no currency code. Write three capital letters, such as USD."),
+        ("money.notional", 56, 0.0 < config.money.notional <= 1e12, f"{config.money.notional:g} is outside 0 to 1e12."),
         ("groups", 56, bool(config.groups), "name at least one group of assets."),
         ("portfolios", 56, bool(config.portfolios), "give at least one [[portfolios]]."),
         ("models", 56, bool(config.models) and len({x.name for x in config.models}) == len(config.models), "give at least one [[models]], each under a name of its own."),

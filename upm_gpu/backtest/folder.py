@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.backtest.config import load_backtest
+from upm_gpu.backtest.iso20022 import Money
 from upm_gpu.backtest.ranked_laws import RANKS
 from upm_gpu.backtest.rolling import gathered, piece, walks
 from upm_gpu.backtest.summary import GOAL_DAYS, GOAL_LEVEL, goals, league, summarise
@@ -75,7 +76,7 @@ def run_backtest(path: Path, out: Path | None = None, quiet: bool = False, comma
                 "device": choice.name, "device_reason": choice.reason, "precision": "double", "inputs": {"config.toml": sha(text.encode()), f"history/{file.name}": sha(file.read_bytes())},
                 "counts": {"models": len(config.models), "estimates": sum(len(w.estimates) for w in found)}, "proxies": list(proxies), "warnings": list(warnings)}
     pieces = [(last - first, f"{w.past.group.name}, {w.entry.name}", partial(make, n, first, last)) for n, w in enumerate(found) for first, last in w.pieces]
-    return carry_out(Work(target, text, manifest, pieces, (DAYS_FOLDER,), gather, command, config.output.report, workers), quiet)
+    return carry_out(Work(target, text, manifest, pieces, (DAYS_FOLDER,), gather, command, config.output.report, Money(config.money.currency, config.money.notional), workers), quiet)
 
 
 def history_file(path: str) -> Path:

@@ -57,7 +57,7 @@ def surface(market: Annotated[str, typer.Argument(help="Market folder or sample:
             family: Annotated[str, typer.Option(help="svi, ssvi_power_law or ssvi_heston.")] = "svi",
             fit: Annotated[str, typer.Option(help="joint: all expiries together, as a run does; slices: each alone, free to cross.")] = "joint", page: Page = None, json: Json = False) -> None:
     """Volatility surfaces to option chains: slices with standard errors, jump wings, arbitrage."""
-    from upm_gpu.chain_fits import calibrate_surfaces, render_surfaces
+    from upm_gpu.fits.surfaces import calibrate_surfaces, render_surfaces
 
     summary = calibrate_surfaces(market, out, _names(underlying), family, fit, page, tuple(sys.argv))
     print_result(summary, json, "" if json else render_surfaces(summary))
@@ -65,7 +65,8 @@ def surface(market: Annotated[str, typer.Argument(help="Market folder or sample:
 
 def _calibrate(model: str, sources: list[str], out: Path, underlying: str, objective: str, weights: str, expiry: str, per_expiry: bool, feller: bool, start: Path | None, history: str | None,
                table: Path | None, page: Path | None, reach: float, least_days: float, arbitrage: str, device: str, json: bool) -> None:
-    from upm_gpu.chain_fits import Request, calibrate_chains, render_summary
+    from upm_gpu.calibrate.chain.summary import render_summary
+    from upm_gpu.fits.chains import Request, calibrate_chains
 
     summary = calibrate_chains(Request(model, tuple(sources), out, _names(underlying), objective, weights, _names(expiry), per_expiry, feller, start, history, table, page, reach, least_days, arbitrage,
                                        device, tuple(sys.argv)))

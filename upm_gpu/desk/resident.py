@@ -11,7 +11,7 @@ version, kernel, numeric library or changed input is refused by name, when it is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -35,6 +35,7 @@ from upm_gpu.margin.result import option_values
 from upm_gpu.margin.units import COLLATERAL_PREFIX, build_rows, build_units, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.plan import Plan, make_plan, with_count
+from upm_gpu.pricing.table_refinement import as_recorded, finer_of
 from upm_gpu.pricing.tables import Library
 from upm_gpu.scenario.spec import ScenarioSpec
 
@@ -183,15 +184,15 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     listed = tuple(hypothetical(again.book) if callable(hypothetical) else hypothetical)
     book, also = listed_with(again.book, again.market, listed), [*also, *(i.instrument_id for i in listed)]
     made = keep(book, again.market, again.spec, again.methodology, choice, also=also, count=int(manifest["scenarios"]), progress=progress, library=again.library,
-                store=Reading(folder))
+                store=Reading(folder), finer=again.finer)
     stamps = {name: _stamp(folder / name) for name in ("SHA256SUMS", "manifest.json", "plan.json", *(f"inputs/{n}" for n in manifest["inputs"]))}
     return replace(made, path=folder, margins=_margins(folder), stamps=stamps)
 
 
 def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, choice: Choice, *, model: Any = None, also: Iterable[str] = (), count: int | None = None,
-         progress: Progress | None = None, library: Library | None = None, store: Store | None = None) -> Resident:
-    """Draw the scenarios of a book and keep them: `open_run` without a folder. `count`: where an adaptive run stopped; `store`: where the unit P&L of the book's own instruments lies or is written.
-    Raises InputError as `open_run` does."""
+         progress: Progress | None = None, library: Library | None = None, store: Store | None = None, finer: Mapping[int, int] | None = None) -> Resident:
+    """Draw the scenarios of a book and keep them: `open_run` without a folder. `count`: where an adaptive run stopped; `store`: where the unit P&L of the book's own instruments lies or is written;
+    `finer`: value tables that its run made finer. Raises InputError as `open_run` does."""
     from upm_gpu.exhibits import unit_greeks
     from upm_gpu.measuring import sub_plans
     from upm_gpu.pricing.tables import with_tables
@@ -220,7 +221,7 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
         plan = make_plan(book, market, spec, methodology, model)
         bare = plan.compiled
     plan = replace(plan, library=library)
-    compiled, _ = with_tables(bare, (plan.scenarios,), choice.module, choice.threads, library=library)
+    compiled, _ = with_tables(as_recorded(bare, plan.horizon(plan.core.horizon), finer or {}), (plan.scenarios,), choice.module, choice.threads, library=library)
     plan = with_count(replace(plan, compiled=compiled), count or spec.count)
     main = sorted({plan.horizon(r.horizon) for r in plan.requests})
     store = None if new else store  # columns beside those of the book's own instruments stand elsewhere
@@ -242,7 +243,8 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
 def store_unit_pnl(run: Path, outcome: Outcome) -> None:
     """Draw the scenarios of a run that was just computed once more, into files of its folder (`desk/stored.py`)."""
     plan = outcome.plan
-    keep(plan.book, plan.market, replace(plan.spec, count=outcome.cap), plan.methodology, outcome.choice, count=plan.spec.count, library=plan.library, store=Writing(run))
+    keep(plan.book, plan.market, replace(plan.spec, count=outcome.cap), plan.methodology, outcome.choice, count=plan.spec.count, library=plan.library, store=Writing(run),
+         finer=finer_of(plan.compiled, plan.horizon(plan.core.horizon)))
 
 
 def posted_by_nobody(methodology: Any, book: Book, market: MarketSnapshot) -> list[str]:
