@@ -96,7 +96,7 @@ class Today:
 def today_of(plan: Plan) -> Today:
     """Today's market of a plan."""
     market = plan.market
-    forwards, currency = dict(market.forwards), {}
+    forwards, currency = dict(market.forwards), dict[str, str]()
     for i in plan.instruments:
         if isinstance(i, Spot):
             continue
