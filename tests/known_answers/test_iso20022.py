@@ -59,7 +59,7 @@ def test_by_hand():
     assert february == {"NbOfObsrvtns": "1", "NbOfXcptns": "0", "Cvrg": "1.0000000000", "LrgstXcptn": "0.00000", "AvrgXcptn": "0.00000"}
     assert march["NbOfObsrvtns"] == "3" and march["NbOfXcptns"] == "2" and march["Cvrg"] == "0.3333333333"
     assert march["LrgstXcptn"] == "400000.00000" and march["AvrgXcptn"] == "325000.00000"
-    assert march["Id"] == "B <&" and march["Desc"] == "2020-03-12: loss 500000.00000, margin 100000.00000 EUR"
+    assert march["Id"] == "B <&" and march["Desc"] == "margin of 2020-03-12: loss 500000.00000, margin 100000.00000 EUR"
 
 
 def test_the_largest_in_money_is_not_the_largest_share():

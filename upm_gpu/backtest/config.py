@@ -87,6 +87,8 @@ class ModelEntry(Strict):
     copula_degrees_of_freedom: float = Field(default=4.0, description="0: estimated")
     marginal: Literal["gaussian", "student_t", "skewed_t", "empirical"] = "student_t"
     degrees_of_freedom: float = Field(default=4.0, description="0: estimated")
+    methodology: str = Field(default="", description="methodology file whose initial margin stands beside the margin tested; blank: none, and the days cost a tenth")
+    across_dates: Literal["refused", "rearranged"] = Field(default="refused", description="perfect and zero correlation that its charges ask of a model of dates, as in a run")
 
 
 class Compute(Strict):
@@ -135,7 +137,8 @@ def load_backtest(path: Path, out: Path | None = None) -> tuple[BacktestConfig, 
     beside = file.parent / config.history.path
     history = config.history.model_copy(update={"path": str(beside)}) if not config.history.path.startswith("sample:") and beside.exists() else config.history
     output = config.output.model_copy(update={"path": str(out)}) if out is not None else config.output
-    return config.model_copy(update={"history": history, "output": output}), text
+    models = [m.model_copy(update={"methodology": str(near)}) if m.methodology and (near := file.parent / m.methodology).exists() else m for m in config.models]
+    return config.model_copy(update={"history": history, "models": models, "output": output}), text
 
 
 def day(text: str) -> date | None:

@@ -90,7 +90,7 @@ def message(months: list[dict[str, Any]]) -> bytes:
         if month["number_of_exceptions"]:
             which = Tree.SubElement(result, "LrgstXcptnId")
             _leaf(which, "Id", _text(month["largest_exception_identification"], 256))
-            _leaf(which, "Desc", _text(f"{month['largest_exception_date']}: loss {_amount(month['loss'])}, margin {_amount(month['margin'])} {month['currency']}", 140))
+            _leaf(which, "Desc", _text(f"margin of {month['largest_exception_date']}: loss {_amount(month['loss'])}, margin {_amount(month['margin'])} {month['currency']}", 140))
     Tree.indent(document)
     return bytes(Tree.tostring(document, encoding="UTF-8", xml_declaration=True)) + b"\n"
 
