@@ -156,8 +156,9 @@ def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = N
     return compute_outcome(plan, choice, chunk, in_memory(progress), executor).result
 
 
-def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None, shelf: Shelf | None = None) -> Outcome:
-    """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios. `shelf` keeps value tables."""
+def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None, shelf: Shelf | None = None, contributions: bool = True) -> Outcome:
+    """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios. `shelf` keeps value tables. Without `contributions` they are 0, and pools,
+    whose members bear by them, share alike."""
     from upm_gpu.risk.dependence import weights_of
     from upm_gpu.risk.weighted_tail import check_gain
 
@@ -186,8 +187,8 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
             break
         made = made_finer(made, core, felt.tables, times + 1, felt.message)
     with timings.measure("attribution"):
-        contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights)
-        if measures[plan.core].tail is not None:
+        contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights) if contributions else np.zeros(len(plan.units.lines.unit))
+        if contributions and measures[plan.core].tail is not None:
             contribution = to_fitted(plan, contribution, measures[plan.core])
     with timings.measure("charges"):
         further = measure_further(plan, bare, choice, chunk, loop, value0, executor, shelf)

@@ -104,11 +104,11 @@ class Plan:
         return self.clock_days.index(days)
 
 
-def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, model: Any = None, surfaces: dict | None = None) -> Plan:
+def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, model: Any = None, surfaces: dict | None = None, fit: Any = None) -> Plan:
     """Compile everything a run needs; raises InputError or MarketDataError before the first draw.
 
     `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history. `surfaces` by
-    underlying stand in for those that would be fitted to the quotes.
+    underlying stand in for those that would be fitted to the quotes; `fit` is what calibration had to say of a model that is given.
     """
     from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
@@ -157,7 +157,6 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
         surfaces, told = given_surfaces(spec.surface_file, market, needed) if spec.surface_file else (fit_surfaces(market, needed), ())
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
-    fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
     regimes = correlation_regimes(market, spec, model, fit, surfaces)
