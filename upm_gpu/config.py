@@ -49,6 +49,7 @@ class MarketSection(Strict):
     max_age_minutes: float = Field(default=0.0, description="refuse older market data (exit 6); 0: no limit")
     surface: Literal["svi", "ssvi"] = Field(default="svi", description="volatility surfaces: svi, five parameters an expiry; ssvi, one smile for all expiries, free of arbitrage by construction")
     ssvi_curve: Literal["power_law", "heston"] = Field(default="power_law", description="how the smile of an ssvi surface flattens with total variance")
+    surface_file: str = Field(default="", description="slices that upm calibrate surface made for this market; blank: surfaces are fitted to its quotes")
 
 
 class ModelSection(Strict):
@@ -72,6 +73,7 @@ class ModelSection(Strict):
     long_run_years: float = Field(default=10.0, description="look-back of the floor; a shorter history is taken whole")
     correlation: Literal["sample", "kendall"] = Field(default="sample", description="pairwise sample correlation, or sin(pi tau / 2)")
     inverse_assets: list[str] = Field(default=[], description="assets whose price falls when the others rise: their sign in a correlation regime toward one")
+    across_dates: Literal["refused", "rearranged"] = Field(default="refused", description="perfect and zero correlation asked of a model that draws dates: refused, or each underlying's dates rearranged")
     filter: Literal["gjr", "garch", "ewma"] = Field(default="gjr", description="volatility recursion of the models garch and filtered_historical")
     common_factors: int = Field(default=0, description="common factors of the model garch; 0: the full correlation matrix")
     clock: Literal["calendar", "sessions"] = Field(default="calendar", description="what a day of variance is: every day, or a session of an exchange; horizons are its days")
@@ -287,12 +289,12 @@ def scenario_spec(config: RunConfig) -> ScenarioSpec:
         parameters=m.parameters, base_step_days=m.step_days, copula=m.copula, copula_degrees_of_freedom=m.copula_degrees_of_freedom,
         marginal=m.marginal, degrees_of_freedom=m.degrees_of_freedom, max_log_move_price=m.max_log_move_price,
         max_log_move_volatility=m.max_log_move_volatility, estimator=m.estimator, ewma_lambda=m.ewma_lambda, volatility_floor=m.volatility_floor, long_run_years=m.long_run_years, correlation=m.correlation,
-        correlation_regimes=regime_specs(m), inverse_assets=tuple(m.inverse_assets),
+        correlation_regimes=regime_specs(m), inverse_assets=tuple(m.inverse_assets), across_dates=m.across_dates,
         filter=m.filter, common_factors=m.common_factors, clock=m.clock, holidays=tuple(m.holidays), volatility_dynamics=m.volatility_dynamics, repricing=m.repricing, volatility_shift=m.volatility_shift, volatility_decay_short=m.volatility_decay_short,
         volatility_decay_long=m.volatility_decay_long, basis=m.basis, basis_volatility=m.basis_volatility, basis_half_life_days=m.basis_half_life_days,
         funding=m.funding, funding_rate=m.funding_rate, funding_volatility=m.funding_volatility, funding_half_life_days=m.funding_half_life_days,
         rates=m.rates, rate_volatility=m.rate_volatility, slope_volatility=m.slope_volatility,
-        surface=_FAMILY[config.market.surface, config.market.ssvi_curve], surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage, level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
+        surface=_FAMILY[config.market.surface, config.market.ssvi_curve], surface_file=config.market.surface_file, surface_factors=tuple(m.surface_factors), arbitrage=m.arbitrage, level_half_life=m.level_half_life, skew_half_life=m.skew_half_life, slope_half_life=m.slope_half_life,
     )
 
 
@@ -322,7 +324,7 @@ def _resolved(config: RunConfig, base: Path, origin: dict[str, str]) -> RunConfi
 
     return config.model_copy(update={
         "book": config.book.model_copy(update={"path": beside("book.path", config.book.path)}),
-        "market": config.market.model_copy(update={"path": beside("market.path", config.market.path),
+        "market": config.market.model_copy(update={"path": beside("market.path", config.market.path), "surface_file": beside("market.surface_file", config.market.surface_file),
                                                    "next_path": beside("market.next_path", config.market.next_path)}),
         "compute": config.compute.model_copy(update={"tables": beside("compute.tables", config.compute.tables)}),
         "model": config.model.model_copy(update={"parameters": beside("model.parameters", config.model.parameters)}),

@@ -38,12 +38,16 @@ from upm_gpu.measuring import Further, Walk, measure_further
 from upm_gpu.passes import Loop, adaptive_tails, chunk_ranges, in_memory, measure, tails, weighted_tails
 from upm_gpu.plan import Plan, make_plan
 from upm_gpu.pricing.compiled import Rows
+from upm_gpu.pricing.table_refinement import MOST, made_finer
 from upm_gpu.pricing.tables import Shelf, TableReport, with_tables
 from upm_gpu.scenario.spec import ScenarioSpec
-from upm_gpu.table_check import TableCheck, check_tables
+from upm_gpu.table_check import Felt, TableCheck, check_tables
 
 if TYPE_CHECKING:
     from upm_gpu.margin.methodology import ChargeInForce
+
+PASSES_OF_A_WALK = 100
+"""numbers in the ledger between one walk and the next with finer tables; `measuring.FIRST_PASS` lies beyond them all"""
 
 
 @dataclass
@@ -101,14 +105,15 @@ def to_fitted(plan: Plan, contribution: np.ndarray, core: Measure) -> np.ndarray
     return contribution + share[unit] * np.abs(contribution)
 
 
-def _check_tables(plan: Plan, choice: Choice, tail: TailState, core: Measure, weights: np.ndarray | None) -> TableCheck | None:
+def _check_tables(plan: Plan, choice: Choice, tail: TailState, core: Measure, weights: np.ndarray | None, felt: Felt | None = None) -> tuple[TableCheck, Felt | None] | None:
+    """The check of all units, or of those who felt their tables before these were made finer."""
     from upm_gpu.risk.tail import tail_weights
 
     h = plan.horizon(plan.core.horizon)
     first, scenario, _ = tail_weights(tail, h, plan.core.level, weights)
     nobody_minds = SHARE_OF_NOTIONAL * gross_notional(plan.units, plan.instruments, plan.market)
     return check_tables(plan.compiled, plan.rows, plan.units.names, plan.scenarios, h, first, scenario,
-                        np.maximum(core.expected_shortfall_standard_error, nobody_minds), choice.module, choice.threads)
+                        np.maximum(core.expected_shortfall_standard_error, nobody_minds), choice.module, choice.threads, None if felt is None else felt.units)
 
 
 @dataclass(frozen=True)
@@ -151,49 +156,65 @@ def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = N
     return compute_outcome(plan, choice, chunk, in_memory(progress), executor).result
 
 
-def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None, shelf: Shelf | None = None) -> Outcome:
-    """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios. `shelf` keeps value tables."""
+def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None, shelf: Shelf | None = None, contributions: bool = True) -> Outcome:
+    """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios. `shelf` keeps value tables. Without `contributions` they are 0, and pools,
+    whose members bear by them, share alike."""
     from upm_gpu.risk.dependence import weights_of
     from upm_gpu.risk.weighted_tail import check_gain
 
     timings, cap = Timings(), plan.spec.count
     backend, bare = choice.module, plan.compiled
-    with timings.measure("tables"):
-        compiled, tables = with_tables(plan.compiled, (plan.scenarios,), backend, choice.threads, shelf, library=plan.library)
-        plan = replace(plan, compiled=compiled)
     with timings.measure("engine"):
         weights = weights_of(plan.scenarios)
-        with backend.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
-            with timings.measure("tail_pass"):
-                if plan.spec.target_relative_error > 0.0:
-                    plan, tail, ranges = adaptive_tails(plan, backend, prepared, chunk, loop, executor)
-                else:
-                    ranges = chunk_ranges(plan, chunk, backend, prepared)
-                    if weights is None:
-                        tail = tails(plan, backend, prepared, ranges, loop, executor)
-                    else:
-                        plan, tail = weighted_tails(plan, backend, prepared, ranges, loop, executor, weights)
-            value0 = np.array(prepared.value0)
-            phases = dict(getattr(prepared, "timings", {}))
-        if tail.not_finite:
-            raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values are NaN or infinite: a volatility, level or quantity is "
-                             "beyond what float64 can hold. Check the largest inputs; no margin was written.")
-        measures = measure(plan, tail, weights)
-    check_gain(plan.units.names, measures[plan.core].variance_ratio)
-    checked = None
-    if tables:
+    core, made, checked, felt = plan.horizon(plan.core.horizon), plan.compiled, None, None
+    for times in range(MOST + 2):  # once; again with finer tables for units that feel coarse ones, which ends after `MOST` times or raises
+        with timings.measure("tables"):
+            compiled, tables = with_tables(made, (plan.scenarios,), backend, choice.threads, shelf, library=plan.library)
+            plan = replace(plan, compiled=compiled)
+        with timings.measure("engine"):
+            plan, tail, ranges, value0 = _walked(plan, choice, chunk, loop, executor, timings, weights, times)
+            if tail.not_finite:
+                raise InputError("UPM-PR-078", f"{tail.not_finite} of the scenario P&L values are NaN or infinite: a volatility, level or quantity is "
+                                 "beyond what float64 can hold. Check the largest inputs; no margin was written.")
+            measures = measure(plan, tail, weights)
+        check_gain(plan.units.names, measures[plan.core].variance_ratio)
         with timings.measure("table_check"):
-            checked = _check_tables(plan, choice, tail, measures[plan.core], weights)
+            found = _check_tables(plan, choice, tail, measures[plan.core], weights, felt) if tables else None
+        if found is None:
+            break
+        checked, felt = found[0] if checked is None else checked.with_later(found[0]), found[1]
+        if felt is None:
+            break
+        made = made_finer(made, core, felt.tables, times + 1, felt.message)
     with timings.measure("attribution"):
-        contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights)
-        if measures[plan.core].tail is not None:
+        contribution = unit_contributions(plan, backend, choice.precision, choice.threads, tail, weights) if contributions else np.zeros(len(plan.units.lines.unit))
+        if contributions and measures[plan.core].tail is not None:
             contribution = to_fitted(plan, contribution, measures[plan.core])
     with timings.measure("charges"):
         further = measure_further(plan, bare, choice, chunk, loop, value0, executor, shelf)
     with timings.measure("margin"):
         result = assemble(plan, measures, contribution, value0, further)
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
-    return Outcome(plan, result, tail, value0, choice, {**phases, **timings.phases}, tuple(ranges), cap, weights, tables, checked, tuple(further.passes), further.walks)
+    return Outcome(plan, result, tail, value0, choice, timings.phases, tuple(ranges), cap, weights, tables, checked, tuple(further.passes), further.walks)
+
+
+def _walked(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None, timings: Timings, weights: np.ndarray | None,
+            times: int) -> tuple[Plan, TailState, Sequence[tuple[int, int]], np.ndarray]:
+    """One walk over the scenarios: the plan of the final number of them, tails, ranges and today's values. Walks with finer tables are passes of their own, as long as the first."""
+    backend, again = choice.module, times * PASSES_OF_A_WALK
+    with backend.prepare(plan.compiled, plan.rows, choice.precision, choice.threads) as prepared:
+        with timings.measure("tail_pass"):
+            if plan.spec.target_relative_error > 0.0 and not times:
+                plan, tail, ranges = adaptive_tails(plan, backend, prepared, chunk, loop, executor)
+            else:
+                ranges = chunk_ranges(plan, chunk, backend, prepared)
+                if weights is None:
+                    tail = tails(plan, backend, prepared, ranges, loop, executor, again=again)
+                else:
+                    plan, tail = weighted_tails(plan, backend, prepared, ranges, loop, executor, weights, again)
+        for phase, seconds in getattr(prepared, "timings", {}).items():
+            timings.phases[phase] = timings.phases.get(phase, 0.0) + seconds
+        return plan, tail, ranges, np.array(prepared.value0)
 
 
 def _provenance(plan: Plan, choice: Choice, seconds: float) -> dict[str, Any]:

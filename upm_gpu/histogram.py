@@ -33,6 +33,7 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
     from upm_gpu.exhibits import histograms, select_rows
     from upm_gpu.inputs_again import inputs_again
     from upm_gpu.plan import make_plan, with_count
+    from upm_gpu.pricing.table_refinement import as_recorded
     from upm_gpu.pricing.tables import with_tables
     from upm_gpu.report.explain import explain
     from upm_gpu.risk.dependence import dependence_of, weights_of
@@ -49,8 +50,8 @@ def account_histogram(path: Path | str, account_id: str) -> dict[str, Any]:
     except DeviceError as error:
         choice = choose("auto", str(manifest["precision"]))
         notes.append(f"recomputed on {choice.name}, the run was on {manifest['backend']} ({error.code}): the last digits may differ")
-    plan = replace(plan, compiled=with_tables(plan.compiled, (plan.scenarios,), choice.module, choice.threads, library=again.library)[0])
     h, level = plan.horizon(plan.core.horizon), plan.core.level
+    plan = replace(plan, compiled=with_tables(as_recorded(plan.compiled, h, again.finer), (plan.scenarios,), choice.module, choice.threads, library=again.library)[0])
     units, weights = [], weights_of(plan.scenarios)
     for unit in _units_of(plan, account_id):
         table, tail = histograms(choice.module, plan.compiled, select_rows(plan.rows, [unit]), [plan.units.names[unit]], plan.scenarios,

@@ -12,6 +12,7 @@ from upm_gpu.shipped import find_file, resolve_sample
 TABLES = ("instruments", "positions", "collateral", "accounts", "margin_means", "spots", "forwards", "implied_vols", "rates", "history", "settlements", "snapshot")
 
 LIBRARY = "tables.upm"
+SURFACES = "surfaces.toml"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class RunInputs:
     parameters: Path | None
     library: Path | None
     """of value tables"""
+    surfaces: Path | None
     paths: dict[str, Path]
 
 
@@ -41,13 +43,25 @@ def gather(config: Any) -> RunInputs:
         paths["parameters.toml"] = Path(config.model.parameters)
     if config.compute.tables:
         paths[LIBRARY] = Path(config.compute.tables)
-    return RunInputs(book, market, methodology, later, paths.get("parameters.toml"), paths.get(LIBRARY), paths)
+    if config.market.surface_file:
+        paths[SURFACES] = Path(config.market.surface_file)
+    return RunInputs(book, market, methodology, later, paths.get("parameters.toml"), paths.get(LIBRARY), paths.get(SURFACES), paths)
 
 
 def kept_inputs(folder: Path) -> RunInputs:
     """The copies a run folder keeps under `inputs/`."""
     later = folder / "next_market"
-    return RunInputs(folder / "book", folder / "market", folder / "methodology.toml", later if later.is_dir() else None, folder / "parameters.toml", folder / LIBRARY if (folder / LIBRARY).is_file() else None, {})
+    return RunInputs(folder / "book", folder / "market", folder / "methodology.toml", later if later.is_dir() else None, folder / "parameters.toml", folder / LIBRARY if (folder / LIBRARY).is_file() else None,
+                     folder / SURFACES, {})
+
+
+def with_kept(config: Any, files: RunInputs) -> Any:
+    """A configuration whose parameter and surface files are the copies a run folder keeps."""
+    if config.model.parameters:
+        config = config.model_copy(update={"model": config.model.model_copy(update={"parameters": str(files.parameters)})})
+    if config.market.surface_file:
+        config = config.model_copy(update={"market": config.market.model_copy(update={"surface_file": str(files.surfaces)})})
+    return config
 
 
 def read_library(path: Path | None) -> Any:

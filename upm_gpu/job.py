@@ -60,7 +60,7 @@ def resume(path: Path, quiet: bool = False) -> Finished:
     """`upm resume`: the same run from its own copies of the inputs, chunks already done taken from the ledger."""
     from upm_gpu.backend.select import choose
     from upm_gpu.config import load_config
-    from upm_gpu.inputs import kept_inputs
+    from upm_gpu.inputs import kept_inputs, with_kept
     from upm_gpu.run.resume import open_for_resume
 
     started = time.perf_counter()
@@ -70,8 +70,7 @@ def resume(path: Path, quiet: bool = False) -> Finished:
         config = load_config(folder.inputs / "config.toml", {})
         choice = choose(str(folder.settings["device"]), str(folder.settings["precision"]), config.compute.threads)
         files = kept_inputs(folder.inputs)
-        if config.model.parameters:
-            config = config.model_copy(update={"model": config.model.model_copy(update={"parameters": str(files.parameters)})})
+        config = with_kept(config, files)
         loaded = _load(config, files, started, None)
         return _execute(folder, config, loaded, choice, quiet, None, started)
 

@@ -26,6 +26,7 @@ from upm_gpu.next_market import NextMarket, realised
 from upm_gpu.plan import Plan
 from upm_gpu.portfolio_haircuts import portfolio_haircuts
 from upm_gpu.pricing.compiled import GROUP_INTEGERS, Family
+from upm_gpu.pricing.table_refinement import record
 from upm_gpu.pricing.tables import Shelf
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 from upm_gpu.risk.extreme_value import with_extreme_values
@@ -252,9 +253,17 @@ def _provenance(outcome: Outcome, folder: Any, timings: dict[str, float], summar
         reporting_currency=plan.market.reporting_currency, methodology=f"{plan.methodology.name} {plan.methodology.version}",
         warnings=(*folder.warnings, *plan.warnings, *notes),
         extra={**({"surface_arbitrage": surfaces} if surfaces else {}), **({"derived_states": list(plan.scenarios.names), "derived_events": events} if isinstance(plan.scenarios, Derived) else {}), "totals": totals, "horizons_days": list(plan.horizons), "level": plan.core.level, "core_measure": plan.methodology.core.measure, "margin_horizon_days": plan.horizons[plan.horizon(plan.core.horizon)], **({"margin_horizon_sessions": plan.core.horizon} if plan.spec.clock == "sessions" else {}), "model": _plain(law), "scenario_cap": outcome.cap,
-               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, "volatility_30d": {u: round(at_the_money_volatility(s), 6) for u, s in sorted(plan.surfaces.items())}, **_importance(outcome), **_fitted_tails(outcome),
+               "age_minutes": round((now - plan.market.valuation_time).total_seconds() / 60.0, 1), "volatility_shift": plan.spec.volatility_shift, "volatility_30d": {u: round(at_the_money_volatility(s), 6) for u, s in sorted(plan.surfaces.items())}, **_importance(outcome), **_fitted_tails(outcome), **_surface_file(plan, inputs),
                "correlation_regimes": _plain(correlation_provenance(plan.regimes, plan.scenarios, plan.fit)),
                **({"value_tables": _tables(outcome)} if outcome.tables else {}), **_charges(outcome)})
+
+
+def _surface_file(plan: Any, inputs: dict[str, str]) -> dict[str, Any]:
+    """Where the surfaces of today are not fitted to the quotes: the file they are from."""
+    from upm_gpu.inputs import SURFACES
+    from upm_gpu.market.surface_given import file_family
+
+    return {"surface_file": {"made_as": file_family(plan.spec.surface_file), "sha256": inputs[SURFACES], "underlyings": sorted(plan.surfaces)}} if plan.spec.surface_file else {}
 
 
 def _charges(outcome: Outcome) -> dict[str, Any]:
@@ -293,8 +302,9 @@ def _fitted_tails(outcome: Outcome) -> dict[str, Any]:
 def _tables(outcome: Outcome) -> dict[str, Any]:
     """How many value tables there are, the worst error found while building them, and what they change in the tails."""
     library = {} if outcome.plan.library is None else {"library": {"sha256": outcome.plan.library.sha256, "tables_taken": sum(t.reused for t in outcome.tables)}}
+    finer = record(outcome.plan.compiled, outcome.plan.horizon(outcome.plan.core.horizon))
     return {"tables": len(outcome.tables), **library, "nodes": int(sum(t.nodes[0] * t.nodes[1] for t in outcome.tables)), "largest_error_per_strike": max(t.error for t in outcome.tables),
-            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None,
+            "tail_check": _plain(asdict(outcome.table_check)) if outcome.table_check else None, **({"finer": finer} if finer else {}),
             **({"options_repriced_under_the_model": _under_model(outcome)} if outcome.plan.spec.repricing == "model" else {})}
 
 

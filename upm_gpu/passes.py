@@ -72,11 +72,10 @@ def tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[
 
 
 def weighted_tails(plan: Plan, backend: ModuleType, prepared: Prepared, ranges: Sequence[tuple[int, int]], loop: Loop,
-                   executor: Callable | None, weights: np.ndarray) -> tuple[Plan, TailState]:
-    """The tail of weighted scenarios, kept deep enough: where the weight kept does not prove it, everything is run again twice as deep."""
+                   executor: Callable | None, weights: np.ndarray, again: int = 0) -> tuple[Plan, TailState]:
+    """The tail of weighted scenarios, kept deep enough: where the weight kept does not prove it, everything is run again twice as deep, the passes numbered from `again`."""
     from upm_gpu.risk.weighted_tail import deep_enough
 
-    again = 0
     while True:
         tail = tails(plan, backend, prepared, ranges, loop, executor, again=again)
         if tail.not_finite or deep_enough(tail, weights, min(r.level for r in plan.requests)):

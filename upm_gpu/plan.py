@@ -104,11 +104,11 @@ class Plan:
         return self.clock_days.index(days)
 
 
-def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, model: Any = None, surfaces: dict | None = None) -> Plan:
+def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, model: Any = None, surfaces: dict | None = None, fit: Any = None) -> Plan:
     """Compile everything a run needs; raises InputError or MarketDataError before the first draw.
 
     `model` is a parameters object of a model of `upm_gpu.model`; None takes the file named in `spec` or calibrates from the history. `surfaces` by
-    underlying stand in for those that would be fitted to the quotes.
+    underlying stand in for those that would be fitted to the quotes; `fit` is what calibration had to say of a model that is given.
     """
     from upm_gpu.calibrate.model_of_spec import calibrate_model
     from upm_gpu.calibrate.stressed import correlation_regimes
@@ -122,6 +122,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
         simulated_assets,
     )
     from upm_gpu.market.surface import fit_surfaces
+    from upm_gpu.market.surface_given import given_surfaces
     from upm_gpu.model.pricing_law import feller_warnings, moment_warnings, pricing_laws
     from upm_gpu.model.regimes import under_regimes
     from upm_gpu.model.sampling import check_sampled
@@ -150,11 +151,12 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
     at = dict(zip(clock_days, horizons, strict=True))
     periods = None if own is None else Periods(at[core.horizon], tuple(at[d] for d in own))
     dynamics = dynamics_of(spec)
+    told: tuple[str, ...] = ()
     if surfaces is None:
-        surfaces = fit_surfaces(market, {i.underlying for i in options_read(instruments)})
+        needed = {i.underlying for i in options_read(instruments)}
+        surfaces, told = given_surfaces(spec.surface_file, market, needed) if spec.surface_file else (fit_surfaces(market, needed), ())
     extra = [max(horizons) * (i + 1) / spec.steps for i in range(spec.steps - 1)]
     dates = path_dates(instruments, market, horizons, [*extra, *funding_dates(instruments, horizons, dynamics)])
-    fit = None
     if model is None:
         model, fit = calibrate_model(market, spec, surfaces=surfaces)
     regimes = correlation_regimes(market, spec, model, fit, surfaces)
@@ -174,7 +176,7 @@ def make_plan(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodolog
         return compile_book(instruments, market, surfaces, drawn.state_names, dates, horizons, dynamics, bridges_of(drawn, spec, instruments), laws, periods)
 
     compiled, report = compiled_on(scenarios)
-    report = replace(report, warnings=(*report.warnings, *assumed, *moment_warnings(model, max(horizons), expiries if laws is not None else ())))
+    report = replace(report, warnings=(*report.warnings, *told, *assumed, *moment_warnings(model, max(horizons), expiries if laws is not None else ())))
     if laws is not None:
         report = replace(report, warnings=(*report.warnings, *feller_warnings(model)))
     names = [r.scenario_set for r in measures if not r.main]
@@ -217,9 +219,9 @@ def further_sets(scenarios: ScenarioSet, names: Sequence[SetName], spec: Scenari
     plain: ScenarioSet = plain_walk(scenarios) if names and spec.sampler == "importance" else scenarios
     found: dict[SetName, ScenarioSet] = {BASE: plain}
     if PERFECT in names:
-        found[PERFECT] = across(plain, "perfect", spec.inverse_assets)
+        found[PERFECT] = across(plain, "perfect", spec.inverse_assets, spec.across_dates)
     if ZERO in names:
-        found[ZERO] = across(plain, "zero", spec.inverse_assets)
+        found[ZERO] = across(plain, "zero", spec.inverse_assets, spec.across_dates)
     return found if names else {}
 
 

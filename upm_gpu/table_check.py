@@ -4,6 +4,8 @@ A unit's expected shortfall is a weighted mean of losses over its tail; the same
 tables add to it. It must be below a tenth of the standard error: an error that a second run with another seed would drown ten times over. All units are looked at in a few
 scenarios; those where the errors, added without their signs, are not far below what is allowed, in 64. Of costly operations a look prices some pairs only and gives the others the largest error
 found, all of one sign: a bound, which may clear a unit and never condemns one. Units that it does not clear are priced pair by pair.
+
+Units that feel their tables are named: a run makes those tables finer and looks at these units once more (`pricing/table_refinement.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.errors import InputError
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.formula.families import average_place, european_volatility, exotic_hit, looked_at
 from upm_gpu.formula.value_table import table_values
@@ -50,7 +51,7 @@ CLOSER = 0.2
 
 @dataclass(frozen=True)
 class TableCheck:
-    """How the tail scenarios of units that read tables came out when priced directly."""
+    """How the tail scenarios of units that read tables came out when priced directly, those who felt them left out."""
 
     units: int
     prices: int
@@ -59,16 +60,28 @@ class TableCheck:
     largest_share: float
     """of its standard error"""
 
+    def with_later(self, later: TableCheck) -> TableCheck:
+        """The check with a closer look at the units that it left out."""
+        return TableCheck(self.units, self.prices + later.prices, max(self.largest_change, later.largest_change), max(self.largest_share, later.largest_share))
+
+
+@dataclass(frozen=True)
+class Felt:
+    """Units whose expected shortfall moves by more than `SHARE_OF_ERROR` of its standard error when their tail is priced directly."""
+
+    units: NDArray[np.int64]
+    tables: tuple[int, ...]
+    """requests of the horizon that they read"""
+    message: str
+    """of the worst of them"""
+
 
 def check_tables(compiled: Compiled, rows: Rows, names: tuple[str, ...], scenarios: ScenarioSet, horizon: int, tail_first: NDArray[np.int64], tail_scenario: NDArray[np.uint32],
-                 standard_error: NDArray[np.float64], backend: ModuleType, threads: int = 0) -> TableCheck | None:
-    """Reprice; None where nothing is read from a table. The tails are those of `risk.tail.tail_weights`. Raises InputError UPM-PR-082 for a table that is felt."""
-    program = compiled.programs[horizon]
-    table_of = np.full(compiled.columns, -1)
-    for group in program.group_integers:
-        first, count, table = (int(group[GROUP_INTEGERS.index(k)]) for k in ("first", "count", "table"))
-        if table >= 0:
-            table_of[first : first + count] = table
+                 standard_error: NDArray[np.float64], backend: ModuleType, threads: int = 0, again: NDArray[np.int64] | None = None,
+                 whole: NDArray[np.int64] | None = None) -> tuple[TableCheck, Felt | None] | None:
+    """Reprice; None where nothing is read from a table. The tails are those of `risk.tail.tail_weights`. Units `again` (u,) alone are looked at where they are given, each in the most tail scenarios.
+    `whole` (R,): entries that read a table in the book that each row is of, where `rows` are some of it; they share `MOST_PRICES`."""
+    table_of = tables_of_columns(compiled, horizon)
     held = np.flatnonzero(table_of[rows.column] >= 0)
     if not len(held):
         return None
@@ -80,25 +93,40 @@ def check_tables(compiled: Compiled, rows: Rows, names: tuple[str, ...], scenari
         own = chosen[unit]
         return _look(compiled, rows.quantity[held[own]], rows.column[held[own]], unit[own], rows.count, ranks, horizon, scenarios, tail_first, tail_scenario, table_of, backend, threads, most_costly)
 
-    def again(found: _Look, chosen: NDArray[np.bool_], most_costly: int) -> _Look:
+    def closer(found: _Look, chosen: NDArray[np.bool_], most_costly: int) -> _Look:
         """`found`, the chosen units repriced in the most tail scenarios."""
         if not chosen.any():
             return found
         new = look(chosen, np.full(rows.count, RANKS[1]), most_costly)
         return _Look(found.prices + new.prices, *(np.where(chosen, getattr(new, k), getattr(found, k)) for k in ("change", "size", "largest", "bounded")))
 
-    ranks = np.clip(np.maximum(MOST_PRICES // len(held), -(-LEAST_PRICES // np.maximum(entries, 1))), *RANKS)
-    found = look(entries > 0, ranks)
-    found = again(found, (found.size > CLOSER * SHARE_OF_ERROR * bound) & (ranks < RANKS[1]), MOST_COSTLY)
-    found = again(found, found.bounded & (np.abs(found.change) > SHARE_OF_ERROR * bound), EVERY_PAIR)
+    chosen, ranks = entries > 0, np.clip(np.maximum(MOST_PRICES // np.maximum(len(held) if whole is None else whole, 1), -(-LEAST_PRICES // np.maximum(entries, 1))), *RANKS)
+    if again is not None:
+        chosen, ranks = chosen & np.isin(np.arange(rows.count), again), np.full(rows.count, RANKS[1])
+    found = look(chosen, ranks)
+    found = closer(found, (found.size > CLOSER * SHARE_OF_ERROR * bound) & (ranks < RANKS[1]), MOST_COSTLY)
+    found = closer(found, found.bounded & (np.abs(found.change) > SHARE_OF_ERROR * bound), EVERY_PAIR)
     change = np.abs(found.change)
     share = change / bound
     worst = int(np.argmax(share))
-    if share[worst] > SHARE_OF_ERROR:
-        name = compiled.instrument_ids[int(np.flatnonzero(compiled.instrument_column == found.largest[worst])[0])]
-        raise InputError("UPM-PR-082", f"{name}: its value table changes the expected shortfall of {names[worst]} by {change[worst]:,.2f}, {share[worst]:.2f} of the standard error, where "
-                         f"{SHARE_OF_ERROR:g} is allowed. Run fewer scenarios, or leave the instrument out.")
-    return TableCheck(int(np.count_nonzero(entries)), found.prices, float(change.max()), float(share[worst]))
+    fine = share <= SHARE_OF_ERROR
+    report = TableCheck(int(np.count_nonzero(chosen)), found.prices, float(change[fine].max(initial=0.0)), float(share[fine].max(initial=0.0)))
+    if fine[worst]:
+        return report, None
+    units = np.flatnonzero(~fine)
+    name = compiled.instrument_ids[int(np.flatnonzero(compiled.instrument_column == found.largest[worst])[0])]
+    return report, Felt(units, tuple(np.unique(table_of[rows.column[held[np.isin(unit, units)]]]).tolist()), f"{name}: its value table changes the expected shortfall of {names[worst]} by "
+                        f"{change[worst]:,.2f}, {share[worst]:.2f} of the standard error, where {SHARE_OF_ERROR:g} is allowed. Run fewer scenarios, or leave the instrument out.")
+
+
+def tables_of_columns(compiled: Compiled, horizon: int) -> NDArray[np.int64]:
+    """(C,) the table that each column reads at a horizon; -1 for none."""
+    found = np.full(compiled.columns, -1, np.int64)
+    for group in compiled.programs[horizon].group_integers:
+        first, count, table = (int(group[GROUP_INTEGERS.index(k)]) for k in ("first", "count", "table"))
+        if table >= 0:
+            found[first : first + count] = table
+    return found
 
 
 @dataclass(frozen=True)
@@ -212,4 +240,4 @@ def _states(scenarios: ScenarioSet, wanted: NDArray[np.int64], backend: ModuleTy
     return out
 
 
-__all__ = ["TableCheck", "check_tables"]
+__all__ = ["Felt", "TableCheck", "check_tables", "tables_of_columns"]

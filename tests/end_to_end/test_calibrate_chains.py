@@ -17,8 +17,8 @@ from command_line import here
 
 from upm_gpu.calibrate.chain.days import read_days
 from upm_gpu.calibrate.chain.quotes import market_chain, with_units
-from upm_gpu.chain_fits import Request, calibrate_chains
 from upm_gpu.errors import CalibrationError, InputError
+from upm_gpu.fits.chains import Request, calibrate_chains
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.market.deribit import chain_snapshot, read_chain
 from upm_gpu.model import bates, heston, merton
@@ -139,7 +139,7 @@ def test_files_of_jumps_are_read_by_their_models(name, tmp_path):
 
 def test_refusals(days, tmp_path, capsys, monkeypatch):
     out = tmp_path / "h.toml"
-    for arguments, code in ((("--objective", "yield"), "UPM-CA-215"), (("--weights", "volume"), "UPM-CA-215"), (("--underlying", "DOGE"), "UPM-CA-210"), (("--expiry", "2031"), "UPM-CA-210")):
+    for arguments, code in ((("--objective", "yield"), "UPM-CA-215"), (("--engine", "torch"), "UPM-CA-215"), (("--weights", "volume"), "UPM-CA-215"), (("--underlying", "DOGE"), "UPM-CA-210"), (("--expiry", "2031"), "UPM-CA-210")):
         done = here(capsys, monkeypatch, "calibrate", "heston", days, "--out", out, *arguments)
         assert done.code == 3 and code in done.err and not out.exists(), done.err
     bad = days.read_text().replace(",60000,", ",60000,x", 1)

@@ -71,6 +71,9 @@ def test_the_folder_verifies_and_its_goal_names_the_largest_uncovered_loss(made,
     assert not goal["met"] and set(goal["missed"]) == set(hits["portfolio"]) and 0 < len(hits) < len(days) / 2
     worst = hits.loc[(hits["loss"] - hits["margin"]).idxmax()]
     assert f"{100.0 * (worst['loss'] - worst['margin']):.2f} % of notional" in goal["why"] and worst["portfolio"] in goal["why"]
+    month = pd.read_csv(made / "auth066.csv").query("month == '2026-02'").iloc[0]  # ISO 20022: in US dollars of the day's own notional
+    assert month["number_of_exceptions"] == len(hits) and month["largest_exception"] == pytest.approx(((hits["loss"] - hits["margin"]) * hits["notional"]).max())
+    assert f"<LrgstXcptn Ccy=\"USD\">{month['largest_exception']:.5f}</LrgstXcptn>" in (made / month["message"]).read_text()
     page = (made / "backtest.html").read_text()
     assert "losses to the next chain (1.00 to 1.00 days on)" in page and "Largest uncovered loss" in page and "<script" not in page
     summary = pd.read_csv(made / "summary.csv")
@@ -95,3 +98,12 @@ def test_a_forecast_knows_no_later_chain(made, tmp_path):
     for name in ("value_at_risk", "expected_shortfall", "initial_margin", "notional"):
         assert np.array_equal(moved[name], as_was[name]), name
     assert not np.allclose(moved["loss"], as_was["loss"])
+
+
+def test_a_model_of_dates_takes_a_methodology_with_perfect_correlation_when_told_how(tmp_path, capsys, monkeypatch):
+    """House 2 under filtered historical, whose dates are rearranged where its dependence charge asks for it."""
+    held = TEXT[TEXT.index("[[portfolios]]"):TEXT.index("[[portfolios]]\nkind = \"market_maker\"")]
+    text = TEXT.replace(held, "").replace("house_v1.toml", "house_v2.toml") + 'model = { name = "filtered_historical", filter = "ewma", across_dates = "rearranged" }\n'
+    run_backtest(written(tmp_path, text), tmp_path / "out", True)
+    days = pd.read_parquet(tmp_path / "out" / "backtest.parquet")
+    assert len(days) == 2 and (days["initial_margin"] > days["margin"]).all()

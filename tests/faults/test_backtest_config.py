@@ -26,6 +26,8 @@ GOOD = configuration()
     ("count = 500", "count = 5", "UPM-CF-056", ["outside 200"]),
     ('name = "hs"', 'name = "gbm"', "UPM-CF-056", ["a name of its own"]),
     ('path = "history.csv"', 'path = "histery.csv"', "UPM-BT-014", ["histery.csv"]),
+    ("[scenarios]", '[money]\ncurrency = "dollars"\n[scenarios]', "UPM-CF-056", ["money.currency", "three capital letters"]),
+    ("[scenarios]", "[money]\nnotional = 0.0\n[scenarios]", "UPM-CF-056", ["money.notional", "outside 0"]),
     ("[scenarios]", "[margin]\nlevels = [99.0]\n[scenarios]", "UPM-CF-056", ["margin.levels"]),
 ])
 def test_refused_by_name(tmp_path, capsys, monkeypatch, old, new, code, words):

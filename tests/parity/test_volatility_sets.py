@@ -81,3 +81,17 @@ def test_attribution_of_listed_scenarios(backend: Any, book: tuple) -> None:
             entries = slice(rows.first[r], rows.first[r + 1])
             expected[entries] += unit[rows.column[entries], ids[r]]
         np.testing.assert_array_equal(total, rows.quantity * expected)
+
+
+@pytest.mark.parametrize("kind", ["resampled", "windows"])
+@pytest.mark.parametrize("which", ["perfect", "zero"])
+def test_rearranged_dates_are_drawn_as_the_twin_draws_them(backend: Any, book: tuple, kind: str, which: Any) -> None:
+    from upm_gpu.model.across import across
+
+    made = across(make_resample() if kind == "windows" else make_garch(kind), which, ("U2",), "rearranged")
+    plain = reference.prepare(*book, "double")
+    with backend.prepare(*book, "double") as prepared:
+        np.testing.assert_array_equal(backend.states(prepared, made, 70, 333), reference.states(plain, made, 70, 333))
+        whole, expected = backend.row_tail(prepared, made, 0, 500, 5), reference.row_tail(plain, made, 0, 500, 5)
+    np.testing.assert_array_equal(whole.scenario, expected.scenario)
+    np.testing.assert_array_equal(whole.clipped, expected.clipped)

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_book import GAUSSIAN, STUDENT, methodology, read, write
+from small_book import GAUSSIAN, methodology, read, write
 
 from upm_gpu import desk
 from upm_gpu.backend.select import choose
-from upm_gpu.desk.outlook.margin_at_risk import fit_margin, fresh_margins, maintenance_along, margin_at_risk
+from upm_gpu.desk.outlook.margin_at_risk import fit_margin, fresh_run, maintenance_along, margin_at_risk, states_of
 from upm_gpu.desk.outlook.passage import first_passage
 from upm_gpu.desk.outlook.paths import paths_of
-from upm_gpu.desk.outlook.tomorrow import tomorrow
+from upm_gpu.desk.outlook.tomorrow import outset_of, tomorrow
 from upm_gpu.errors import InputError
 from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -33,22 +33,17 @@ def resident(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(resident):
     paths = paths_of(resident, 1.0, 1)
-    return paths, fit_margin(resident, paths, points=48, inner=INNER)
-
-
-def states_of(resident, paths, first, last):
-    plan = paths.plan
-    with resident.choice.module.prepare(plan.compiled, plan.rows, "mixed", 1) as prepared:
-        return resident.choice.module.states(prepared, plan.scenarios, first, last)
+    return paths, fit_margin(resident, paths, points=48, inner=INNER, checked=0)
 
 
 def test_the_regression_errs_by_what_it_says(resident, fitted):
     """Brute force: a fresh run at 24 paths that are no points of the regression; the same inner draws."""
-    paths, regression = fitted
+    paths, made = fitted
+    outset, regression = made.outset, made.regression
     others = np.setdiff1d(np.arange(100, 160), regression.scenario)[:24] - 100
     states = states_of(resident, paths, 100, 160)[:, :, others]
-    brute = np.stack([fresh_margins(resident, paths, states[:, :, s], 0, INNER) for s in range(24)], axis=1)
-    today = fresh_margins(resident, paths, None, 0, INNER)
+    brute = np.stack([fresh_run(resident, outset, states[:, :, s], 0, INNER).margin for s in range(24)], axis=1)
+    today = fresh_run(resident, outset, None, 0, INNER).margin
     brute += (paths.figures["initial_margin"] - today)[:, None]
     guess = regression.at(states[paths.date[0]])
     wrong = np.sqrt(np.mean((guess - brute) ** 2, axis=1))
@@ -61,12 +56,12 @@ def test_the_regression_errs_by_what_it_says(resident, fitted):
 
 def test_quantiles_against_brute_force(resident, fitted):
     """Nested simulation in full over 40 paths: mean, median and the largest but one of margin and of what is called, account by account."""
-    _, regression = fitted
+    _, made = fitted
     few = paths_of(resident, 1.0, 1, scenarios=40)
-    found = margin_at_risk(resident, few, regression)
+    found, outset, regression = margin_at_risk(resident, few, made), outset_of(few), made.regression
     states = states_of(resident, few, 0, 40)
-    brute = np.stack([fresh_margins(resident, few, states[:, :, s], 0, INNER) for s in range(40)], axis=1)
-    brute += (few.figures["initial_margin"] - fresh_margins(resident, few, None, 0, INNER))[:, None]
+    brute = np.stack([fresh_run(resident, outset, states[:, :, s], 0, INNER).margin for s in range(40)], axis=1)
+    brute += (few.figures["initial_margin"] - fresh_run(resident, outset, None, 0, INNER).margin)[:, None]
     plan = few.plan
     with resident.choice.module.prepare(plan.compiled, plan.rows, "mixed", 1) as prepared:
         equity = few.figures["equity"][:, None] + resident.choice.module.row_pnl(prepared, plan.scenarios, 0, 40, few.horizon[0])
@@ -90,7 +85,7 @@ def test_tomorrow_s_prices_are_those_of_the_path(resident):
         today, pnl = np.array(prepared.value0), module.unit_pnl(prepared, plan.scenarios, 0, 6, paths.horizon[0])
     at = {n: i for i, n in enumerate(plan.compiled.instrument_ids)}
     for s in range(6):
-        then = tomorrow(paths, states[:, :, s], 0)
+        then = tomorrow(outset_of(paths), states[:, :, s], 0)
         assert {then.book.instruments[n].instrument_id for n in then.book.positions.instrument} == {"BTC-C70", "BTC-P60", "ETH-C20L", "BTC-FUT", "BTC-P70", "ETH-PERP"}
         fresh = make_plan(then.book, then.market, replace(SPEC, count=4_096), plan.methodology, then.model, then.surfaces)
         with module.prepare(fresh.compiled, fresh.rows, "double", 1) as prepared:
@@ -109,7 +104,7 @@ def test_tomorrow_s_prices_are_those_of_the_path(resident):
 def test_the_law_takes_the_move_as_one_more_return(resident):
     paths = paths_of(resident, 1.0, 1)
     states = states_of(resident, paths, 0, 1)[:, :, 0]
-    made = tomorrow(paths, states, 0).model
+    made = tomorrow(outset_of(paths), states, 0).model
     order = [paths.plan.compiled.state_names.index(n) for n in GAUSSIAN.state_names]
     x = states[paths.date[0]][order]
     sigma = 0.97 * GAUSSIAN.correlation * np.outer(GAUSSIAN.daily_volatility, GAUSSIAN.daily_volatility) + 0.03 * np.outer(x, x)
@@ -119,21 +114,17 @@ def test_the_law_takes_the_move_as_one_more_return(resident):
 
 def test_maintenance_follows_the_market(resident, fitted):
     """Regressed maintenance starts at today's and differs from a constant one where the margin moves; without a regression nothing changes."""
-    _, regression = fitted
-    paths = paths_of(resident, 1.0, 2)
-    along = maintenance_along(resident, paths, regression)
-    still = np.zeros((len(regression.center), 1))
-    assert np.all(np.abs(along(1, still)[:, 0] - 0.8 * regression.at(still)[:, 0]) < 1e-6)
-    assert np.all(np.abs(along(0, still)[:, 0] - 0.4 * (regression.at(still)[:, 0] + paths.figures["initial_margin"])) < 1e-6)
+    _, made = fitted
+    paths, regression = paths_of(resident, 1.0, 2), made.regression
+    along = maintenance_along(resident, paths, replace(made, outset=outset_of(paths)))
+    still, path = np.zeros((len(regression.center), 1)), np.zeros((len(paths.plan.compiled.dates), len(paths.plan.compiled.state_names), 1))
+    assert np.all(np.abs(along(1, path)[:, 0] - 0.8 * regression.at(still)[:, 0]) < 1e-6)
+    assert np.all(np.abs(along(0, path)[:, 0] - 0.4 * (regression.at(still)[:, 0] + paths.figures["initial_margin"])) < 1e-6)
     constant, moving = first_passage(resident, paths), first_passage(resident, paths, along)
     assert constant.probability.shape == moving.probability.shape and not np.array_equal(constant.probability, moving.probability)
 
 
-def test_what_is_refused(resident, tmp_path):
+def test_what_is_refused(resident):
     paths = paths_of(resident, 1.0, 1)
     with pytest.raises(InputError, match="UPM-IN-183"):
         fit_margin(resident, paths, points=5)
-    book, market = read(write(tmp_path, POSITIONS, COLLATERAL))
-    sticky = desk.keep(book, market, replace(SPEC, volatility_dynamics="sticky_strike"), methodology(), choose("cpu"), model=STUDENT)
-    with pytest.raises(InputError, match=r"UPM-IN-182 .*sticky_strike"):
-        fit_margin(sticky, paths_of(sticky, 1.0, 1))

@@ -19,6 +19,7 @@ import numpy as np
 from upm_gpu.backtest.chain_config import ChainConfig, ChainGoal, load_chain_backtest, run_of
 from upm_gpu.backtest.chain_days import SeriesRow, Snapshots, history_to, read_snapshots, series_of
 from upm_gpu.backtest.chain_walk import ChainDay, margined
+from upm_gpu.backtest.iso20022 import Money
 from upm_gpu.backtest.ranked_laws import LAW
 from upm_gpu.backtest.work import DAYS_FOLDER, SERIES_FOLDER, Gathered, Work, pa_table, sha
 from upm_gpu.errors import InputError
@@ -137,7 +138,7 @@ def chain_work(path: Path, out: Path | None, quiet: bool, command: tuple[str, ..
                            **({"settlements.csv": sha((Path(asked.settlements) / "settlements.csv").read_bytes())} if settlements else {})},
                 "counts": {"models": len(config.models), "chains": len(dates), "estimates": len(config.models) * (len(dates) - 1)}, "proxies": [] if settlements else ["settlement of expired options: index of the next chain"], "warnings": []}
     pieces = [(1, dates[n], partial(make, n)) for n in range(len(dates) - 1)]
-    return Work(target, text, manifest, pieces, (SERIES_FOLDER, DAYS_FOLDER), gather, command, config.output.report)
+    return Work(target, text, manifest, pieces, (SERIES_FOLDER, DAYS_FOLDER), gather, command, config.output.report, Money("USD", None))
 
 
 def chains_file(path: str) -> Path:

@@ -50,6 +50,13 @@ class Margin(Strict):
     multiplier: float = Field(default=1.0, description="margin over expected shortfall")
 
 
+class Money(Strict):
+    """[money]: what a loss per unit of gross notional is in the ISO 20022 report."""
+
+    currency: str = Field(default="USD", description="ISO 4217 code of the closes' currency")
+    notional: float = Field(default=1_000_000.0, description="gross notional every portfolio holds anew on each day (house choice: a round number)")
+
+
 class Group(Strict):
     """[[groups]]: assets whose law is estimated together; every date of a group needs all of them."""
 
@@ -80,6 +87,8 @@ class ModelEntry(Strict):
     copula_degrees_of_freedom: float = Field(default=4.0, description="0: estimated")
     marginal: Literal["gaussian", "student_t", "skewed_t", "empirical"] = "student_t"
     degrees_of_freedom: float = Field(default=4.0, description="0: estimated")
+    methodology: str = Field(default="", description="methodology file whose initial margin stands beside the margin tested; blank: none, and the days cost a tenth")
+    across_dates: Literal["refused", "rearranged"] = Field(default="refused", description="perfect and zero correlation that its charges ask of a model of dates, as in a run")
 
 
 class Compute(Strict):
@@ -104,6 +113,7 @@ class BacktestConfig(Strict):
     windows: Windows = Windows()
     scenarios: Scenarios = Scenarios()
     margin: Margin = Margin()
+    money: Money = Money()
     groups: list[Group]
     portfolios: list[Portfolios]
     models: list[ModelEntry]
@@ -127,7 +137,8 @@ def load_backtest(path: Path, out: Path | None = None) -> tuple[BacktestConfig, 
     beside = file.parent / config.history.path
     history = config.history.model_copy(update={"path": str(beside)}) if not config.history.path.startswith("sample:") and beside.exists() else config.history
     output = config.output.model_copy(update={"path": str(out)}) if out is not None else config.output
-    return config.model_copy(update={"history": history, "output": output}), text
+    models = [m.model_copy(update={"methodology": str(near)}) if m.methodology and (near := file.parent / m.methodology).exists() else m for m in config.models]
+    return config.model_copy(update={"history": history, "models": models, "output": output}), text
 
 
 def day(text: str) -> date | None:
@@ -159,6 +170,9 @@ def _rules(config: BacktestConfig) -> list[Rule]:
         ("scenarios.seed", 56, 0 <= s.seed < 2**64, f"{s.seed} is no 64-bit number."),
         ("margin.levels", 56, bool(m.levels) and all(0.5 <= x < 1.0 for x in m.levels) and len(set(m.levels)) == len(m.levels), f"{m.levels}: give different levels from 0.5 to below 1, such as 0.99."),
         ("margin.multiplier", 56, m.multiplier > 0.0, f"{m.multiplier} is not above 0."),
+        ("money.currency", 56, len(config.money.currency) == 3 and config.money.currency.isascii() and config.money.currency.isalpha() and config.money.currency.isupper(),
+         f"{config.money.currency!r} is no currency code. Write three capital letters, such as USD."),
+        ("money.notional", 56, 0.0 < config.money.notional <= 1e12, f"{config.money.notional:g} is outside 0 to 1e12."),
         ("groups", 56, bool(config.groups), "name at least one group of assets."),
         ("portfolios", 56, bool(config.portfolios), "give at least one [[portfolios]]."),
         ("models", 56, bool(config.models) and len({x.name for x in config.models}) == len(config.models), "give at least one [[models]], each under a name of its own."),

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.backtest.config import load_backtest
-from upm_gpu.backtest.ranked_laws import RANKS
-from upm_gpu.backtest.rolling import gathered, piece, walks
+from upm_gpu.backtest.iso20022 import Money
+from upm_gpu.backtest.rolling import columns_of, gathered, piece, walks
 from upm_gpu.backtest.summary import GOAL_DAYS, GOAL_LEVEL, goals, league, summarise
 from upm_gpu.backtest.work import DAYS_FOLDER, PAGE, SUMMARY, Gathered, Work, carry_out, pa_table, sha
 from upm_gpu.errors import InputError
@@ -49,7 +49,7 @@ def run_backtest(path: Path, out: Path | None = None, quiet: bool = False, comma
     workers = config.compute.threads or os.cpu_count() or 1
     alone = replace(choice, threads=1) if workers > 1 else choice  # a thread a piece, and none within
     target, level = Path(config.output.path), GOAL_LEVEL if GOAL_LEVEL in config.margin.levels else config.margin.levels[0]
-    width = 2 + 3 * len(config.margin.levels) + len(RANKS)
+    width = columns_of(config)
 
     def place(n: int, first: int) -> Path:
         return target / DAYS_FOLDER / f"{n:03d}-{first:05d}.parquet"
@@ -72,10 +72,11 @@ def run_backtest(path: Path, out: Path | None = None, quiet: bool = False, comma
 
     manifest = {"seed": config.scenarios.seed, "scenarios": config.scenarios.count, "horizon_days": config.windows.horizon_days, "levels": list(config.margin.levels), "league_level": level,
                 "losses": f"{config.windows.horizon_days}-day losses", "goal_note": f"Asked of portfolios with at least {GOAL_DAYS:,} test days.",
-                "device": choice.name, "device_reason": choice.reason, "precision": "double", "inputs": {"config.toml": sha(text.encode()), f"history/{file.name}": sha(file.read_bytes())},
+                "device": choice.name, "device_reason": choice.reason, "precision": "double", "inputs": {"config.toml": sha(text.encode()), f"history/{file.name}": sha(file.read_bytes()),
+                           **{f"methodology/{i}": sha(find_file(m.methodology).read_bytes()) for i, m in enumerate(config.models) if m.methodology}},
                 "counts": {"models": len(config.models), "estimates": sum(len(w.estimates) for w in found)}, "proxies": list(proxies), "warnings": list(warnings)}
     pieces = [(last - first, f"{w.past.group.name}, {w.entry.name}", partial(make, n, first, last)) for n, w in enumerate(found) for first, last in w.pieces]
-    return carry_out(Work(target, text, manifest, pieces, (DAYS_FOLDER,), gather, command, config.output.report, workers), quiet)
+    return carry_out(Work(target, text, manifest, pieces, (DAYS_FOLDER,), gather, command, config.output.report, Money(config.money.currency, config.money.notional), workers), quiet)
 
 
 def history_file(path: str) -> Path:

@@ -49,7 +49,7 @@ class Law:
 def spec_of(entry: ModelEntry, scenarios: Scenarios, horizon_days: int, clock: str) -> ScenarioSpec:
     """The engine's request for one model of the back-test; the seed of a day is set by `seeded`."""
     return ScenarioSpec(count=scenarios.count, seed=scenarios.seed, horizons=(float(horizon_days),), model=entry.model, filter=entry.filter, ewma_lambda=entry.ewma_lambda, copula=entry.copula,
-                        copula_degrees_of_freedom=entry.copula_degrees_of_freedom, marginal=entry.marginal, degrees_of_freedom=entry.degrees_of_freedom,
+                        copula_degrees_of_freedom=entry.copula_degrees_of_freedom, marginal=entry.marginal, degrees_of_freedom=entry.degrees_of_freedom, across_dates=entry.across_dates,
                         clock="sessions" if clock == "sessions" else "calendar")
 
 
@@ -87,13 +87,21 @@ def scenarios_of(law: Law, past: Past, time: float, spec: ScenarioSpec) -> Any:
     seed = day_seed(spec.seed, time)
     if time == law.time or spec.model == "historical":
         return replace(law.compiled, seed=seed)
+    if spec.model in ("gbm", "scaled_historical"):
+        return model_of(law, past, time, spec).scenarios(np.array(spec.horizons), replace(spec, seed=seed))
+    return replace(law.compiled, variance=variance_of(law, past, time, spec), seed=seed)
+
+
+def model_of(law: Law, past: Past, time: float, spec: ScenarioSpec) -> Any:
+    """The parameters of the engine's model on a day under a law estimated on it or before."""
+    if time == law.time or spec.model == "historical":
+        return law.model
     variance = variance_of(law, past, time, spec)
     if spec.model == "gbm":
-        return replace(law.model, daily_volatility=np.sqrt(variance)).scenarios(np.array(spec.horizons), replace(spec, seed=seed))
+        return replace(law.model, daily_volatility=np.sqrt(variance))
     if spec.model == "scaled_historical":
-        scaled = replace(law.model, changes=law.model.changes * np.sqrt(variance / law.variance))
-        return scaled.scenarios(np.array(spec.horizons), replace(spec, seed=seed))
-    return replace(law.compiled, variance=variance, seed=seed)
+        return replace(law.model, changes=law.model.changes * np.sqrt(variance / law.variance))
+    return replace(law.model, dynamics=replace(law.model.dynamics, variance=variance))
 
 
 def variance_of(law: Law, past: Past, time: float, spec: ScenarioSpec) -> NDArray[np.float64]:

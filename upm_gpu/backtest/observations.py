@@ -1,7 +1,7 @@
 """What came, counted: the fields of a clearing house's back-test result.
 
 Names follow the monthly result of ISO 20022 message auth.066 (CCP back-testing result report): number of observations and exceptions, achieved coverage, the largest
-and the average exception. An exception is a loss above the margin (or value-at-risk) of its day.
+and the average exception; `iso20022.py` writes the message. An exception is a loss above the margin (or value-at-risk) of its day.
 """
 
 from __future__ import annotations

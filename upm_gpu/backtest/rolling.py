@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.backtest.config import BacktestConfig, ModelEntry
 from upm_gpu.backtest.forecast import Law, estimate, scenarios_of, spec_of
+from upm_gpu.backtest.linear_margin import initial_margins
 from upm_gpu.backtest.past import Past, group_past, windows
 from upm_gpu.backtest.portfolios import Holdings, make_holdings, profit
 from upm_gpu.backtest.ranked_laws import LAW, RANKS, kept_of, lowest, quantiles
@@ -56,6 +57,8 @@ class Walk:
     """(W, 2) of every window"""
     estimates: tuple[int, ...]
     """windows at which a law is estimated"""
+    methodology: Any = None
+    """whose initial margin is asked every day; None: none"""
 
     @property
     def pieces(self) -> list[tuple[int, int]]:
@@ -69,6 +72,8 @@ class Walk:
 
 def walks(config: BacktestConfig, history: pd.DataFrame) -> tuple[list[Walk], tuple[str, ...], tuple[str, ...]]:
     """Every group under every model, portfolios without a volatility index, and warnings. Raises what cannot be walked, InputError UPM-BT-012 and `CalibrationError`."""
+    from upm_gpu.margin.methodology import load_methodology
+
     found, proxies, warnings = [], list[str](), list[str]()
     for group in config.groups:
         held = make_holdings(group, config.portfolios)
@@ -78,7 +83,8 @@ def walks(config: BacktestConfig, history: pd.DataFrame) -> tuple[list[Walk], tu
         for entry in config.models:
             past = group_past(history, group, entry.ewma_lambda, config.history.clock)
             places = windows(past, config.windows)
-            found.append(Walk(past, held, entry, places, _estimates(past.time[places[:, 0]], entry.recalibrate_days)))
+            methodology = load_methodology(entry.methodology) if entry.methodology else None
+            found.append(Walk(past, held, entry, places, _estimates(past.time[places[:, 0]], entry.recalibrate_days), methodology))
         proxies += [n for n, s in zip(held.names[len(held.weights):], held.straddles, strict=True) if f"volatility_shift[{group.volatility[s.volatility]}]" in past.proxies and n not in proxies]
     return found, tuple(proxies), tuple(warnings)
 
@@ -93,7 +99,7 @@ def _estimates(time: NDArray[np.float64], every: int) -> tuple[int, ...]:
 
 
 def piece(walk: Walk, first: int, last: int, config: BacktestConfig, choice: Any) -> NDArray[np.float64]:
-    """(W, P, 2 + 3 levels + ranks) of windows [first, last), of which the first estimates: loss, pit, then VaR, ES and its standard error of every level, then the law."""
+    """(W, P, columns_of) of windows [first, last), of which the first estimates: loss, pit, then VaR, ES and its standard error of every level, the law, and the methodology's initial margin."""
     past = walk.past
     spec = spec_of(walk.entry, config.scenarios, config.windows.horizon_days, config.history.clock)
     law: Law | None = None
@@ -103,8 +109,16 @@ def piece(walk: Walk, first: int, last: int, config: BacktestConfig, choice: Any
         time = float(past.time[begin])
         if law is None or n in walk.estimates:
             law = estimate(past, time, spec)
-        rows.append(_day(past, walk.held, _states(choice, scenarios_of(law, past, time, spec)), int(begin), int(end), config))
+        day = _day(past, walk.held, _states(choice, scenarios_of(law, past, time, spec)), int(begin), int(end), config)
+        if walk.methodology is not None:
+            day[:, -1] = initial_margins(past, walk.held, law, int(begin), spec, walk.methodology, choice, config.money.currency, config.money.notional)
+        rows.append(day)
     return np.stack(rows)
+
+
+def columns_of(config: BacktestConfig) -> int:
+    """Numbers of a portfolio and day."""
+    return 3 + 3 * len(config.margin.levels) + len(RANKS)
 
 
 def walk(config: BacktestConfig, history: pd.DataFrame, choice: Any) -> Walked:
@@ -132,7 +146,7 @@ def _states(choice: Any, drawn: Any) -> NDArray[np.float64]:
 
 
 def _day(past: Past, held: Holdings, drawn: NDArray[np.float64], begin: int, end: int, config: BacktestConfig) -> NDArray[np.float64]:
-    """(P, 2 + 3 levels + ranks) of one day. The loss is NaN where a volatility is missing at either end."""
+    """(P, columns_of) of one day, without an initial margin. The loss is NaN where a volatility is missing at either end."""
     prices, horizon = len(past.group.assets), float(config.windows.horizon_days)
     today = np.exp(past.value[begin, prices:])
     came = past.value[end] - past.value[begin]
@@ -142,7 +156,7 @@ def _day(past: Past, held: Holdings, drawn: NDArray[np.float64], begin: int, end
     worst = lowest(made, kept_of(made.shape[1], config.margin.levels))
     for level in config.margin.levels:
         columns += _tail(-worst, made.shape[1], level)
-    return np.concatenate([np.stack(columns, axis=1), quantiles(worst, made.shape[1])], axis=1)
+    return np.concatenate([np.stack(columns, axis=1), quantiles(worst, made.shape[1]), np.full((len(made), 1), np.nan)], axis=1)
 
 
 def tail(loss: NDArray[np.float64], level: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -174,7 +188,7 @@ def _frame(walk: Walk, values: NDArray[np.float64], config: BacktestConfig) -> p
 
     past, held, places = walk.past, walk.held, walk.places
     days, portfolios, levels = len(places), len(held.names), config.margin.levels
-    law = values[:, :, 2 + 3 * len(levels):].reshape(days * portfolios, len(RANKS)).astype(np.float32)
+    law = values[:, :, 2 + 3 * len(levels):-1].reshape(days * portfolios, len(RANKS)).astype(np.float32)
     # a close at 24:00 belongs to the day that ends then: half a second back
     dates = np.array([str(np.datetime64(round(t * 86_400.0) - 1, "s"))[:10] for t in past.clock.instant(past.time[places[:, 0]])], dtype=object)
     parts = []
@@ -186,5 +200,7 @@ def _frame(walk: Walk, values: NDArray[np.float64], config: BacktestConfig) -> p
             "group": past.group.name, "model": walk.entry.name, "level": level, "loss": loss, "value_at_risk": var, "expected_shortfall": shortfall,
             "expected_shortfall_standard_error": error, "margin": margin, "hit_value_at_risk": loss > var, "hit_margin": loss > margin, "pit": values[:, :, 1].ravel(),
             **{name: law[:, k] for k, name in enumerate(LAW)}}, columns=[*COLUMNS, *LAW]))
+        if any(m.methodology for m in config.models):
+            parts[-1].insert(len(COLUMNS), "initial_margin", values[:, :, -1].ravel())
     table = parts[0] if len(parts) == 1 else pd.concat(parts).sort_index(kind="stable")
     return table[np.isfinite(table["loss"].to_numpy()) & np.isfinite(table["expected_shortfall"].to_numpy())]

@@ -63,6 +63,7 @@ def _row(portfolio: str, model: str, level: float, days: pd.DataFrame, seed: int
         "achieved_coverage": seen.coverage, "largest_exception": seen.largest_exception, "average_exception": seen.average_exception,
         "largest_exception_date": days["date"].iloc[int(np.argmax(loss - margin))] if seen.number_of_exceptions else "",
         "value_at_risk_exceptions": int(np.count_nonzero(hits)), "mean_margin": float(np.mean(margin)),
+        **_whole(days),
         "mean_standard_error": float(np.mean(days["expected_shortfall_standard_error"].to_numpy())),
     }
     if len(loss) >= LEAST_DAYS:
@@ -78,6 +79,15 @@ def _row(portfolio: str, model: str, level: float, days: pd.DataFrame, seed: int
             row |= {"z3": ranked[0], "z3_p": ranked[1], "z1": szekely.z1, "z1_p": szekely.z1_p_value, "z2": szekely.statistic, "z2_p": szekely.p_value, "ridge": slope.mean, "ridge_p": slope.p_value,
                     "quantile_score": float(np.mean(quantile_score(loss, var, level))), "joint_score": float(np.mean(joint_score(loss, var, shortfall, level)))}
     return row | procyclicality(margin)
+
+
+def _whole(days: pd.DataFrame) -> dict[str, Any]:
+    """Of the methodology's initial margin, where one is asked: its mean, and how often a loss was above it."""
+    if "initial_margin" not in days:
+        return {}
+    asked = days["initial_margin"].to_numpy(np.float64)
+    known = np.isfinite(asked)
+    return {"mean_initial_margin": float(np.mean(asked[known])) if known.any() else float("nan"), "initial_margin_exceptions": int(np.count_nonzero(days["loss"].to_numpy()[known] > asked[known]))}
 
 
 def procyclicality(margin: NDArray[np.float64]) -> dict[str, float]:

@@ -4,6 +4,7 @@
     config.toml           the configuration as given
     days/ [series/]       what every stretch of days made, file by file
     backtest.parquet summary.csv league.csv goals.json      every day, every test, the ranking, the goals
+    auth066/ auth066.csv  the months as ISO 20022 messages (`iso20022.py`), and which month each entry is
     manifest.json backtest.html SHA256SUMS                  the last one last
 
 The same command goes on with a folder whose plan is the same (`run/pieces.py`). `upm verify` checks it as it checks a run.
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from upm_gpu.backtest.iso20022 import FIELDS, FOLDER, INDEX, Money, messages, monthly_results
 from upm_gpu.backtest.ranked_laws import LAW
 from upm_gpu.progress import silent, told
 from upm_gpu.run import durable
@@ -64,6 +66,7 @@ class Work:
     gather: Callable[[], Gathered]
     command: tuple[str, ...]
     report: bool
+    money: Money
     workers: int = 1
     """threads that make pieces; above 1 only where pieces need nothing of one another"""
 
@@ -90,7 +93,10 @@ def _seal(work: Work, started: float) -> None:
     counts = {"days": int(table["date"].nunique()), "rows": len(table), "portfolios": int(table["portfolio"].nunique()), **work.manifest["counts"]}
     manifest = {"format": FORMAT, "kind": "backtest", "upm_gpu": versions()["upm_gpu"], "libraries": versions(), **identity(), "command": list(work.command), **work.manifest,
                 "counts": counts, "timings": {"total": round(time.perf_counter() - started, 3)}}
-    contents = {DAYS: _parquet(table), SUMMARY: _csv(made.summary), LEAGUE: _csv(made.league), GOALS: json_bytes({"goals": made.goals}), MANIFEST: json_bytes(manifest)}
+    months = monthly_results(table, work.money)
+    durable.make_folder(target / FOLDER)
+    contents = {DAYS: _parquet(table), SUMMARY: _csv(made.summary), LEAGUE: _csv(made.league), GOALS: json_bytes({"goals": made.goals}), MANIFEST: json_bytes(manifest),
+                INDEX: _csv(months[list(FIELDS)]), **messages(months)}
     hashes = {name: durable.sha256_of(target / name) for name in (PLAN, CONFIG)}
     for folder in work.folders:
         hashes |= {f"{folder}/{p.name}": durable.sha256_of(p) for p in sorted((target / folder).glob("*.parquet"))}

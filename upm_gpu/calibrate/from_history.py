@@ -63,11 +63,13 @@ def model_from_history(history: pd.DataFrame, factors: Sequence[str], valuation_
 def _windows(panel: Panel, spec: ScenarioSpec, cap: NDArray[np.float64]) -> tuple[HistoricalParameters, CovarianceFit]:
     if spec.model == "historical":
         changes, panel = fill(panel.changes, panel)
+        following = None
     else:
         filtered = filter_panel(panel, "ewma", spec.ewma_lambda)
         residuals, panel = fill(filtered.residuals, panel)
-        changes = residuals * np.sqrt(filtered.next_variance)
-    made = HistoricalParameters(panel.factors, changes, panel.segment, cap, measure=spec.measure, labels=panel.labels)
+        following = filtered.next_variance
+        changes = residuals * np.sqrt(following)
+    made = HistoricalParameters(panel.factors, changes, panel.segment, cap, measure=spec.measure, labels=panel.labels, variance=following)
     return made, _report(panel, made.daily_volatility**2, None, spec)
 
 

@@ -123,7 +123,7 @@ def calibrate_surface(market: MarketSnapshot, out: Path, underlyings: Sequence[s
             unit = float(np.sqrt(max(svi.a + svi.b * (np.hypot(svi.m, svi.s) - svi.rho * svi.m), 1e-12)))
             smiles.setdefault(u, []).append({"label": instant_text(svi.expiry), "years": svi.expiry_years, "x": k / unit, "strike": np.exp(k), "quoted": sigma, "model": sigma + error})
     violations = {u: [*(surface_violations(surfaces[u]) if how == "joint" else _violations(u, found)), *quote_violations(market, u)] for u, found in fitted.items()}
-    _write(out, market, how, tables)
+    _write(out, market, how, tables, fitted)
     return {"out": str(out), "valuation_time": instant_text(market.valuation_time), "fit": how, "family": market.surface_family, "surfaces": tables, "violations": violations, "smiles": smiles}
 
 
@@ -156,14 +156,14 @@ def _quotes(market: MarketSnapshot, underlying: str, svi: SviSlice, keep: NDArra
     return k, sigma, np.maximum(np.exp(-0.5 * (k / (sigma * np.sqrt(years))) ** 2), 0.03)
 
 
-def _write(path: Path, market: MarketSnapshot, how: str, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+def _write(path: Path, market: MarketSnapshot, how: str, tables: Mapping[str, Sequence[Mapping[str, Any]]], fitted: Mapping[str, Sequence[SviSlice]]) -> None:
     rows = ["schema_version = 1", 'kind = "surface"', f'valuation_time = "{instant_text(market.valuation_time)}"', f'family = "{market.surface_family}"', f'fit = "{how}"',
-            "# total variance w(k) = a + b (rho (k - m) + sqrt((k - m)^2 + s^2)), k = ln(K / F); a run fits its surfaces again from the quotes of its market"]
+            "# total variance w(k) = a + b (rho (k - m) + sqrt((k - m)^2 + s^2)), k = ln(K / F); a run on this market reads them from market.surface_file"]
     for u, slices in tables.items():
-        for found in slices:
+        for found, svi in zip(slices, fitted[u], strict=True):
             rows += ["", f"[[slices.{toml_value(u)}]]", f'expiry = "{found["expiry"]}"', f"years = {toml_value(found['years'])}", f"quotes = {found['quotes']}",
                      f"root_mean_square_volatility_error = {toml_value(found['root_mean_square_volatility_error'])}"]
-            rows += [f"{n} = {toml_value(row['value'])}" for n, row in found["parameters"].items()]
+            rows += [f"{n} = {toml_value(float(getattr(svi, n)))}" for n in RAW]
             rows += [f"{n}_standard_error = {'nan' if row['standard_error'] is None else toml_value(row['standard_error'])}" for n, row in found["parameters"].items()]
             rows.append(f"jump_wings = {toml_value(found['jump_wings'])}")
     try:

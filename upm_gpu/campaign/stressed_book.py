@@ -98,7 +98,7 @@ def stressed_book(entry: BookEntry, campaign: Campaign) -> StressedBook:
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.domain.reader import load_book
     from upm_gpu.engine import compute_outcome
-    from upm_gpu.inputs import gather
+    from upm_gpu.inputs import SURFACES, gather
     from upm_gpu.margin.methodology import load_methodology
     from upm_gpu.market.reader import load_market
     from upm_gpu.passes import in_memory
@@ -115,6 +115,8 @@ def stressed_book(entry: BookEntry, campaign: Campaign) -> StressedBook:
     hashes = {f"book/{k}": v for k, v in book.hashes.items()} | {f"market/{k}": v for k, v in market.hashes.items()} | {"methodology.toml": sha256_of(files.methodology)}
     if files.parameters:
         hashes["parameters.toml"] = sha256_of(files.parameters)
+    if files.surfaces:
+        hashes[SURFACES] = sha256_of(files.surfaces)
     law = law_of(plan, choice.module)
     shocks = make_shocks(campaign, plan, law)
     return prepared(entry.name, campaign, compute_outcome(plan, choice, config.compute.chunk, in_memory(None)), law, shocks, hashes)

@@ -23,6 +23,7 @@ def run(
     chunk: Annotated[str | None, typer.Option(help="Scenarios a chunk (rounded up to 4,096).")] = None,
     threads: Annotated[str | None, typer.Option(help="CPU threads; 0 takes all.")] = None,
     tables: Annotated[str | None, typer.Option(help="Value tables of an earlier market, made by upm tables.")] = None,
+    surfaces: Annotated[str | None, typer.Option(help="Volatility surfaces of this market, made by upm calibrate surface.")] = None,
     out: Annotated[str | None, typer.Option(help="Run folder to create.")] = None,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print the whole configuration with its defaults and stop.")] = False,
     fail_on: Annotated[str | None, typer.Option(help='"breach": exit 5 when an account is called or liquidated.')] = None,
@@ -34,7 +35,7 @@ def run(
     from upm_gpu.errors import UsageError
 
     overrides = {"book.path": book, "market.path": market, "methodology.file": methodology, "scenarios.count": paths, "scenarios.seed": seed,
-                 "compute.device": device, "compute.precision": precision, "compute.chunk": chunk, "compute.threads": threads, "compute.tables": tables, "output.path": out}
+                 "compute.device": device, "compute.precision": precision, "compute.chunk": chunk, "compute.threads": threads, "compute.tables": tables, "market.surface_file": surfaces, "output.path": out}
     chosen = {k: v for k, v in overrides.items() if v is not None}
     for key, value in chosen.items():
         if any("\ud800" <= c <= "\udfff" for c in value):

@@ -51,6 +51,8 @@ def under_market(resident: Resident, market: MarketSnapshot, progress: Callable[
     old, book = resident.plan, resident.plan.book
     if market.valuation_time != old.market.valuation_time:
         raise due(f"the valuation time is {market.valuation_time:%Y-%m-%dT%H:%M}Z and was {old.market.valuation_time:%Y-%m-%dT%H:%M}Z: every instrument is nearer to its expiry")
+    if old.spec.surface_file:
+        raise due("its volatility surfaces are those of a file, which was made for one market")
     if any(p.table_requests for p in old.compiled.programs):
         raise due("the book holds products that are read from value tables, which are made for one market")
     held = {book.instruments[n].instrument_id for n in np.unique(book.positions.instrument)}

@@ -34,6 +34,9 @@ MIN_YEARS = 1.0 / (365.0 * 24.0 * 60.0)
 LIFT_GRID = np.linspace(-MAX_LOG_MONEYNESS, MAX_LOG_MONEYNESS, 6001)
 
 
+QuoteLists = tuple[list[datetime], list[float], list[NDArray[np.float64]], list[NDArray[np.float64]], list[NDArray[np.float64]]]
+
+
 @dataclass(frozen=True)
 class SviSlice:
     """One expiry. `fit_error`: largest volatility error of the slice against what it was fitted to (decimal)."""
@@ -111,12 +114,21 @@ def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_]
     0.5 % to 1,000 % volatility are left out as well. Weights: Black vega, divided by the bid-ask spread where there is one.
     Raises `MarketDataError` UPM-MD-120 when no usable quote is left.
     """
+    return fit_slices(underlying, market.valuation_time, *usable_quotes(market, underlying, keep), market.surface_family)
+
+
+def usable_quotes(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_] | None = None) -> QuoteLists:
+    """Expiries ascending, years, and by expiry ln(K / F), volatilities and weights of the quotes that `fit_surface` uses; raises as it does."""
     quotes = market.quotes
     rows = np.flatnonzero((quotes.underlying == underlying) & (True if keep is None else keep))
     by_expiry: dict[datetime, list[int]] = {}
     for row in rows:
         by_expiry.setdefault(quotes.expiry[row], []).append(int(row))
-    expiries, years, moneyness, volatility, weight = [], [], [], [], []
+    expiries: list[datetime] = []
+    years: list[float] = []
+    moneyness: list[NDArray[np.float64]] = []
+    volatility: list[NDArray[np.float64]] = []
+    weight: list[NDArray[np.float64]] = []
     for expiry in sorted(by_expiry):
         t = years_between(market.valuation_time, expiry)
         forward = market.forwards.get((underlying, expiry))
@@ -142,7 +154,7 @@ def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_]
             f"implied_vols: underlying {underlying} has no usable quote (alive, with a forward, volatility between "
             f"{MIN_VOLATILITY:g} and {MAX_VOLATILITY:g}) among {len(rows)}{aside}. Give quotes or forwards for its expiries.",
         )
-    return fit_slices(underlying, market.valuation_time, expiries, years, moneyness, volatility, weight, market.surface_family)
+    return expiries, years, moneyness, volatility, weight
 
 
 def fit_surfaces(market: MarketSnapshot, underlyings: Iterable[str]) -> dict[str, Surface]:
@@ -177,6 +189,12 @@ def fit_slices(
         ssvi = fit_ssvi(np.asarray(years), log_moneyness, implied_volatilities, weights, "heston" if family == "ssvi_heston" else "power_law")
         parameters = ssvi.slices()
         broken = tuple({"underlying": underlying, "expiry": expiries[row.pop("expiry")].isoformat(), "violation": row.pop("condition"), "worst": row.pop("value")} for row in conditions(ssvi))
+    return surface_of(underlying, valuation_time, expiries, years, parameters, log_moneyness, implied_volatilities, broken)
+
+
+def surface_of(underlying: str, valuation_time: datetime, expiries: Sequence[datetime], years: Sequence[float], parameters: NDArray[np.float64], log_moneyness: Sequence[NDArray[np.float64]],
+               implied_volatilities: Sequence[NDArray[np.float64]], broken: tuple[dict[str, Any], ...] = ()) -> Surface:
+    """Raw parameters (E, 5) as slices without calendar arbitrage, each lifted over the one before it where it must be, and how they meet the quotes."""
     slices: list[SviSlice] = []
     diagnostics: list[SliceDiagnostics] = []
     for i, (expiry, t) in enumerate(zip(expiries, years, strict=True)):

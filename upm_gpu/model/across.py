@@ -12,6 +12,7 @@ A t copula keeps its mixing variable and a market-wide jump its clock: what is r
 price keeps its own variance. A set with correlation regimes loses them: every scenario has C'.
 
 Source of the idea: OCC, STANS Margin Methodology (theocc.com, Risk Management, Margin Methodology; formulae of its appendix); SEC release 34-91079 (86 FR 9410, 2021); what a set is exactly: house choice.
+Sets that draw dates have no correlation; where a run asks for it (`model.across_dates`), their dates are rearranged instead (`rearranged.py`).
 Verified: tests/known_answers/test_across.py.
 """
 
@@ -27,10 +28,11 @@ from numpy.typing import NDArray
 from upm_gpu.errors import CalibrationError
 from upm_gpu.model.gbm import PRICE_STATES, VOLATILITY_STATES
 from upm_gpu.model.psd import correlation_cholesky
+from upm_gpu.model.rearranged import rearranged
 from upm_gpu.model.regimes import asset_of, correlation_of
 from upm_gpu.scenario.derived import Derived
 from upm_gpu.scenario.sets import Heston, SampledWalk, ScenarioSet, Walk
-from upm_gpu.scenario.volatility_sets import GarchWalk
+from upm_gpu.scenario.volatility_sets import GarchWalk, Resample
 
 Across = Literal["perfect", "zero"]
 SHARED = {**dict.fromkeys(PRICE_STATES, 0), **{kind: 1 + i for i, kind in enumerate(VOLATILITY_STATES)}}
@@ -64,14 +66,16 @@ def _kind(factor: str) -> str:
     return factor.partition("[")[0]
 
 
-def across(scenarios: ScenarioSet, which: Across, inverse_assets: Sequence[str] = ()) -> ScenarioSet:
-    """The drawn set under the replaced correlation, from the same random numbers. Raises `CalibrationError` UPM-CA-139 for a set without a correlation."""
+def across(scenarios: ScenarioSet, which: Across, inverse_assets: Sequence[str] = (), dates: Literal["refused", "rearranged"] = "refused") -> ScenarioSet:
+    """The drawn set under the replaced correlation, from the same random numbers. Raises `CalibrationError` UPM-CA-139 for a set without a correlation, unless it draws dates that may be rearranged."""
     if isinstance(scenarios, Derived):
-        return replace(scenarios, base=across(scenarios.base, which, inverse_assets))
+        return replace(scenarios, base=across(scenarios.base, which, inverse_assets, dates))
+    if dates == "rearranged" and (isinstance(scenarios, Resample) or (isinstance(scenarios, GarchWalk) and scenarios.residuals is not None)):
+        return rearranged(scenarios, which, inverse_assets)
     part = scenarios.walk if isinstance(scenarios, SampledWalk) else scenarios
     if not isinstance(part, Walk | Heston | GarchWalk) or (isinstance(part, GarchWalk) and part.residuals is not None):
         raise CalibrationError("UPM-CA-139", f"a charge asks for {which} correlation, and scenarios of kind {scenarios.kind} have their dependence from the dates or states given: there is no correlation to "
-                               "replace. Use gbm, merton, heston, bates or garch, or a methodology without the charge.")
+                               "replace. Use gbm, merton, heston, bates or garch, model.across_dates = \"rearranged\" with a model that draws dates, or a methodology without the charge.")
     factors = part.state_names[: 2 * len(part.variance0) : 2] if isinstance(part, Heston) else part.state_names
     root = correlation_cholesky(across_correlation(correlation_of(part), factors, which, inverse_assets), factors)
     made: Any = replace(part, cholesky=root, regimes=None)

@@ -47,6 +47,8 @@ class HistoricalParameters:
     """(K,) a day, read under `pricing`"""
     labels: tuple[str, ...] = ()
     """(N,) dates on which the changes begin"""
+    variance: NDArray[np.float64] | None = None
+    """(K,) of the next step, which the changes are scaled to; None: not scaled"""
 
     @property
     def daily_volatility(self) -> NDArray[np.float64]:

@@ -89,6 +89,8 @@ class TableRequest:
     """what the operation's price is multiplied by: F / S of what is paid in coins, whose table is in coins at the forward"""
     spot_over_forward_today: float | None = None
     """None: that of the horizon; another where a dividend goes ex in between"""
+    finer: int = 0
+    """how often its tolerance is divided by ten and its first steps are halved, for units that felt a coarser table (`table_refinement.py`)"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class ModelRequest:
     slope: float
     years: float
     years_today: float
+    finer: int = 0
+    """as of a `TableRequest`"""
 
 
 @dataclass(frozen=True)

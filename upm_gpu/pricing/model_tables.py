@@ -96,22 +96,22 @@ def box_of(request: ModelRequest, group: Mapping[str, float], log_moneyness: Arr
 
 def table_key(request: ModelRequest, box: Box) -> str:
     """SHA-256 of all that a table is a function of."""
-    asked = {k: v for k, v in asdict(request).items() if k not in ("name", "group", "years_today")}
-    return hashlib.sha256(json.dumps(["model", asked, box, TOLERANCE, LIFT, FIRST_STEPS, FEWEST_CELLS, HALVINGS, MOST_NODES, SAMPLED_CELLS], sort_keys=True).encode("ascii")).hexdigest()
+    asked = {k: v for k, v in asdict(request).items() if k not in ("name", "group", "finer", "years_today")}
+    return hashlib.sha256(json.dumps(["model", asked, box, TOLERANCE * 0.1**request.finer, LIFT, FIRST_STEPS, FEWEST_CELLS, HALVINGS, MOST_NODES, SAMPLED_CELLS], sort_keys=True).encode("ascii")).hexdigest()
 
 
 def build(request: ModelRequest, box: Box, backend: ModuleType) -> tuple[ValueTable, float]:
     """The table and the largest error of a price found at sampled cell centres, per unit of strike."""
-    steps = [FIRST_STEPS[0], FIRST_STEPS[1]]
+    steps, wanted = [step * 0.5**request.finer for step in FIRST_STEPS], TOLERANCE * 0.1**request.finer
     while steps[1] * FEWEST_CELLS > box[1][1] - box[1][0] > 1e-3:
         steps[1] *= 0.5
     for halving in range(HALVINGS + 1):
         table, worthless = _fill(request, box, (steps[0], steps[1]), backend)
         errors = _errors(table, worthless, request, box, backend)
-        if max(errors) <= TOLERANCE or halving == HALVINGS:
+        if max(errors) <= wanted or halving == HALVINGS or (request.finer and 4 * table.values.size > MOST_NODES):
             break
         for axis in (0, 1):
-            if errors[axis] > 0.5 * TOLERANCE:
+            if errors[axis] > 0.5 * wanted:
                 steps[axis] *= 0.5
     return table, max(errors)
 

@@ -230,15 +230,20 @@ def group_of(program: Program, g: int) -> dict[str, float]:
 
 def table_key(request: TableRequest, box: Box, tolerance: float | None = None) -> str:
     """SHA-256 of all that a table is a function of: what is priced, the corners of its box and how it is refined."""
-    asked = {k: v for k, v in asdict(request).items() if k not in ("name", "group") and not k.endswith("_today")}
-    how = [tolerance or TOLERANCE, FIRST_STEPS, HALVINGS, HALVINGS_AT_A_BARRIER, MOST_NODES, COSTLY.get(request.operation, SAMPLED_CELLS)]
+    asked = {k: v for k, v in asdict(request).items() if k not in ("name", "group", "finer") and not k.endswith("_today")}
+    how = [tolerance or tolerance_of(request), FIRST_STEPS, HALVINGS, HALVINGS_AT_A_BARRIER, MOST_NODES, COSTLY.get(request.operation, SAMPLED_CELLS)]
     return hashlib.sha256(json.dumps([asked, box, how], sort_keys=True).encode("ascii")).hexdigest()
+
+
+def tolerance_of(request: TableRequest) -> float:
+    """What its table may err by, per unit of strike."""
+    return TOLERANCE * 0.1**request.finer
 
 
 def _made(request: TableRequest, box: Box, backend: ModuleType, shelf: Shelf | None, tolerance: float | None = None, library: Library | None = None) -> tuple[ValueTable, float, bool]:
     """The table from the shelf, else from the library or made, and put there; and whether it is the library's."""
     own = table_key(request, box, tolerance)
-    if library is None:
+    if library is None or request.finer:  # a library's tables are no finer than others
         return *_shelved(own, lambda: _build(request, box, backend, tolerance), shelf), False
     key = hashlib.sha256(f"{own} {library.sha256}".encode("ascii")).hexdigest()  # a table of another place is another table
     found = shelf.take(key) if shelf is not None else None
@@ -268,13 +273,13 @@ def _shelved(key: str, build: Callable[[], tuple[ValueTable, float]], shelf: She
 
 
 def _build(request: TableRequest, box: Sequence[tuple[float, float]], backend: ModuleType, tolerance: float | None = None) -> tuple[ValueTable, float]:
-    steps, wanted = list(FIRST_STEPS), tolerance or TOLERANCE
+    steps, wanted = [step * 0.5**request.finer for step in FIRST_STEPS], tolerance or tolerance_of(request)
     halvings = HALVINGS if np.isinf(request.inside).all() else HALVINGS_AT_A_BARRIER
     coarser: ValueTable | None = None
     for halving in range(halvings + 1):
         table = fill(request, box, (steps[0], steps[1]), backend, coarser)
         errors = sampled_errors(table, request, backend)
-        if max(errors) <= wanted or halving == halvings:
+        if max(errors) <= wanted or halving == halvings or (request.finer and 4 * table.values.size > MOST_NODES):
             break
         coarser = table
         for axis in (0, 1):

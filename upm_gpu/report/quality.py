@@ -68,6 +68,8 @@ def in_words(tables: object) -> object:
     found = {"tables": _count(tables.get("tables")), "nodes in all": _count(tables.get("nodes")), "largest error where looked, per unit of strike": tables.get("largest_error_per_strike")}
     if "options_repriced_under_the_model" in tables:
         found |= {"options repriced under the scenarios' own model": _count(tables["options_repriced_under_the_model"])}
+    if tables.get("finer"):
+        found |= {"tables made finer for portfolios that felt them": len(tables["finer"])}
     if isinstance(check, dict):
         share = check.get("largest_share")
         found |= {"portfolios whose tails were priced directly": _count(check.get("units")), "direct prices": _count(check.get("prices")),

@@ -39,6 +39,8 @@ RESIDUAL_BRIDGE_END = 18
 """the same below the bridge's finest level: counter (scenario, 0, seconds since valuation, word)"""
 WINDOW = 19
 """the uniform that picks the window of a historical simulation: counter (scenario, 0, 0, word)"""
+SHUFFLE = 21
+"""orders of the dates of an underlying that has nothing in common with others: counter (row, underlying, copy, word)"""
 FILL = 20
 """the residuals drawn once for dates that lack a factor: counter (number of the date, factor, 0, word)"""
 BOOTSTRAP = 72

@@ -20,6 +20,7 @@ Measure = Literal["margin", "pricing", "historical"]
 Funding = Literal["zero", "path"]
 Rates = Literal["fixed", "moving"]
 Repricing = Literal["quoted", "model"]
+AcrossDates = Literal["refused", "rearranged"]
 ClockName = Literal["calendar", "sessions"]
 
 
@@ -79,6 +80,8 @@ class ScenarioSpec:
     """what their probabilities leave of 1 has the correlation as estimated"""
     inverse_assets: tuple[str, ...] = ()
     """assets whose price moves against the others when correlations go to one"""
+    across_dates: AcrossDates = "refused"
+    """perfect and zero correlation where a model draws dates: refused, or the dates of each underlying in another order, see `model/rearranged.py`"""
     filter: Filter = "gjr"
     """volatility recursion of the models garch and filtered_historical"""
     common_factors: int = 0
@@ -93,6 +96,8 @@ class ScenarioSpec:
     """of European options at the horizon: quoted volatilities that move, or the scenarios' own model at the path's variance"""
     surface: Literal["svi", "ssvi_power_law", "ssvi_heston"] = "svi"
     """family of the volatility surfaces"""
+    surface_file: str = ""
+    """path of slices made by `upm calibrate surface`; "" fits surfaces to the market's quotes"""
     surface_factors: tuple[str, ...] = ("level",)
     arbitrage: str = "report"
     level_half_life: float = 0.0

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from upm_gpu.backend.select import Choice, choose
 from upm_gpu.engine import Outcome, compute_outcome
 from upm_gpu.errors import DeviceError, InputError, UsageError
-from upm_gpu.inputs import RunInputs, kept_inputs
+from upm_gpu.inputs import SURFACES, RunInputs, kept_inputs, with_kept
 from upm_gpu.margin.result import account_shares
 from upm_gpu.margin.units import sum_by
 from upm_gpu.passes import in_memory
@@ -62,8 +62,8 @@ class Side:
 
     def law(self) -> dict[str, Any]:
         """What the model part is made of."""
-        kept = {f.name: getattr(self.spec, f.name) for f in fields(self.spec) if f.name not in (*SAMPLING, "parameters")}
-        return kept | {"parameters": self.manifest["inputs"].get("parameters.toml", "")}
+        kept = {f.name: getattr(self.spec, f.name) for f in fields(self.spec) if f.name not in (*SAMPLING, "parameters", "surface_file")}
+        return kept | {"parameters": self.manifest["inputs"].get("parameters.toml", ""), "surface_file": self.manifest["inputs"].get(SURFACES, "")}
 
     def sampling(self) -> dict[str, Any]:
         """What the sampling part is made of."""
@@ -174,8 +174,7 @@ def read_side(path: Path) -> Side:
     verify_run(folder)
     manifest = read_manifest(folder)
     config, files = load_config(folder / INPUTS / "config.toml", {}), kept_inputs(folder / INPUTS)
-    if config.model.parameters:
-        config = config.model_copy(update={"model": config.model.model_copy(update={"parameters": str(files.parameters)})})
+    config = with_kept(config, files)
     table = read_table(folder / "margin.parquet")
     if table is None:
         raise InputError("UPM-RN-047", f"{folder / 'margin.parquet'} is missing: no account can be explained. Run the margin again.")

@@ -13,8 +13,8 @@ from upm_gpu.desk.outlook.margin_at_risk import (
     LEVELS,
     OUTER,
     Distribution,
+    Fitted,
     MarginAtRisk,
-    Regression,
     fit_margin,
     maintenance_along,
     margin_at_risk,
@@ -31,39 +31,80 @@ def margin_at_risk_command(path: Path, accounts: Sequence[str], days: float, pat
     walked = paths_of(resident, days, 1, accounts, paths or min(OUTER, resident.plan.scenarios.count))
     found = margin_at_risk(resident, walked, fit_margin(resident, walked, points, inner, _told))
     currency = resident.plan.market.reporting_currency
-    data = {"run": str(path), "currency": currency, "days": days, "scenarios": found.scenarios, "points": found.points, "levels": list(LEVELS),
-            "accounts": [_account(found, a) for a in range(len(found.accounts))], "house": {"margin_today": float(np.sum(found.today)), "margin": _row(found.house_margin, 0), "called": _row(found.house_called, 0),
-                                                                                            "regression_error": found.house_error}}
-    return data, "\n".join(_page(found, currency, top))
+    short = np.maximum(found.today - walked.figures["equity"], 0.0)
+    data = {"run": str(path), "currency": currency, "model": resident.plan.spec.model, "days": days, "scenarios": found.scenarios, "points": len(found.fitted.regression.scenario), "levels": list(LEVELS),
+            "accounts": [_account(found, short, a) for a in range(len(found.accounts))],
+            "house": {"margin_today": float(np.sum(found.today)), "called_today": float(np.sum(short)), "margin": _row(found.house_margin, 0), "called": _row(found.house_called, 0), "regression_error": found.house_error},
+            "brute_force": _checked(found.fitted)}
+    return data, "\n".join(_page(found, short, currency, resident.plan.spec.model, top))
+
+
+def _checked(fitted: Fitted) -> dict[str, Any]:
+    """The regression beside fresh runs that it has not seen."""
+    check = fitted.check
+    bias, error = check.house_bias if len(check.scenario) else (float("nan"), float("nan"))
+    return {"paths": len(check.scenario), "scenarios": check.scenario.tolist(), "house_margin_error": check.house if len(check.scenario) else None, "house_margin_bias": _known(bias), "house_margin_bias_standard_error": _known(error),
+            "median_account_error": _known(_median_share(check.error, check.level)) if len(check.scenario) else None, "largest_equity_gap": float(np.max(np.abs(check.equity), initial=0.0))}
+
+
+def _known(x: float) -> float | None:
+    return x if np.isfinite(x) else None
+
+
+def _median_share(error: np.ndarray, level: np.ndarray) -> float:
+    """Of the accounts that have a margin."""
+    some = level > 0.0
+    return float(np.median(error[some] / level[some])) if some.any() else 0.0
 
 
 def _row(d: Distribution, a: int) -> dict[str, Any]:
     return {"mean": float(d.mean[a]), "mean_standard_error": float(d.mean_error[a]), "quantiles": d.quantile[a].tolist(), "quantile_standard_errors": d.quantile_error[a].tolist()}
 
 
-def _account(found: MarginAtRisk, a: int) -> dict[str, Any]:
-    return {"account_id": found.accounts[a], "margin_today": float(found.today[a]), "margin": _row(found.margin, a), "margin_at_risk": float(found.margin.quantile[a, -1] - found.today[a]),
+def _account(found: MarginAtRisk, short: np.ndarray, a: int) -> dict[str, Any]:
+    regression, check = found.fitted.regression, found.fitted.check
+    return {"account_id": found.accounts[a], "margin_today": float(found.today[a]), "called_today": float(short[a]), "margin": _row(found.margin, a), "margin_at_risk": float(found.margin.quantile[a, -1] - found.today[a]),
             "called": _row(found.called, a), "call_probability": float(found.call_probability[a]), "call_probability_standard_error": float(found.call_probability_error[a]),
-            "regression_error": float(found.regression_error[a]), "regression_error_far": float(found.far_error[a])}
+            "regression_error": float(regression.error[a]), "regression_error_far": float(regression.far_error[a]), "brute_force_error": float(check.error[a]) if len(check.scenario) else None}
 
 
-def _page(found: MarginAtRisk, currency: str, top: int) -> list[str]:
+def _page(found: MarginAtRisk, short: np.ndarray, currency: str, model: str, top: int) -> list[str]:
     from upm_gpu.report.explain import printable
 
+    regression = found.fitted.regression
     rise = found.margin.quantile[:, -1] - found.today
     order = np.argsort(-found.called.quantile[:, -1], kind="stable")[: max(top, 1)]
-    lines = [f"Margin at risk in {found.days:g} days, {currency}: {len(found.accounts):,} accounts, {found.scenarios:,} scenarios, {found.points} fresh runs of tomorrow and a regression between them.",
-             f"{'account':<20}{'margin today':>16}{'median':>16}{'99 %':>16}{'at risk':>14}{'error':>12}{'P(call)':>9}{'called 99 %':>16}"]
+    lines = [f"Margin at risk {_days(found.days)} ahead, {currency}, model {model}: {len(found.accounts):,} account{'s' * (len(found.accounts) != 1)}, {found.scenarios:,} scenarios of the market then.",
+             f"{'':<20}{'':>16}{'margin then':>32}{'':>14}{'':>12}{'called':>16}{'':>9}{'called then':>16}",
+             f"{'account':<20}{'margin today':>16}{'median':>16}{'99 %':>16}{'at risk':>14}{'error':>12}{'today':>16}{'P(call)':>9}{'99 %':>16}"]
     for a in order.tolist():
         lines.append(f"{printable(found.accounts[a])[:19]:<20}{found.today[a]:>16,.2f}{found.margin.quantile[a, 0]:>16,.2f}{found.margin.quantile[a, -1]:>16,.2f}{rise[a]:>+14,.2f}"
-                     f"{np.hypot(found.regression_error[a], found.margin.quantile_error[a, -1]):>12,.2f}{found.call_probability[a]:>9.2%}{found.called.quantile[a, -1]:>16,.2f}")
+                     f"{np.hypot(regression.error[a], found.margin.quantile_error[a, -1]):>12,.2f}{short[a]:>16,.2f}{found.call_probability[a]:>9.2%}{found.called.quantile[a, -1]:>16,.2f}")
     if len(found.accounts) > len(order):
-        lines.append(f"... and {len(found.accounts) - len(order):,} more accounts (--json has them all); listed by what is called at 99 %")
-    house = found.house_margin
-    lines.append(f"house: margin today {np.sum(found.today):,.2f}, median {house.quantile[0, 0]:,.2f}, 99 % {house.quantile[0, -1]:,.2f} (standard error {house.quantile_error[0, -1]:,.2f}, regression {found.house_error:,.2f})")
-    lines.append(f"house: called, mean {found.house_called.mean[0]:,.2f} (standard error {found.house_called.mean_error[0]:,.2f}), 95 % {found.house_called.quantile[0, 1]:,.2f}, 99 % {found.house_called.quantile[0, -1]:,.2f}")
-    lines.append("error: regression against fresh runs left out of it, and sampling of the 99 % quantile; at risk: 99 % less today")
+        lines.append(f"... and {len(found.accounts) - len(order):,} more accounts (--top N lists more, --json has them all); listed by what is called at 99 %")
+    house, called = found.house_margin, found.house_called
+    lines.append(f"house, margin: today {np.sum(found.today):,.2f}, then median {house.quantile[0, 0]:,.2f}, 99 % {house.quantile[0, -1]:,.2f} (standard error {house.quantile_error[0, -1]:,.2f}, regression {found.house_error:,.2f})")
+    lines.append(f"house, called: today {np.sum(short):,.2f}, then mean {called.mean[0]:,.2f} (standard error {called.mean_error[0]:,.2f}), 95 % {called.quantile[0, 1]:,.2f}, 99 % {called.quantile[0, -1]:,.2f} "
+                 f"(standard error {called.quantile_error[0, -1]:,.2f})")
+    lines += _how(found.fitted)
+    lines.append("at risk: 99 % less today. called: what margin lacks in equity. P(call): share of the scenarios in which it lacks any. error: of the regression and of the 99 % quantile. Nobody trades, pays in or takes out.")
     return lines
+
+
+def _how(fitted: Fitted) -> list[str]:
+    """The regression's standing against brute force."""
+    regression, check = fitted.regression, fitted.check
+    lines = [f"how: {len(regression.scenario)} scenarios run in full, a regression between them; its error where a run is left out {_median_share(regression.error, np.mean(regression.margin, axis=0)):.2%} of the margin (median account)"]
+    if len(check.scenario):
+        bias, error = check.house_bias
+        total = float(np.sum(check.level))
+        lines.append(f"against brute force: {len(check.scenario)} further scenarios run in full: error {_median_share(check.error, check.level):.2%} of the margin (median account), {check.house / total if total else 0.0:.2%} of the house's, "
+                     f"bias of the house {bias:+,.2f} (standard error {error:,.2f}), equity within {np.max(np.abs(check.equity), initial=0.0):,.2f}")
+    return lines
+
+
+def _days(days: float) -> str:
+    return f"{days:g} day{'s' * (days != 1.0)}"
 
 
 def liquidation_command(path: Path, accounts: Sequence[str], days: float, steps: int, paths: int, maintenance: str, points: int, inner: int, top: int) -> tuple[dict[str, Any], str]:
@@ -72,12 +113,12 @@ def liquidation_command(path: Path, accounts: Sequence[str], days: float, steps:
         raise UsageError("UPM-CF-166", f"--maintenance {maintenance!a} is not known. Use regressed (margin follows the market, by fresh runs of tomorrow) or constant (today's margin all along).")
     resident = open_run(path)
     walked = paths_of(resident, days, steps, accounts, paths or min(OUTER, resident.plan.scenarios.count))
-    regression = fit_margin(resident, walked, points, inner, _told) if maintenance == "regressed" else None
-    found = first_passage(resident, walked, None if regression is None else maintenance_along(resident, walked, regression))
+    fitted = fit_margin(resident, walked, points, inner, _told) if maintenance == "regressed" else None
+    found = first_passage(resident, walked, None if fitted is None else maintenance_along(resident, walked, fitted))
     currency = resident.plan.market.reporting_currency
-    data = {"run": str(path), "currency": currency, "scenarios": found.scenarios, "days": list(found.days), "maintenance": maintenance,
-            "accounts": [_passage(found, walked, regression, a) for a in range(len(found.accounts))]}
-    return data, "\n".join(_warning(found, walked, regression, maintenance, currency, top))
+    data = {"run": str(path), "currency": currency, "model": resident.plan.spec.model, "scenarios": found.scenarios, "days": list(found.days), "maintenance": maintenance,
+            "accounts": [_passage(found, walked, fitted, a) for a in range(len(found.accounts))], "brute_force": None if fitted is None else _checked(fitted)}
+    return data, "\n".join(_warning(found, walked, fitted, maintenance, currency, resident.plan.spec.model, top))
 
 
 def _told(done: int, total: int) -> None:
@@ -86,31 +127,35 @@ def _told(done: int, total: int) -> None:
         print(f"\rfresh run of tomorrow {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def _passage(found: Passage, walked: Paths, regression: Regression | None, a: int) -> dict[str, Any]:
+def _passage(found: Passage, walked: Paths, fitted: Fitted | None, a: int) -> dict[str, Any]:
     none = bool(np.isnan(found.deficit[a]))
     return {"account_id": found.accounts[a], "equity": float(walked.figures["equity"][a]), "maintenance_margin": float(walked.figures["maintenance_margin"][a]), "in_liquidation_today": bool(found.broken[a]),
             "probability": found.probability[a].tolist(), "standard_error": found.standard_error[a].tolist(), "at_most_95": float(found.at_most[a]), "bankrupt_probability": float(found.bankrupt[a]),
             "bankrupt_standard_error": float(found.bankrupt_error[a]), "mean_deficit_at_breach": None if none else float(found.deficit[a]),
-            "maintenance_regression_error": None if regression is None else float(regression.error[a])}
+            "maintenance_regression_error": None if fitted is None else float(fitted.regression.error[a])}
 
 
-def _warning(found: Passage, walked: Paths, regression: Regression | None, maintenance: str, currency: str, top: int) -> list[str]:
+def _warning(found: Passage, walked: Paths, fitted: Fitted | None, maintenance: str, currency: str, model: str, top: int) -> list[str]:
     """The early-warning list: accounts by probability, those in liquidation today counted and not listed."""
     from upm_gpu.report.explain import printable
 
     last = found.probability[:, -1]
     alive = np.flatnonzero(~found.broken)
     order = alive[np.lexsort((alive, -last[alive]))][: max(top, 1)]
-    lines = [f"Liquidation within {found.days[-1]:g} days, seen at {len(found.days)} dates, {found.scenarios:,} scenarios, maintenance margin {maintenance}: {len(found.accounts):,} accounts, "
-             f"{int(found.broken.sum()):,} of them below it today.",
-             f"{'account':<20}{'equity':>16}{'maintenance':>16}{'probability':>13}{'error':>9}{'at most':>9}{'P(bankrupt)':>13}{'deficit then':>14}"]
+    follows = "that follows the market" if maintenance == "regressed" else "of today all along"
+    lines = [f"Liquidation within {_days(found.days[-1])}: equity below a maintenance margin {follows}, looked at {len(found.days)} times, {found.scenarios:,} scenarios of model {model}.",
+             f"{len(found.accounts):,} account{'s' * (len(found.accounts) != 1)}, {int(found.broken.sum()):,} of them below it today already and not listed.",
+             f"{'account':<20}{'equity':>16}{'maintenance':>16}{'room':>16}{'probability':>13}{'error':>9}{'at most':>9}{'P(bankrupt)':>13}{'deficit then':>14}"]
     for a in order.tolist():
         deficit = "-" if np.isnan(found.deficit[a]) else f"{found.deficit[a]:,.2f}"
-        lines.append(f"{printable(found.accounts[a])[:19]:<20}{walked.figures['equity'][a]:>16,.2f}{walked.figures['maintenance_margin'][a]:>16,.2f}{last[a]:>13.3%}{found.standard_error[a, -1]:>9.3%}"
+        equity, needed = walked.figures["equity"][a], walked.figures["maintenance_margin"][a]
+        lines.append(f"{printable(found.accounts[a])[:19]:<20}{equity:>16,.2f}{needed:>16,.2f}{equity - needed:>16,.2f}{last[a]:>13.3%}{found.standard_error[a, -1]:>9.3%}"
                      f"{found.at_most[a]:>9.3%}{found.bankrupt[a]:>13.3%}{deficit:>14}")
+    if len(alive) > len(order):
+        lines.append(f"... and {len(alive) - len(order):,} more accounts (--top N lists more, --json has them all)")
     expected = float(np.sum(last[~found.broken]))
-    lines.append(f"expected number of accounts that break: {expected:,.1f} beside those below today; a breach between two dates is not seen; at most: one-sided 95 %; amounts in {currency}")
-    if regression is not None:
-        share = np.divide(regression.error, walked.figures["initial_margin"], out=np.zeros(len(found.accounts)), where=walked.figures["initial_margin"] > 0.0)
-        lines.append(f"margin along the path: regression on {len(regression.scenario)} fresh runs, error {np.median(share):.2%} of the margin (median account; leave-one-out)")
+    lines.append(f"accounts that break, on average: {expected:,.1f} beside those below today")
+    if fitted is not None:
+        lines += _how(fitted)
+    lines.append(f"amounts in {currency}. room: equity less maintenance. error: standard error of the probability; at most: its one-sided 95 % bound. deficit then: mean shortfall when the breach is seen. A breach between two looks is not seen.")
     return lines

@@ -23,7 +23,7 @@ from upm_gpu.desk.resident import Resident
 from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 
 Maintenance = Callable[[int, NDArray[np.float64]], NDArray[np.float64]]
-"""(step, states (K, n)) -> maintenance margin (A, n)"""
+"""(step, states (D, K, n)) -> maintenance margin (A, n)"""
 CONFIDENCE = 0.95
 
 

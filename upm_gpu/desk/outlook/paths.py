@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.desk.change import Deposit, sub_book
+from upm_gpu.desk.outlook.beside import Beside, beside_of
 from upm_gpu.desk.resident import Resident
 from upm_gpu.desk.whatif import whatif
 from upm_gpu.domain.book import Book
@@ -46,8 +47,12 @@ class Paths:
     """(T,) the plan's number of each date"""
     date: tuple[int, ...]
     """(T,) the path's number of each date"""
+    whole: tuple[int, ...]
+    """(J,) the path's number of the date after each whole base step before the last date"""
     figures: dict[str, NDArray[np.float64]]
     """(A,) today: initial_margin, maintenance_margin, equity"""
+    beside: Beside | None = None
+    """what equity moves by that is not in the P&L"""
 
     @property
     def count(self) -> int:
@@ -73,8 +78,10 @@ def paths_of(resident: Resident, days: float, steps: int, accounts: Sequence[str
     when = tuple(days * (i + 1) / steps for i in range(steps))
     if not len(book.positions.instrument) and not len(book.collateral.asset):
         raise InputError("UPM-IN-181", f"account{'s' * (len(accounts) > 1)} {', '.join(accounts)}: no position and no collateral, so nothing moves along a path. Name an account that holds something.")
-    spec = replace(resident.plan.spec, count=resident.plan.scenarios.count, horizons=when)
-    plan = make_plan(book, resident.plan.market, spec, resident.plan.methodology, resident.plan.model, resident.plan.surfaces)
+    base = resident.plan.spec.base_step_days
+    steps_done = tuple(base * (i + 1) for i in range(int(np.floor(days / base + 1e-9))))  # what the law of tomorrow remembers
+    spec = replace(resident.plan.spec, count=resident.plan.scenarios.count, horizons=tuple(sorted({*when, *(d for d in steps_done if min(abs(d - w) for w in when) > 1e-9)})))
+    plan = make_plan(book, resident.plan.market, spec, resident.plan.methodology, resident.plan.model, resident.plan.surfaces, resident.plan.fit)
     plan = with_count(plan, scenarios or resident.plan.scenarios.count)
     compiled, _ = with_tables(plan.compiled, (plan.scenarios,), resident.choice.module, resident.choice.threads)
     alone = _each_alone(book)
@@ -84,7 +91,9 @@ def paths_of(resident: Resident, days: float, steps: int, accounts: Sequence[str
     at = tuple(plan.horizon(d) for d in when)
     dates = np.asarray(compiled.dates, np.float64)
     date = tuple(int(np.argmin(np.abs(dates - plan.horizons[h]))) for h in at)
-    return Paths(plan, book, units.names, when, at, date, figures_of(resident, units.names))
+    clock = np.asarray(plan.clock_days, np.float64)
+    ends = tuple(int(np.argmin(np.abs(dates - plan.horizons[int(np.argmin(np.abs(clock - d)))]))) for d in steps_done)
+    return Paths(plan, book, units.names, when, at, date, ends, figures_of(resident, units.names), beside_of(plan, book))
 
 
 def _each_alone(book: Book) -> Book:
@@ -109,7 +118,7 @@ def figures_of(resident: Resident, accounts: Sequence[str]) -> dict[str, NDArray
 
 
 Walk = Callable[[int, int, int], tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""(first scenario, last, step) -> P&L (A, n) up to the date and states (K, n) there"""
+"""(first scenario, last, step) -> what equity (A, n) has moved by at the date and states (D, K, n) of the path"""
 
 
 @contextmanager
@@ -123,11 +132,13 @@ def walking(resident: Resident, paths: Paths, states: bool = False) -> Iterator[
 
         def read(first: int, last: int, step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             pnl = module.row_pnl(prepared, plan.scenarios, first, last, paths.horizon[step])
-            if not states:
-                return pnl, np.zeros((0, last - first))
+            if not states and paths.beside is None:
+                return pnl, np.zeros((0, 0, last - first))
             if (first, last) not in kept:
                 kept.clear()
                 kept[first, last] = module.states(prepared, plan.scenarios, first, last)
-            return pnl, kept[first, last][paths.date[step]]
+            if paths.beside is not None:
+                pnl = pnl + paths.beside.moves(kept[first, last], paths.date[step])
+            return pnl, kept[first, last]
 
         yield ranges, read
