@@ -51,9 +51,10 @@ def test_imports_stay_light(code, forbidden):
     assert not forbidden & set(shown.stdout.split())
 
 
-def test_only_one_file_imports_cupy():
+@pytest.mark.parametrize(("library", "place"), [("cupy", "backend/cuda/device.py"), ("jax", "calibrate/automatic/library.py")])
+def test_only_one_file_imports_a_device_library(library, place):
     users = [p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py")
              for node in ast.walk(ast.parse(p.read_text()))
-             if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "cupy" for a in node.names))
-             or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cupy")]
-    assert set(users) <= {"backend/cuda/device.py"}
+             if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == library for a in node.names))
+             or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == library)]
+    assert set(users) <= {place}

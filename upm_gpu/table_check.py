@@ -77,14 +77,11 @@ class Felt:
 
 
 def check_tables(compiled: Compiled, rows: Rows, names: tuple[str, ...], scenarios: ScenarioSet, horizon: int, tail_first: NDArray[np.int64], tail_scenario: NDArray[np.uint32],
-                 standard_error: NDArray[np.float64], backend: ModuleType, threads: int = 0, again: NDArray[np.int64] | None = None) -> tuple[TableCheck, Felt | None] | None:
-    """Reprice; None where nothing is read from a table. The tails are those of `risk.tail.tail_weights`. Units `again` (u,) alone are looked at where they are given, each in the most tail scenarios."""
-    program = compiled.programs[horizon]
-    table_of = np.full(compiled.columns, -1)
-    for group in program.group_integers:
-        first, count, table = (int(group[GROUP_INTEGERS.index(k)]) for k in ("first", "count", "table"))
-        if table >= 0:
-            table_of[first : first + count] = table
+                 standard_error: NDArray[np.float64], backend: ModuleType, threads: int = 0, again: NDArray[np.int64] | None = None,
+                 whole: NDArray[np.int64] | None = None) -> tuple[TableCheck, Felt | None] | None:
+    """Reprice; None where nothing is read from a table. The tails are those of `risk.tail.tail_weights`. Units `again` (u,) alone are looked at where they are given, each in the most tail scenarios.
+    `whole` (R,): entries that read a table in the book that each row is of, where `rows` are some of it; they share `MOST_PRICES`."""
+    table_of = tables_of_columns(compiled, horizon)
     held = np.flatnonzero(table_of[rows.column] >= 0)
     if not len(held):
         return None
@@ -103,7 +100,7 @@ def check_tables(compiled: Compiled, rows: Rows, names: tuple[str, ...], scenari
         new = look(chosen, np.full(rows.count, RANKS[1]), most_costly)
         return _Look(found.prices + new.prices, *(np.where(chosen, getattr(new, k), getattr(found, k)) for k in ("change", "size", "largest", "bounded")))
 
-    chosen, ranks = entries > 0, np.clip(np.maximum(MOST_PRICES // len(held), -(-LEAST_PRICES // np.maximum(entries, 1))), *RANKS)
+    chosen, ranks = entries > 0, np.clip(np.maximum(MOST_PRICES // np.maximum(len(held) if whole is None else whole, 1), -(-LEAST_PRICES // np.maximum(entries, 1))), *RANKS)
     if again is not None:
         chosen, ranks = chosen & np.isin(np.arange(rows.count), again), np.full(rows.count, RANKS[1])
     found = look(chosen, ranks)
@@ -120,6 +117,16 @@ def check_tables(compiled: Compiled, rows: Rows, names: tuple[str, ...], scenari
     name = compiled.instrument_ids[int(np.flatnonzero(compiled.instrument_column == found.largest[worst])[0])]
     return report, Felt(units, tuple(np.unique(table_of[rows.column[held[np.isin(unit, units)]]]).tolist()), f"{name}: its value table changes the expected shortfall of {names[worst]} by "
                         f"{change[worst]:,.2f}, {share[worst]:.2f} of the standard error, where {SHARE_OF_ERROR:g} is allowed. Run fewer scenarios, or leave the instrument out.")
+
+
+def tables_of_columns(compiled: Compiled, horizon: int) -> NDArray[np.int64]:
+    """(C,) the table that each column reads at a horizon; -1 for none."""
+    found = np.full(compiled.columns, -1, np.int64)
+    for group in compiled.programs[horizon].group_integers:
+        first, count, table = (int(group[GROUP_INTEGERS.index(k)]) for k in ("first", "count", "table"))
+        if table >= 0:
+            found[first : first + count] = table
+    return found
 
 
 @dataclass(frozen=True)
@@ -233,4 +240,4 @@ def _states(scenarios: ScenarioSet, wanted: NDArray[np.int64], backend: ModuleTy
     return out
 
 
-__all__ = ["Felt", "TableCheck", "check_tables"]
+__all__ = ["Felt", "TableCheck", "check_tables", "tables_of_columns"]

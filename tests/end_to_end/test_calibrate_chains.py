@@ -139,7 +139,7 @@ def test_files_of_jumps_are_read_by_their_models(name, tmp_path):
 
 def test_refusals(days, tmp_path, capsys, monkeypatch):
     out = tmp_path / "h.toml"
-    for arguments, code in ((("--objective", "yield"), "UPM-CA-215"), (("--weights", "volume"), "UPM-CA-215"), (("--underlying", "DOGE"), "UPM-CA-210"), (("--expiry", "2031"), "UPM-CA-210")):
+    for arguments, code in ((("--objective", "yield"), "UPM-CA-215"), (("--engine", "torch"), "UPM-CA-215"), (("--weights", "volume"), "UPM-CA-215"), (("--underlying", "DOGE"), "UPM-CA-210"), (("--expiry", "2031"), "UPM-CA-210")):
         done = here(capsys, monkeypatch, "calibrate", "heston", days, "--out", out, *arguments)
         assert done.code == 3 and code in done.err and not out.exists(), done.err
     bad = days.read_text().replace(",60000,", ",60000,x", 1)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from chain_cases import TRUTH, chain_of, model_volatility
 
-from upm_gpu.calibrate.chain.fit import FitOptions, box, coordinates, fit_chains, parameters_of
+from upm_gpu.calibrate.chain.fit import FitOptions, fit_chains
 from upm_gpu.calibrate.chain.moments import chain_model
 from upm_gpu.calibrate.chain.quotes import Chain, make_chain
+from upm_gpu.calibrate.chain.unknowns import box, coordinates, parameters_of
 from upm_gpu.errors import CalibrationError
 from upm_gpu.formula.implied_volatility import implied_volatility
 

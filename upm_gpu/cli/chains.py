@@ -26,30 +26,31 @@ Reach = Annotated[float, typer.Option(help="Quotes beyond so many standard devia
 LeastDays = Annotated[float, typer.Option("--least-days", help="Expiries nearer than this are left out.", min=0.0)]
 Arbitrage = Annotated[str, typer.Option(help="report or refuse quotes that hold arbitrage.")]
 Device = Annotated[str, typer.Option(help="Whose prices the fit is compared with: auto, cpu, cuda or reference.")]
+Engine = Annotated[str, typer.Option(help="compiled, or jax: derivatives made automatically, all chains at once on the GPU that JAX sees (extra calibration).")]
 
 
 @calibrate_app.command("heston")
 def heston(sources: Sources, out: Out, underlying: Underlying = "", objective: Objective = "volatility", weights: Weights = "vega", expiry: Expiry = "", per_expiry: PerExpiry = False,
            feller: Feller = False, start: Start = None, history: History = None, table: Table = None, page: Page = None, reach: Reach = 5.0, least_days: LeastDays = 1.0,
-           arbitrage: Arbitrage = "report", device: Device = "auto", json: Json = False) -> None:
+           arbitrage: Arbitrage = "report", device: Device = "auto", engine: Engine = "compiled", json: Json = False) -> None:
     """Heston's stochastic variance to option chains."""
-    _calibrate("heston", sources, out, underlying, objective, weights, expiry, per_expiry, feller, start, history, table, page, reach, least_days, arbitrage, device, json)
+    _calibrate("heston", sources, out, underlying, objective, weights, expiry, per_expiry, feller, start, history, table, page, reach, least_days, arbitrage, device, engine, json)
 
 
 @calibrate_app.command("bates")
 def bates(sources: Sources, out: Out, underlying: Underlying = "", objective: Objective = "volatility", weights: Weights = "vega", expiry: Expiry = "", per_expiry: PerExpiry = False,
           feller: Feller = False, start: Start = None, history: History = None, table: Table = None, page: Page = None, reach: Reach = 5.0, least_days: LeastDays = 1.0,
-          arbitrage: Arbitrage = "report", device: Device = "auto", json: Json = False) -> None:
+          arbitrage: Arbitrage = "report", device: Device = "auto", engine: Engine = "compiled", json: Json = False) -> None:
     """Bates, stochastic variance with jumps, to option chains."""
-    _calibrate("bates", sources, out, underlying, objective, weights, expiry, per_expiry, feller, start, history, table, page, reach, least_days, arbitrage, device, json)
+    _calibrate("bates", sources, out, underlying, objective, weights, expiry, per_expiry, feller, start, history, table, page, reach, least_days, arbitrage, device, engine, json)
 
 
 @calibrate_app.command("merton")
 def merton(sources: Sources, out: Out, underlying: Underlying = "", objective: Objective = "volatility", weights: Weights = "vega", expiry: Expiry = "", per_expiry: PerExpiry = False,
            start: Start = None, history: History = None, table: Table = None, page: Page = None, reach: Reach = 5.0, least_days: LeastDays = 1.0, arbitrage: Arbitrage = "report",
-           device: Device = "auto", json: Json = False) -> None:
+           device: Device = "auto", engine: Engine = "compiled", json: Json = False) -> None:
     """Merton's jump diffusion to option chains."""
-    _calibrate("merton", sources, out, underlying, objective, weights, expiry, per_expiry, False, start, history, table, page, reach, least_days, arbitrage, device, json)
+    _calibrate("merton", sources, out, underlying, objective, weights, expiry, per_expiry, False, start, history, table, page, reach, least_days, arbitrage, device, engine, json)
 
 
 @calibrate_app.command("surface")
@@ -64,12 +65,12 @@ def surface(market: Annotated[str, typer.Argument(help="Market folder or sample:
 
 
 def _calibrate(model: str, sources: list[str], out: Path, underlying: str, objective: str, weights: str, expiry: str, per_expiry: bool, feller: bool, start: Path | None, history: str | None,
-               table: Path | None, page: Path | None, reach: float, least_days: float, arbitrage: str, device: str, json: bool) -> None:
+               table: Path | None, page: Path | None, reach: float, least_days: float, arbitrage: str, device: str, engine: str, json: bool) -> None:
     from upm_gpu.calibrate.chain.summary import render_summary
     from upm_gpu.fits.chains import Request, calibrate_chains
 
     summary = calibrate_chains(Request(model, tuple(sources), out, _names(underlying), objective, weights, _names(expiry), per_expiry, feller, start, history, table, page, reach, least_days, arbitrage,
-                                       device, tuple(sys.argv)))
+                                       device, engine, tuple(sys.argv)))
     print_result(summary, json, "" if json else render_summary(summary))
 
 

@@ -136,7 +136,8 @@ def paid_at_once(instrument: Instrument, market: MarketSnapshot, known: Known) -
     """What one unit costs today in the reporting currency where it is paid for when it is bought: options with an upfront premium and spot; 0 for all others."""
     if isinstance(instrument, Spot):
         return spot_price(market, instrument.underlying, instrument.instrument_id)
-    return known.unit_value[instrument.instrument_id] if isinstance(instrument, Option) else 0.0
+    # an option that nobody holds then, in a book that must be priced again for it: bought and sold in one set
+    return known.unit_value.get(instrument.instrument_id, 0.0) if isinstance(instrument, Option) else 0.0
 
 
 def with_nothing_of(book: Book, instruments: Sequence[int], assets: Sequence[str]) -> Book:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.backend.contract import TailState
 from upm_gpu.desk.cube import Cube, attribution, kept, row_of, tail_state, worst
+from upm_gpu.desk.felt_tables import doubts
 from upm_gpu.desk.resident import Resident
 from upm_gpu.domain.book import Book, Collateral, Positions
 from upm_gpu.engine import charged, to_fitted
@@ -45,6 +46,8 @@ class State:
     value_at_risk: NDArray[np.float64]
     shortfall: NDArray[np.float64]
     shares: tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]
+    doubts: tuple[bool, ...] = ()
+    """of sub-books whose own run would price by other value tables (`felt_tables.py`); none where no tables are read"""
 
     @property
     def tail(self) -> TailState:
@@ -111,7 +114,11 @@ def margined(resident: Resident, books: Sequence[Book], rank: NDArray[np.int64] 
     table, _ = margin_columns(book, units, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio)
     table["account_id"] = [a.account_id[PREFIX:] for a in book.accounts]
     found = measures[plan.core]
-    return State(table, tails, core, found.value_at_risk, found.expected_shortfall, shares)
+    doubted: tuple[bool, ...] = ()
+    if plan.compiled.programs[core].table_requests:
+        book_of = np.array([int(n[:PREFIX]) for n in apart.names], np.int64)
+        doubted = tuple(doubts(resident, sub, book_of, [[a.account_id for a in b.accounts] for b in books], tails[core], found).tolist())
+    return State(table, tails, core, found.value_at_risk, found.expected_shortfall, shares, doubted)
 
 
 def coin_place(resident: Resident, asset: str) -> int:

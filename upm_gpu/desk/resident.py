@@ -34,6 +34,7 @@ from upm_gpu.margin.requests import ExposureRequest, MeasureRequest, Slower
 from upm_gpu.margin.result import option_values
 from upm_gpu.margin.units import COLLATERAL_PREFIX, build_rows, build_units, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
+from upm_gpu.market.surface import Surface
 from upm_gpu.plan import Plan, make_plan, with_count
 from upm_gpu.pricing.table_refinement import as_recorded, finer_of
 from upm_gpu.pricing.tables import Library
@@ -93,6 +94,12 @@ class Resident:
     """orders of sums by what is held that was not, and the other way"""
     checked: set[str] = field(default_factory=set)
     """accounts whose margin was found as the run wrote it"""
+    sized: bool = False
+    """the book holds, or is asked for, products that another instrument may change (value tables, states made on demand)"""
+    rebuilt: dict[Any, Resident] = field(default_factory=dict)
+    """the book with other holdings, where it is `sized` (`rebuilt.py`)"""
+    doubtful: bool = False
+    """somebody feels its value tables: a run would make some finer (`felt_tables.py`)"""
 
     @cached_property
     def held(self) -> NDArray[np.bool_]:
@@ -131,6 +138,15 @@ class Resident:
         """Assets that are simulated once they are posted."""
         modes, known = self.plan.methodology.collateral.modes, {i.underlying for i in self.plan.book.instruments}
         return frozenset(a for a in modes if modes[a] == "simulated" and a in known)
+
+    @cached_property
+    def holders_of(self) -> dict[str, int]:
+        """Lines of the run's book in each instrument of the plan, by id."""
+        return {i.instrument_id: n for i, n in zip(self.plan.instruments, self.holders.tolist(), strict=True)}
+
+    def is_cash(self, instrument: Instrument) -> bool:
+        """Whether it is the reporting currency itself, which is priced with nothing."""
+        return isinstance(instrument, Spot) and instrument.underlying == self.plan.market.reporting_currency
 
     @cached_property
     def of_member(self) -> dict[str, list[int]]:
@@ -214,12 +230,15 @@ def open_plan(path: str | Path) -> Resident:
 
 
 def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, choice: Choice, *, model: Any = None, also: Iterable[str] = (), count: int | None = None,
-         progress: Progress | None = None, library: Library | None = None, store: Store | None = None, finer: Mapping[int, int] | None = None) -> Resident:
+         progress: Progress | None = None, library: Library | None = None, store: Store | None = None, finer: Mapping[int, int] | None = None,
+         surfaces: Mapping[str, Surface] | None = None) -> Resident:
     """Draw the scenarios of a book and keep them: `open_run` without a folder. `count`: where an adaptive run stopped; `store`: where the unit P&L of the book's own instruments lies or is written;
-    `finer`: value tables that its run made finer. Raises InputError as `open_run` does."""
+    `finer`: value tables that its run made finer; `surfaces`: those fitted to this market already. Raises InputError as `open_run` does."""
     from upm_gpu.exhibits import unit_greeks
+    from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.measuring import sub_plans
     from upm_gpu.pricing.tables import with_tables
+    from upm_gpu.pricing.two_assets import options_read
 
     refuse_guided(spec)
     place = {i.instrument_id: n for n, i in enumerate(book.instruments)}
@@ -228,21 +247,23 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
         if name not in place:
             raise unknown_instrument(name, list(place))
     held = set(np.unique(book.positions.instrument).tolist())
+    fitted = None
+    if surfaces is not None:
+        options = {i.underlying for i in options_read(tuple(book.instruments[n] for n in held | {place[name] for name in extras}))}
+        fitted = {**surfaces, **fit_surfaces(market, options - surfaces.keys())}
     new, coins = [place[name] for name in extras if place[name] not in held], posted_by_nobody(methodology, book, market)
-    plan = make_plan(with_nothing_of(book, new, coins) if new or coins else book, market, spec, methodology, model)
+    plan = make_plan(with_nothing_of(book, new, coins) if new or coins else book, market, spec, methodology, model, fitted)
     simulated = simulated_assets(methodology, book)
     bare = plan.compiled
     units = build_units(book, plan.instruments, simulated)
     rows, entry = build_rows(units, bare)
     plan = replace(plan, book=book, units=units, rows=rows, line_entry=entry)
     own = len(priced_instruments(book, plan.market, simulated))
-    if own < len(plan.instruments) and (moving_order(plan) or any(p.table_requests for p in bare.programs)):
-        # value tables are sized by what is in them, states made on demand are numbered by it: only the run's own instruments are priced as in the run
-        if new:
-            raise InputError("UPM-RN-082", f"{extras[0]} is held by nobody, and this book holds products that another instrument may change (value tables, or states made for them), "
-                             "so no answer could be that of a fresh run. Add a position in the instrument and run again.")
-        plan = make_plan(book, market, spec, methodology, model)
-        bare = plan.compiled
+    sized = moving_order(plan) or any(p.table_requests for p in bare.programs)
+    if own < len(plan.instruments) and sized:
+        # value tables are sized by what is in them, states made on demand are numbered by it: only the run's own instruments are priced as in the run, others when they are asked for (`rebuilt.py`)
+        plan, new = make_plan(book, market, spec, methodology, model, fitted), []
+        bare, units = plan.compiled, plan.units
     plan = replace(plan, library=library)
     compiled, _ = with_tables(as_recorded(bare, plan.horizon(plan.core.horizon), finer or {}), (plan.scenarios,), choice.module, choice.threads, library=library)
     plan = with_count(replace(plan, compiled=compiled), count or spec.count)
@@ -254,13 +275,13 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
         made, _ = draw_cubes(choice.module, sub.compiled, plan.rows, choice.precision, choice.threads, sub.scenarios, list(range(len(sub.horizons))), progress, store, f"further{n}")
         further.append(FurtherCube(sub, tuple(asked), tuple(made[h] for h in sorted(made))))
     if own < len(plan.instruments):
-        _same_columns(plan, make_plan(book, market, spec, methodology, model), choice, cubes[main[0]], main[0])
+        _same_columns(plan, make_plan(book, market, spec, methodology, model, fitted), choice, cubes[main[0]], main[0])
     exposed = any(isinstance(r, ExposureRequest) or (isinstance(r, MeasureRequest) and isinstance(r.rows, Slower)) for r in plan.further)
     greeks = unit_greeks(choice.module, plan.instruments, compiled, plan.market) if exposed else None
     known = Known({a.account_id: n for n, a in enumerate(book.accounts)}, place, frozenset({plan.market.reporting_currency, *plan.market.spots}),
                   option_values(compiled, plan.instruments, value0))
     holders = np.bincount(units.lines.instrument, minlength=len(plan.instruments))
-    return Resident(None, plan, choice, cubes, tuple(further), value0, greeks, charges_in_force(plan.methodology), known, holders, {}, {}, model, spec.count)
+    return Resident(None, plan, choice, cubes, tuple(further), value0, greeks, charges_in_force(plan.methodology), known, holders, {}, {}, model, spec.count, sized=sized)
 
 
 def store_unit_pnl(run: Path, outcome: Outcome) -> None:
@@ -358,4 +379,12 @@ def payable(resident: Resident, instrument_id: str) -> bool:
     """Whether an instrument is resident: its scenarios and today's value are known."""
     n = resident.known.instruments[instrument_id]
     instrument = resident.plan.book.instruments[n]
-    return bool(resident.place_of[n] >= 0) or (isinstance(instrument, Spot) and instrument.underlying == resident.plan.market.reporting_currency)
+    return bool(resident.place_of[n] >= 0) or resident.is_cash(instrument)
+
+
+def require_columns(resident: Resident, names: Iterable[str]) -> None:
+    """Refuse an instrument that a search would have to price on the scenarios and cannot."""
+    for name in names:
+        if name in resident.known.instruments and not payable(resident, name):
+            raise InputError("UPM-RN-082", f"{name} is held by nobody, and this book holds products that another instrument may change (value tables, or states made for them), so a search cannot offer it. "
+                             "Ask `upm whatif` for single orders in it, or add a position in it and run again.")

@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 
 from upm_gpu.desk.change import Change, Order, Premium, Transfer, accounts_of, changed_book, check, sub_book
 from upm_gpu.desk.common_error import difference_errors
-from upm_gpu.desk.ledger import Touched, book_with, touch
+from upm_gpu.desk.felt_tables import fresh_state
+from upm_gpu.desk.ledger import Touched, book_with, ledger_of, touch
 from upm_gpu.desk.margins import State, margined
-from upm_gpu.desk.resident import Resident, column_rank, moving_order, payable
+from upm_gpu.desk.rebuilt import Holdings, other_holdings, refused, with_holdings
+from upm_gpu.desk.resident import Resident, column_rank, payable
 from upm_gpu.desk.stack import Group, Moved, group_of, moved_rows, plain_column, stacked_margins
 from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError, IntegrityError
@@ -52,8 +54,9 @@ class Answer:
     notes: tuple[str, ...]
 
 
-def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: Premium = "cash") -> list[tuple[Answer, ...]]:
-    """Answers of every trade set, each on its own from the book of the run: one for each account that it names.
+def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: Premium = "cash", rebuild: bool = True) -> list[tuple[Answer, ...]]:
+    """Answers of every trade set, each on its own from the book of the run: one for each account that it names. Trades that change what the book holds in a book with value tables need it to be priced
+    again (`rebuilt.py`), seconds for each set of holdings; without `rebuild` they are refused.
 
     Raises InputError for names that the run does not know, quantities that are none and instruments that are not resident (`open_run(also=...)`), IntegrityError where a file of the
     run changed or its margins cannot be had again.
@@ -63,8 +66,14 @@ def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: 
     answers: list[tuple[Answer, ...]] = [()] * len(asked)
     quick: dict[int, list[int]] = {}
     slow: dict[bytes, list[int]] = {}
+    again: dict[Holdings, list[int]] = {}
+    doubted: list[int] = []
     for n, one in enumerate(asked):
-        if one.moved is not None:
+        if one.holdings:
+            if not rebuild:
+                raise refused(one.holdings)
+            again.setdefault(one.holdings, []).append(n)
+        elif one.moved is not None:
             quick.setdefault(id(one.group), []).append(n)
         else:
             slow.setdefault(one.held.tobytes(), []).append(n)
@@ -81,6 +90,18 @@ def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: 
             after = margined(resident, [book_with(one.group.ledger, one.touched) for one in some], some[0].rank, some[0].held)
             for n, answer in zip(part, _answers(resident, some, after), strict=True):
                 answers[n] = answer
+            doubted += [n for n, one, doubt in zip(part, some, after.doubts, strict=False) if doubt or any(one.group.state.doubts)]
+    for holdings, members in again.items():
+        other = with_holdings(resident, holdings, asked[members[0]].changes)
+        for part in _parts(members, 1 if alone else TOGETHER):
+            some = [asked[n] for n in part]
+            books = [book_with(one.group.ledger, touch(one.group.ledger, resident.plan.market, one.changes, other.known, premium)) for one in some]
+            after = margined(other, books, other.rank, other.held)
+            for n, answer in zip(part, _answers(resident, some, after), strict=True):
+                answers[n] = answer
+            doubted += [n for n, doubt in zip(part, after.doubts or [False] * len(part), strict=True) if doubt or other.doubtful]
+    for n in doubted:
+        (answers[n],) = _answers(resident, [asked[n]], fresh_state(resident, book_after(resident, trade_sets[n], premium)), [resident.known.accounts[name] for name in asked[n].names])
     return answers
 
 
@@ -103,6 +124,8 @@ class _Asked:
     """order of sums then"""
     moved: Moved | None
     """None: the long way"""
+    holdings: Holdings = frozenset()
+    """what is held then that was not, and the other way, where the book must be priced again"""
 
 
 def _ask(resident: Resident, changes: Sequence[Change], premium: Premium) -> _Asked:
@@ -117,8 +140,11 @@ def _ask(resident: Resident, changes: Sequence[Change], premium: Premium) -> _As
         resident.before[accounts] = group_of(resident, book, state)
     group: Group = resident.before[accounts]
     touched = touch(group.ledger, resident.plan.market, changes, resident.known, premium)
+    if resident.sized and (holdings := other_holdings(resident, group.ledger, touched)):
+        return _Asked(changes, names, group, touched, resident.held, resident.rank, None, holdings)
     held, rank, same = _held_after(resident, group, touched)
-    moved = moved_rows(group, touched, rank) if same or _in_order(group, rank) else None
+    looked_at = bool(group.state.doubts)  # every changed unit's tail, on the long way
+    moved = moved_rows(group, touched, rank) if not looked_at and (same or _in_order(group, rank)) else None
     return _Asked(changes, names, group, touched, held, rank, moved)
 
 
@@ -139,10 +165,6 @@ def _held_after(resident: Resident, group: Group, touched: Touched) -> tuple[NDA
     if not moved:
         return resident.held, resident.rank, True
     if moved not in resident.orders:
-        if moving_order(resident.plan) or any(p.table_requests for p in resident.plan.compiled.programs):
-            n, first = min(moved)
-            raise InputError("UPM-IN-149", f"after the trades {resident.plan.instruments[n].instrument_id} is held by {'somebody for the first time' if first else 'nobody any more'}, and this book holds "
-                             "products that another instrument may change (value tables, or states made for them): a fresh run could differ in its last digits. Leave a small position, or run again.")
         held = resident.held.copy()
         for n, first in moved:
             held[n] = first
@@ -160,13 +182,19 @@ def _in_order(group: Group, rank: NDArray[np.int64] | None) -> bool:
 def book_after(resident: Resident, changes: Sequence[Change], premium: Premium = "cash") -> Book:
     """The whole book of the run after a trade set: what a fresh run of would answer the same."""
     check(changes, resident.plan.book, resident.known)
-    return changed_book(resident.plan.book, resident.plan.market, changes, resident.known, premium)
+    book, market = resident.plan.book, resident.plan.market
+    if resident.sized:
+        ledger = ledger_of(book)
+        holdings = other_holdings(resident, ledger, touch(ledger, market, changes, resident.known, "none"))
+        if holdings:
+            return changed_book(book, market, changes, with_holdings(resident, holdings, changes).known, premium)
+    return changed_book(book, market, changes, resident.known, premium)
 
 
 def _require_resident(resident: Resident, changes: Sequence[Change]) -> None:
     for c in changes:
         name = c.instrument_id if isinstance(c, Order) else c.name if isinstance(c, Transfer) else ""
-        if name in resident.known.instruments and not payable(resident, name):
+        if name in resident.known.instruments and not payable(resident, name) and not resident.sized:
             raise InputError("UPM-IN-148", f"instrument {name!a} is held by nobody in the run, so its scenarios are not resident. Open the run with also=[{name!a}].")
 
 
@@ -176,23 +204,24 @@ def _together(resident: Resident, accounts: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({*accounts, *(n for m in members for n in resident.of_member[m])}))
 
 
-def _answers(resident: Resident, asked: Sequence[_Asked], after: State) -> list[tuple[Answer, ...]]:
-    """The answers of trade sets from the margins of their changed accounts, one set after the other."""
+def _answers(resident: Resident, asked: Sequence[_Asked], after: State, whole: Sequence[int] | None = None) -> list[tuple[Answer, ...]]:
+    """The answers of trade sets from the margins of their changed accounts, one set after the other; `whole`: places of the accounts of a single set in margins of a whole book."""
     plan, core = resident.plan, resident.plan.methodology.core
     columns = {k: plain_column(v) for k, v in after.table.items()}
     amounts = [k for k in columns if k in FIGURES or k.startswith("charge_")]
     starts = np.cumsum([0, *(len(one.group.book.accounts) for one in asked)]).tolist()
     places = [[one.group.ledger.account[name] for name in one.names] for one in asked]
-    pairs = [(one.group.state, p, start + p) for one, own, start in zip(asked, places, starts, strict=False) for p in own]
+    there = [[start + p for p in own] for own, start in zip(places, starts, strict=False)] if whole is None else [list(whole)]
+    pairs = [(one.group.state, p, q) for one, own, other in zip(asked, places, there, strict=True) for p, q in zip(own, other, strict=True)]
     errors: list[float | None] = [None] * len(pairs)
     if core.measure != "value_at_risk" and core.estimator == "plain":
         errors = list(difference_errors(plan, pairs, after))
     found, n = [], 0
-    for one, own, start in zip(asked, places, starts, strict=False):
+    for one, own, other in zip(asked, places, there, strict=True):
         answers = []
-        for name, p in zip(one.names, own, strict=True):
+        for name, p, q in zip(one.names, own, other, strict=True):
             old = {k: v[p] for k, v in one.group.before.items()}
-            new = {k: v[start + p] for k, v in columns.items()}
+            new = {k: v[q] for k, v in columns.items()}
             old["account_id"] = new["account_id"] = name
             bounds = [s["charges_standard_error"] for s in (old, new) if s.get("charges_standard_error") is not None]
             answers.append(Answer(name, old, new, {k: new[k] - old[k] for k in amounts}, errors[n], float(sum(bounds)) if bounds else None, new["status"] == OK,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.calibrate.chain.engines import ENGINES, engine_words
 from upm_gpu.calibrate.chain.fit import ChainFit, FitOptions, fit_chains
 from upm_gpu.calibrate.chain.objective import OBJECTIVES, WEIGHTS
 from upm_gpu.calibrate.chain.sources import ARBITRAGE, Read, arbitrage_lines, read_chains
@@ -47,13 +48,15 @@ class Request:
     least_days: float = 1.0
     arbitrage: str = "report"
     device: str = "auto"
+    """whose prices the fit is compared with"""
+    engine: str = "compiled"
     command: tuple[str, ...] = ()
 
 
 def calibrate_chains(request: Request) -> dict[str, Any]:
     """Fit, write, and return the summary as plain values.
 
-    Raises `CalibrationError` UPM-CA-210 (too few quotes), 211 (arbitrage), 212 (no convergence), 213 (the engine differs), 215 (an unknown choice), 217 (correlation), `InputError` 218 (start)."""
+    Raises `CalibrationError` UPM-CA-210 (too few quotes), 211 (arbitrage), 212 (no convergence), 213 (the engine differs), 215 (an unknown choice), 217 (correlation), 230 (JAX is not installed), `InputError` 218 (start)."""
     options = _options(request)
     read = read_chains(request.sources, request.model, request.underlyings, request.expiries, reach=request.reach, least_days=request.least_days)
     if not read.chains:
@@ -75,7 +78,7 @@ def calibrate_chains(request: Request) -> dict[str, Any]:
     from upm_gpu.calibrate.chain.files import write_chain_parameters
 
     write_chain_parameters(request.out, last, _covariance(request, read, list(last)), _provenance(request, last, difference))
-    summary = {"out": str(request.out), "model": request.model, "objective": request.objective, "weights": request.weights, "feller": request.feller,
+    summary = {"out": str(request.out), "model": request.model, "objective": request.objective, "weights": request.weights, "feller": request.feller, "engine": engine_words(request.engine),
                "fits": {u: fit_summary(f) | {"engine_difference": difference[u][-1], "days": len(fits[u]), "not_converged": sum(not x.converged for x in fits[u])} for u, f in last.items()},
                "per_expiry": {u: [fit_summary(f) for f in found] for u, found in by_expiry.items()}, "warnings": warnings}
     if request.table is not None:
@@ -111,12 +114,12 @@ def _engine_differences(fits: Sequence[ChainFit], device: str) -> list[float]:
 
 
 def _options(request: Request) -> FitOptions:
-    for what, value, known in (("--objective", request.objective, OBJECTIVES), ("--weights", request.weights, WEIGHTS), ("--arbitrage", request.arbitrage, ARBITRAGE)):
+    for what, value, known in (("--objective", request.objective, OBJECTIVES), ("--weights", request.weights, WEIGHTS), ("--arbitrage", request.arbitrage, ARBITRAGE), ("--engine", request.engine, ENGINES)):
         if value not in known:
             raise CalibrationError("UPM-CA-215", f"{what} {value!r} is not known. Use one of {', '.join(known)}.")
     if request.feller and request.model == "merton":
         raise CalibrationError("UPM-CA-215", "--feller is not known to merton, which has no variance of its own. Leave it out.")
-    return FitOptions(request.model, request.objective, request.weights, request.feller)  # type: ignore[arg-type]
+    return FitOptions(request.model, request.objective, request.weights, request.feller, engine=request.engine)  # type: ignore[arg-type]
 
 
 def _start(request: Request, underlying: str) -> NDArray[np.float64]:
@@ -153,5 +156,5 @@ def _provenance(request: Request, last: Mapping[str, ChainFit], difference: Mapp
 
             hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return {"sources": [Path(s).name or s for s in request.sources], "source_sha256": [f"{n} {h}" for n, h in hashes.items()], "objective": request.objective, "weights": request.weights, "feller": request.feller,
-            "reach_standard_deviations": request.reach, "engine_difference": max(d[-1] for d in difference.values()), "upm_gpu": versions()["upm_gpu"], "numpy": versions()["numpy"],
+            "engine": engine_words(request.engine), "reach_standard_deviations": request.reach, "engine_difference": max(d[-1] for d in difference.values()), "upm_gpu": versions()["upm_gpu"], "numpy": versions()["numpy"],
             "kernels_sha256": kernels_sha256(), "command": list(request.command), "warnings": [w for f in last.values() for w in fit_warnings(f)]}

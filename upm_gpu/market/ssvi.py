@@ -55,22 +55,26 @@ class Ssvi:
         return np.stack([0.5 * self.theta * flat**2, 0.5 * self.theta * phi, np.full(len(phi), self.rho), -self.rho / phi, flat / phi], axis=1)
 
 
-def curvature(phi: Phi, theta: NDArray[np.float64], shape: Sequence[float]) -> NDArray[np.float64]:
-    """phi(theta)."""
+def curvature(phi: Phi, theta: Any, shape: Sequence[Any], xp: Any = np) -> Any:
+    """phi(theta); arrays of `xp`."""
     if phi == "power_law":
         eta, gamma = shape
-        return np.asarray(eta * theta**-gamma)
+        return xp.asarray(eta * theta**-gamma)
     x = shape[0] * theta
     # 1 - (1 - e^-x) / x cancels for small x: 1/2 - x/6 + x^2/24 - x^3/120 there.
     near = x < 1e-3
-    far = np.where(near, 1.0, x)
-    return np.where(near, 0.5 - x / 6.0 + x * x / 24.0 - x**3 / 120.0, (1.0 + np.expm1(-far) / far) / far)
+    far = xp.where(near, 1.0, x)
+    return xp.where(near, 0.5 - x / 6.0 + x * x / 24.0 - x**3 / 120.0, (1.0 + xp.expm1(-far) / far) / far)
+
+
+def slice_variance(theta: Any, phi: Any, rho: Any, k: Any, xp: Any = np) -> Any:
+    """w of theta, phi(theta), rho and k = ln(K / F); arrays of `xp`."""
+    return 0.5 * theta * (1.0 + rho * phi * k + xp.sqrt((phi * k + rho) ** 2 + 1.0 - rho**2))
 
 
 def variance(ssvi: Ssvi, k: NDArray[np.float64]) -> NDArray[np.float64]:
     """w (E, len(k))."""
-    phi = curvature(ssvi.phi, ssvi.theta, ssvi.shape)[:, None]
-    return 0.5 * ssvi.theta[:, None] * (1.0 + ssvi.rho * phi * k + np.sqrt((phi * k + ssvi.rho) ** 2 + 1.0 - ssvi.rho**2))
+    return np.asarray(slice_variance(ssvi.theta[:, None], curvature(ssvi.phi, ssvi.theta, ssvi.shape)[:, None], ssvi.rho, k))
 
 
 def conditions(ssvi: Ssvi) -> list[dict[str, Any]]:
@@ -108,8 +112,7 @@ def fit_ssvi(
     """
     from scipy.optimize import least_squares
 
-    theta = np.array([at_the_money(k, v) ** 2 * t for k, v, t in zip(log_moneyness, volatilities, years, strict=True)])
-    start = np.concatenate([_increments(theta), [np.arctanh(-0.3 / MAX_RHO)], [1.0, 0.0] if phi == "power_law" else [0.0]])
+    start = ssvi_start(years, log_moneyness, volatilities, phi)
     quotes = (np.concatenate(log_moneyness), np.concatenate(volatilities), np.repeat(years, [len(k) for k in log_moneyness]),
               np.concatenate([w / np.sqrt(np.sum(w * w)) for w in weights]), np.repeat(np.arange(len(years)), [len(k) for k in log_moneyness]))
     make = partial(_surface, phi=phi, expiries=len(years))
@@ -117,26 +120,38 @@ def fit_ssvi(
     return make(least_squares(residual, start, jac=jacobian, method="lm", x_scale="jac", max_nfev=EVALUATIONS, xtol=1e-8, ftol=1e-10).x)
 
 
-def _surface(x: NDArray[np.float64], phi: Phi, expiries: int) -> Ssvi:
-    """The surface of the unknowns."""
-    y = np.clip(x, -60.0, 60.0)
-    theta = _theta(y[:expiries])
-    rho = MAX_RHO * float(np.tanh(y[expiries]))
+def ssvi_start(years: NDArray[np.float64], log_moneyness: Sequence[NDArray[np.float64]], volatilities: Sequence[NDArray[np.float64]], phi: Phi) -> NDArray[np.float64]:
+    """Unknowns of the surface a fit begins at: total variances at the money as quoted, rho of -0.3, the middle of the curve's range."""
+    theta = np.array([at_the_money(k, v) ** 2 * t for k, v, t in zip(log_moneyness, volatilities, years, strict=True)])
+    return np.concatenate([_increments(theta), [np.arctanh(-0.3 / MAX_RHO)], [1.0, 0.0] if phi == "power_law" else [0.0]])
+
+
+def surface_of(x: Any, phi: Phi, expiries: int, last: Any, xp: Any = np) -> tuple[Any, tuple[Any, ...], Any]:
+    """rho, the shape and theta (E,) of the unknowns, out of place; `last` is the place of the last expiry that counts. Arrays of `xp`."""
+    y = xp.clip(x, -60.0, 60.0)
+    theta = _theta(y[:expiries], xp)
+    rho = MAX_RHO * xp.tanh(y[expiries])
     if phi == "heston":
         # Their remark 4.4: lambda >= (1 + |rho|) / 4 excludes butterflies for every theta.
-        return Ssvi(phi, rho, ((1.0 + abs(rho)) / 4.0 * (1.0 + 1e-9) + float(np.exp(y[-1])),), theta)
-    gamma = float(1.0 / (1.0 + np.exp(-y[-1])))
-    ends = theta[[0, -1]]
+        return rho, ((1.0 + abs(rho)) / 4.0 * (1.0 + 1e-9) + xp.exp(y[-1]),), theta
+    gamma = 1.0 / (1.0 + xp.exp(-y[-1]))
+    ends = xp.stack([theta[0], theta[last]])
     # theta phi and theta phi^2 are monotone in theta: the ends decide.
-    largest = min(float(np.min(BUTTERFLY / (1.0 + abs(rho)) * ends ** (gamma - 1.0))), float(np.min(np.sqrt(BUTTERFLY / (1.0 + abs(rho))) * ends ** (gamma - 0.5))))
-    return Ssvi(phi, rho, (largest / (1.0 + float(np.exp(-y[-2]))), gamma), theta)
+    largest = xp.minimum(xp.min(BUTTERFLY / (1.0 + abs(rho)) * ends ** (gamma - 1.0)), xp.min(xp.sqrt(BUTTERFLY / (1.0 + abs(rho))) * ends ** (gamma - 0.5)))
+    return rho, (largest / (1.0 + xp.exp(-y[-2])), gamma), theta
 
 
-def _theta(u: NDArray[np.float64]) -> NDArray[np.float64]:
-    theta = np.exp(u)
+def _surface(x: NDArray[np.float64], phi: Phi, expiries: int) -> Ssvi:
+    """The surface of the unknowns."""
+    rho, shape, theta = surface_of(x, phi, expiries, expiries - 1)
+    return Ssvi(phi, float(rho), tuple(float(v) for v in shape), theta)
+
+
+def _theta(u: Any, xp: Any = np) -> Any:
+    rows = [xp.exp(u[0])]
     for i in range(1, len(u)):
-        theta[i] += theta[i - 1] * (1.0 + LEAST_GROWTH)
-    return theta
+        rows.append(xp.exp(u[i]) + rows[-1] * (1.0 + LEAST_GROWTH))
+    return xp.stack(rows)
 
 
 def _increments(theta: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,6 @@ tests/known_answers/test_chain_fits.py.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,19 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.calibrate.chain.engines import At, EngineName, Task, engine_of
 from upm_gpu.calibrate.chain.moments import DIFFUSION, ChainModel, chain_model
-from upm_gpu.calibrate.chain.objective import (
-    Batch,
-    Objective,
-    Weights,
-    make_batch,
-    residuals,
-    volatility_of,
-    weights_of,
-)
+from upm_gpu.calibrate.chain.objective import Batch, Objective, Weights, make_batch, weights_of
 from upm_gpu.calibrate.chain.quotes import Chain
-from upm_gpu.calibrate.chain.rule import Rule, chain_prices
-from upm_gpu.calibrate.chain.solver import solve
+from upm_gpu.calibrate.chain.unknowns import box, coordinates, parameters_of, values_of
 from upm_gpu.rng.sobol import sobol
 
 STARTS = 64
@@ -44,10 +35,6 @@ COARSE, FINE = 64, 160
 """points of the rules of the search and of the fit"""
 RULE_TOLERANCE = 1e-7
 """standard deviations at the money: prices that move by more when the points are doubled are fitted with the doubled rule"""
-EXACT = 1e-8
-"""relative errors of quotes below which a fit is exact"""
-TOGETHER = 8
-"""chains of a call: about as many as keep their matrices in the cache of a core"""
 ILL = 1e3
 """condition number from which a direction is named: it is known a thousand times worse than the best one"""
 
@@ -64,6 +51,8 @@ class FitOptions:
     most: int = 100
     """steps of Levenberg-Marquardt"""
     starts: int = STARTS
+    engine: EngineName = "compiled"
+    """compiled, or jax: derivatives made automatically, on the device that JAX sees"""
 
 
 @dataclass(frozen=True)
@@ -108,96 +97,79 @@ class ChainFit:
 
 
 def fit_chains(chains: Sequence[Chain], options: FitOptions, starts: NDArray[np.float64] | None = None, threads: int = 0) -> list[ChainFit]:
-    """Fit every chain; `starts` (C, P) or (P,) are parameters of a last fit, which then stand for the global phase. `threads` 0: one a core; figures do not depend on it."""
+    """Fit every chain; `starts` (C, P) or (P,) are parameters of a last fit, which then stand for the global phase. `threads` 0: as many as suit the engine; figures do not depend on it.
+
+    Raises `CalibrationError` UPM-CA-230 where JAX is asked for and not installed."""
     from concurrent.futures import ThreadPoolExecutor
 
+    engine = engine_of(options.engine)
     model = chain_model(options.model)
     given = None if starts is None else np.broadcast_to(np.asarray(starts, np.float64), (len(chains), len(model.parameters)))
-    parts = [slice(first, first + TOGETHER) for first in range(0, len(chains), TOGETHER)]
+    many = engine.together()
+    parts = [slice(first, first + many) for first in range(0, len(chains), many)]
+    shape = engine.shape(chains)
 
     def fit(part: slice) -> list[ChainFit]:
-        return _fit_batch(make_batch(chains[part]), model, options, None if given is None else given[part])
+        return _fit_batch(engine, make_batch(chains[part], shape), model, options, None if given is None else given[part])
 
-    with ThreadPoolExecutor(min(threads or os.cpu_count() or 1, max(len(parts), 1))) as pool:
+    with ThreadPoolExecutor(min(threads or engine.threads(), max(len(parts), 1))) as pool:
         return [f for found in pool.map(fit, parts) for f in found]
 
 
-def coordinates(model: ChainModel, p: NDArray[np.float64], feller: bool) -> NDArray[np.float64]:
-    """Unknowns (..., P) of parameters."""
-    z = np.where(model.logarithmic, np.log(np.where(model.logarithmic, p, 1.0)), p)
-    if feller:
-        z[..., 3] = p[..., 3] / np.sqrt(2.0 * p[..., 1] * p[..., 2])
-    return z
-
-
-def parameters_of(model: ChainModel, z: NDArray[np.float64], feller: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Parameters (..., P) of unknowns, and their derivatives (..., P, P) by them."""
-    p = np.where(model.logarithmic, np.exp(np.where(model.logarithmic, z, 0.0)), z)
-    by = np.zeros((*z.shape, z.shape[-1]))
-    at = np.arange(z.shape[-1])
-    by[..., at, at] = np.where(model.logarithmic, p, 1.0)
-    if feller:
-        limit = np.sqrt(2.0 * p[..., 1] * p[..., 2])
-        p[..., 3] = z[..., 3] * limit
-        by[..., 3, 3], by[..., 3, 1], by[..., 3, 2] = limit, 0.5 * p[..., 3], 0.5 * p[..., 3]
-    return p, by
-
-
-def box(model: ChainModel, feller: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bounds of the unknowns."""
-    low, high = (np.where(model.logarithmic, np.log(np.where(model.logarithmic, b, 1.0)), b) for b in (model.lower, model.upper))
-    if feller:
-        low[3], high[3] = 1e-3, 1.0
-    return low, high
-
-
-def _fit_batch(batch: Batch, model: ChainModel, options: FitOptions, given: NDArray[np.float64] | None) -> list[ChainFit]:
-    low, high = box(model, options.feller)
+def _fit_batch(engine: Any, batch: Batch, model: ChainModel, options: FitOptions, given: NDArray[np.float64] | None) -> list[ChainFit]:
+    task = Task(model, options.objective, options.feller, options.most)
     weight = weights_of(batch, options.objective, options.weights)
     runner_up = np.full(len(batch.chains), np.nan)
     if given is None:
-        z, runner_up = _searched(batch, weight, model, options)
+        z, runner_up = _searched(engine, batch, weight, task, options.starts)
     else:
         z = coordinates(model, np.clip(given, model.lower, model.upper), options.feller)[:, None]
-    rule = batch.rule(FINE)
-    z, cost, converged, iterations = _polish(batch, rule, weight, model, options, z, low, high)
-    p, _ = parameters_of(model, z, options.feller)
-    price, _ = chain_prices(rule, model.name, p, slopes=False)
-    finer, _ = chain_prices(batch.rule(2 * FINE), model.name, p, slopes=False)
-    moved = np.max(np.where(batch.present[:, None], np.abs(price - finer), 0.0) / batch.deviation[:, None, :, None], axis=(1, 2, 3))
+    rule = engine.rule(batch, FINE)
+    found = engine.polish(batch, rule, weight, task, z)
+    z, cost, converged, iterations = (v[:, 0].copy() for v in (found.z, found.cost, found.converged, found.iterations))
+    at = engine.at(batch, rule, weight, task, z)
+    finer = engine.prices(batch, engine.rule(batch, 2 * FINE), task, values_of(model, z, options.feller)[:, None])[:, 0]
+    moved = np.max(np.where(batch.present, np.abs(at.price - finer), 0.0) / batch.deviation[..., None], axis=(1, 2))
+    points = [At(*(v[c] for v in (at.price, at.volatility, at.residual, at.jacobian))) for c in range(len(z))]
     again = np.flatnonzero(moved > RULE_TOLERANCE)
     if len(again):
         part = batch.rows(again)
-        z[again], cost[again], converged[again], more = _polish(part, part.rule(2 * FINE), weight[again], model, options, z[again], low, high)
-        iterations[again] += more
-    return [_finished(batch.rows([c]), weight[c], model, options, z[c, 0], low, high, float(cost[c, 0]), bool(converged[c, 0]), int(iterations[c, 0]), float(runner_up[c]),
-                      2 * FINE if c in again else FINE) for c in range(len(batch.chains))]
+        rule = engine.rule(part, 2 * FINE)
+        more = engine.polish(part, rule, weight[again], task, z[again][:, None])
+        z[again], cost[again], converged[again] = more.z[:, 0], more.cost[:, 0], more.converged[:, 0]
+        iterations[again] += more.iterations[:, 0]
+        at = engine.at(part, rule, weight[again], task, z[again])
+        for i, c in enumerate(again):
+            points[c] = At(*(v[i] for v in (at.price, at.volatility, at.residual, at.jacobian)))
+    low, high = box(model, options.feller)
+    return [_finished(chain, batch.present[c], weight[c], model, options, z[c], low, high, float(cost[c]), bool(converged[c]), int(iterations[c]), float(runner_up[c]), points[c])
+            for c, chain in enumerate(batch.chains)]
 
 
-def _searched(batch: Batch, weight: NDArray[np.float64], model: ChainModel, options: FitOptions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _searched(engine: Any, batch: Batch, weight: NDArray[np.float64], task: Task, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Unknowns (C, 1, P) of the best start after a coarse fit, and the cost of the next one over its.
 
     Bates starts from Heston's best too, with rare and large, middling, and frequent and small jumps: it is never worse than the model it contains.
     """
-    low, high = box(model, options.feller)
-    rule, starts = batch.rule(COARSE), _starts(batch, model, options)
-    worth = np.sum(residuals(batch, weight, options.objective, chain_prices(rule, model.name, starts, slopes=False)[0], None, linear=True)[0] ** 2, axis=-1)
+    model, rule, starts = task.model, engine.rule(batch, COARSE), _starts(batch, task, count)
+    worth = engine.worth(batch, rule, weight, task, starts)
     best = np.argsort(np.where(np.isfinite(worth), worth, np.inf), axis=1, kind="stable")[:, :SURVIVORS]
     chosen = np.take_along_axis(starts, best[..., None], axis=1)
     if model.name == "bates":
         inner = chain_model("heston")
-        heston, _ = parameters_of(inner, _searched(batch, weight, inner, replace(options, model="heston"))[0], options.feller)
+        heston = values_of(inner, _searched(engine, batch, weight, replace(task, model=inner), count)[0], task.feller)
         nested = np.concatenate([np.repeat(heston, len(JUMP_SEEDS), axis=1), np.broadcast_to(np.array(JUMP_SEEDS), (len(heston), len(JUMP_SEEDS), 3))], axis=-1)
         chosen = np.concatenate([chosen, nested], axis=1)
-    z, cost, _, _ = _polish(batch, rule, weight, model, options, coordinates(model, chosen, options.feller), low, high, linear=True, tolerance=1e-5)
-    order = np.argsort(cost, axis=1, kind="stable")
-    ranked = np.take_along_axis(cost, order, 1)
-    return np.take_along_axis(z, order[:, :1, None], axis=1), ranked[:, 1] / np.maximum(ranked[:, 0], 1e-300)
+    found = engine.polish(batch, rule, weight, task, coordinates(model, chosen, task.feller), linear=True, tolerance=1e-5)
+    order = np.argsort(found.cost, axis=1, kind="stable")
+    ranked = np.take_along_axis(found.cost, order, 1)
+    return np.take_along_axis(found.z, order[:, :1, None], axis=1), ranked[:, 1] / np.maximum(ranked[:, 0], 1e-300)
 
 
-def _starts(batch: Batch, model: ChainModel, options: FitOptions) -> NDArray[np.float64]:
+def _starts(batch: Batch, task: Task, count: int) -> NDArray[np.float64]:
     """(C, STARTS, P): where a fit may begin, about the volatilities at the money of the first and last expiry."""
-    u = (sobol(options.starts, len(model.parameters)) + 0.5 / options.starts) % 1.0
+    model = task.model
+    u = (sobol(count, len(model.parameters)) + 0.5 / count) % 1.0
     last = np.array([len(c.years) - 1 for c in batch.chains])
     variance = (batch.deviation**2 / batch.years)
     near, far = variance[:, 0, None], variance[np.arange(len(last)), last, None]
@@ -207,54 +179,25 @@ def _starts(batch: Batch, model: ChainModel, options: FitOptions) -> NDArray[np.
     for i, name in enumerate(model.parameters):
         lower, upper = range_of[name]
         columns.append(lower * (upper / lower) ** u[None, :, i] if model.logarithmic[i] or name == "vol_of_vol" else lower + (upper - lower) * u[None, :, i])
-    p = np.clip(np.stack(np.broadcast_arrays(*columns, np.zeros((len(batch.chains), options.starts)))[:-1], axis=-1), model.lower, model.upper)
-    if options.feller:
+    p = np.clip(np.stack(np.broadcast_arrays(*columns, np.zeros((len(batch.chains), count)))[:-1], axis=-1), model.lower, model.upper)
+    if task.feller:
         p[..., 3] = np.minimum(p[..., 3], 0.9 * np.sqrt(2.0 * p[..., 1] * p[..., 2]))
     return np.asarray(p)
 
 
-def _polish(batch: Batch, rule: Rule, weight: NDArray[np.float64], model: ChainModel, options: FitOptions, z: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64],
-            linear: bool = False, tolerance: float = 1e-12) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """Levenberg-Marquardt from unknowns (C, J, P); every start is a problem of its own."""
-    chains, sets, size = z.shape
-    held: dict[bytes, tuple[Batch, Rule, NDArray[np.float64]]] = {}
-
-    def evaluate(alive: NDArray[np.int64], at: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        key = alive.tobytes()
-        if key not in held:
-            held.clear()
-            rows = alive // sets
-            held[key] = (batch, rule, weight) if len(rows) == chains and np.array_equal(rows, np.arange(chains)) else (batch.rows(rows), rule.rows(rows), weight[rows])
-        part, own, w = held[key]
-        p, by = parameters_of(model, at, options.feller)
-        price, slopes = chain_prices(own, model.name, p[:, None])
-        r, j = residuals(part, w, options.objective, price, slopes, linear)
-        return r[:, 0], np.matmul(j[:, 0], by)  # type: ignore[index]
-
-    target = batch.price if options.objective == "price" else batch.volatility
-    least = EXACT * EXACT * np.repeat(np.sum((weight * target) ** 2, axis=(1, 2)), sets)
-    found = solve(evaluate, z.reshape(-1, size), low, high, options.most, tolerance, least)
-    return found.z.reshape(z.shape), found.cost.reshape(chains, sets), found.converged.reshape(chains, sets), found.iterations.reshape(chains, sets)
-
-
-def _finished(batch: Batch, weight: NDArray[np.float64], model: ChainModel, options: FitOptions, z: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], cost: float,
-              converged: bool, iterations: int, runner_up: float, points: int) -> ChainFit:
-    chain = batch.chains[0]
+def _finished(chain: Chain, present: NDArray[np.bool_], weight: NDArray[np.float64], model: ChainModel, options: FitOptions, z: NDArray[np.float64], low: NDArray[np.float64],
+              high: NDArray[np.float64], cost: float, converged: bool, iterations: int, runner_up: float, at: At) -> ChainFit:
+    """`at` has no axis of chains."""
     p, by = parameters_of(model, z, options.feller)
-    price, slopes = chain_prices(batch.rule(points), model.name, p[None, None])
-    r, jacobian = residuals(batch, weight[None], options.objective, price, slopes)
-    present = batch.present[0]
-    j = np.matmul(jacobian[0, 0], by)[present.ravel()]  # type: ignore[index]
-    error = r[0, 0][present.ravel()]
+    j, error = at.jacobian[present.ravel()], at.residual[present.ravel()]
     margin = 1e-9 * (high - low)
     bounds = tuple("lower" if z[i] <= low[i] + margin[i] else "upper" if z[i] >= high[i] - margin[i] else "" for i in range(len(z)))
     free = np.array([not b for b in bounds])
     if options.feller and bounds[DIFFUSION.index("vol_of_vol")] == "upper":
         bounds = tuple("feller" if n == "vol_of_vol" else b for n, b in zip(model.parameters, bounds, strict=True))
     covariance, clustered, condition, weakest = _known(j, error, chain.expiry, free, by, model)
-    sigma, _ = volatility_of(batch, price)
     order = np.nonzero(present)
-    return ChainFit(chain, model, options, p, _roots(covariance), _roots(clustered), covariance, bounds, condition, weakest, sigma[0, 0][order], price[0, 0][order], weight[order], cost, converged,
+    return ChainFit(chain, model, options, p, _roots(covariance), _roots(clustered), covariance, bounds, condition, weakest, at.volatility[order], at.price[order], weight[order], cost, converged,
                     iterations, runner_up)
 
 

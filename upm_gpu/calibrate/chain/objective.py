@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ WEIGHTS: tuple[Weights, ...] = ("vega", "spread", "equal")
 FLATTEST_VEGA = 0.05
 """of that at the money: prices further out weigh as if they had it"""
 NEWTON = 12
+SETTLED = 1e-13
+"""relative change of the last step of the inverse"""
 WHOLE = 0.98
 """of the bound of a price: no volatility is sought beyond"""
 
@@ -57,9 +59,14 @@ class Batch:
         return Batch(tuple(self.chains[c] for c in at), *(getattr(self, n)[at] for n in ("k", "years", "deviation", "price", "volatility", "vega", "present", "spread")))
 
 
-def make_batch(chains: Sequence[Chain]) -> Batch:
-    """Pad chains of any size to one."""
-    shape = len(chains), max(len(c.years) for c in chains), max(int(np.bincount(c.expiry).max()) for c in chains)
+def size_of(chains: Sequence[Chain]) -> tuple[int, int]:
+    """Most expiries of a chain, most quotes of an expiry."""
+    return max(len(c.years) for c in chains), max(int(np.bincount(c.expiry).max()) for c in chains)
+
+
+def make_batch(chains: Sequence[Chain], least: tuple[int, int] = (0, 0)) -> Batch:
+    """Pad chains of any size to one, of at least so many expiries and quotes an expiry."""
+    shape = len(chains), *(max(a, b) for a, b in zip(size_of(chains), least, strict=True))
     k, spread, volatility, present = np.zeros(shape), np.full(shape, np.nan), np.full(shape, 0.5), np.zeros(shape, bool)
     years, deviation = np.full(shape[:2], 0.1), np.full(shape[:2], 0.5 * np.sqrt(0.1))
     for i, c in enumerate(chains):
@@ -94,17 +101,19 @@ def residuals(batch: Batch, weight: NDArray[np.float64], objective: Objective, p
     With `linear`, errors of volatility are those of price over vega: what a search far from the optimum takes.
     """
     w = weight[:, None]
-    if objective == "price":
-        error, by_price = price - batch.price[:, None], w
-    elif linear:
-        by_price = w / np.maximum(batch.vega, FLATTEST_VEGA * np.sqrt(batch.years / (2.0 * np.pi))[..., None])[:, None]
-        error = price - batch.price[:, None]
+    if objective == "price" or linear:
+        error, by_price = price - batch.price[:, None], price_scale(batch, weight, objective)[:, None]
     else:
         sigma, slope = volatility_of(batch, price)
         error, by_price = sigma - batch.volatility[:, None], w * slope
     r = (w if objective == "volatility" and not linear else by_price) * error
     shape = (*r.shape[:2], -1)
     return r.reshape(shape), None if slopes is None else (by_price[..., None] * slopes).reshape(*shape, slopes.shape[-1])
+
+
+def price_scale(batch: Batch, weight: NDArray[np.float64], objective: Objective) -> NDArray[np.float64]:
+    """(C, E, Q) what an error of price is multiplied by: the weight, over the vega where volatilities are asked for."""
+    return weight if objective == "price" else np.asarray(weight / np.maximum(batch.vega, FLATTEST_VEGA * np.sqrt(batch.years / (2.0 * np.pi))[..., None]))
 
 
 def volatility_of(batch: Batch, price: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -124,13 +133,18 @@ def inverted(moneyness: NDArray[np.float64], value: NDArray[np.float64], start: 
     stdev = np.broadcast_to(start, np.broadcast_shapes(start.shape, value.shape)).copy()
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for _ in range(NEWTON):
-            found = black_out_of_the_money(moneyness, stdev)
-            d = moneyness / stdev - 0.5 * stdev
-            by = np.exp(-0.5 * d * d) / np.sqrt(2.0 * np.pi)
-            step = np.log(found / value) * found / by
-            moved = np.clip(stdev - np.where(np.isfinite(step), step, 0.5 * stdev * np.sign(np.where(found > value, 1.0, -1.0))), 0.5 * stdev, 2.0 * stdev)
+            moved = newton(moneyness, value, stdev)
             change = np.max(np.abs(moved / stdev - 1.0), initial=0.0)
             stdev = moved
-            if change < 1e-13:
+            if change < SETTLED:
                 break
     return stdev
+
+
+def newton(moneyness: Any, value: Any, stdev: Any, xp: Any = np, special: Any = None) -> Any:
+    """The next total standard deviation: a Newton step on ln of the price, within a factor of two; arrays of `xp`."""
+    found = black_out_of_the_money(moneyness, stdev, xp, special)
+    d = moneyness / stdev - 0.5 * stdev
+    by = xp.exp(-0.5 * d * d) / np.sqrt(2.0 * np.pi)
+    step = xp.log(found / value) * found / by
+    return xp.clip(stdev - xp.where(xp.isfinite(step), step, 0.5 * stdev * xp.where(found > value, 1.0, -1.0)), 0.5 * stdev, 2.0 * stdev)

@@ -76,11 +76,11 @@ class Chain:
                      self.forward[keep], self.strike[keep], self.volatility[keep], self.spread[keep], self.left_out)
 
 
-def black_vega(k: NDArray[np.float64], volatility: NDArray[np.float64], years: NDArray[np.float64]) -> NDArray[np.float64]:
-    """phi(d1) sqrt(T): of a price over the forward, k = ln(F / K)."""
-    stdev = volatility * np.sqrt(years)
+def black_vega(k: Any, volatility: Any, years: Any, xp: Any = np) -> Any:
+    """phi(d1) sqrt(T): of a price over the forward, k = ln(F / K); arrays of `xp`."""
+    stdev = volatility * xp.sqrt(years)
     d1 = k / stdev + 0.5 * stdev
-    return np.asarray(np.exp(-0.5 * d1 * d1) * np.sqrt(years / (2.0 * np.pi)))
+    return xp.exp(-0.5 * d1 * d1) * xp.sqrt(years / (2.0 * np.pi))
 
 
 def make_chain(underlying: str, valuation_time: datetime | None, labels: Sequence[str], years: NDArray[np.float64], forward: NDArray[np.float64], strike: NDArray[np.float64],

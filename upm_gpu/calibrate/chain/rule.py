@@ -60,14 +60,14 @@ def make_rule(years: NDArray[np.float64], log_moneyness: NDArray[np.float64], de
     return Rule((0.5 + 1j * u)[:, None], years[:, None, :, None], black + np.einsum("ceqn,cen->ceq", real, reference), np.concatenate([-real, imaginary], axis=-1))
 
 
-def chain_prices(rule: Rule, model: ModelName, parameters: NDArray[np.float64], slopes: bool = True) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Out-of-the-money prices over the forward (C, J, E, Q) of J parameter sets (C, J, P) a chain, and derivatives (C, J, E, Q, P)."""
+def chain_prices(rule: Rule, model: ModelName, parameters: Any, slopes: bool = True, xp: Any = np) -> tuple[Any, Any]:
+    """Out-of-the-money prices over the forward (C, J, E, Q) of J parameter sets (C, J, P) a chain, and derivatives (C, J, E, Q, P), None without `slopes`; arrays of `xp`."""
     sets = parameters.shape[1]
-    log, by = log_moments(model, np.moveaxis(parameters, -1, 0)[..., None, None], rule.s, rule.years, slopes)
-    m = np.exp(log)
+    log, by = log_moments(model, xp.moveaxis(parameters, -1, 0)[..., None, None], rule.s, rule.years, slopes, xp)
+    m = xp.exp(log)
     held = [m, *(m * part for part in by)]
     # (C, E, 2N, J (1 + P))
-    stack = np.stack(held, axis=-1).transpose(0, 2, 3, 1, 4)
-    columns = np.concatenate([stack.real, stack.imag], axis=2).reshape(*stack.shape[:2], -1, sets * len(held))
-    found = np.matmul(rule.matrix, columns).reshape(*rule.constant.shape, sets, len(held)).transpose(0, 3, 1, 2, 4)
+    stack = xp.stack(held, axis=-1).transpose(0, 2, 3, 1, 4)
+    columns = xp.concatenate([stack.real, stack.imag], axis=2).reshape(*stack.shape[:2], -1, sets * len(held))
+    found = xp.matmul(rule.matrix, columns).reshape(*rule.constant.shape, sets, len(held)).transpose(0, 3, 1, 2, 4)
     return found[..., 0] + rule.constant[:, None], found[..., 1:] if slopes else None

@@ -49,7 +49,7 @@ def render_summary(summary: Mapping[str, Any]) -> str:
     lines = []
     for name, fit in summary["fits"].items():
         which = (f", {fit['valuation_time']}" if fit["valuation_time"] else "") + (f", last of {fit['days']} chains" if fit["days"] > 1 else "")
-        lines.append(f"{name}: {summary['model']}, {fit['quotes']} quotes of {len(fit['expiries'])} expiries{which}; root mean square error {100.0 * fit['root_mean_square_volatility_error']:.2f} volatility points; {fit['iterations']} steps")
+        lines.append(f"{name}: {summary['model']}, {fit['quotes']} quotes of {len(fit['expiries'])} expiries{which}; root mean square error {100.0 * fit['root_mean_square_volatility_error']:.2f} volatility points; {fit['iterations']} steps{'' if summary['engine'] == 'compiled' else ', ' + summary['engine']}")
         lines.append(f"  {'':18}{'value':>12}{'std. error':>12}{'t':>10}{'by expiry':>12}  bound")
         for key, row in fit["parameters"].items():
             cells = "".join(f"{'-' if row[c] is None else format(row[c], f):>{w}}" for c, w, f in (("value", 12, ".5g"), ("standard_error", 12, ".3g"), ("t", 10, ".4g"), ("standard_error_by_expiry", 12, ".3g")))

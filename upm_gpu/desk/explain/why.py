@@ -182,7 +182,7 @@ def _closed(resident: Resident, closes: list[list[Change]], notes: list[str]) ->
     wanted = [n for n, s in enumerate(sets) if s]
     found: list[Answer | None] = [None] * len(closes)
     try:
-        for n, answers in zip(wanted, whatif(resident, [sets[n] for n in wanted], "none"), strict=True):
+        for n, answers in zip(wanted, whatif(resident, [sets[n] for n in wanted], "none", rebuild=False), strict=True):
             found[n] = answers[0]
         return found
     except InputError as error:
@@ -190,7 +190,7 @@ def _closed(resident: Resident, closes: list[list[Change]], notes: list[str]) ->
             raise
     for n in wanted:
         try:
-            found[n] = whatif(resident, [sets[n]], "none")[0][0]
+            found[n] = whatif(resident, [sets[n]], "none", rebuild=False)[0][0]
         except InputError as error:
             if error.code != NOT_ALONE:
                 raise

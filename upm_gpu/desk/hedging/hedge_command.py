@@ -10,7 +10,7 @@ from typing import Any
 from upm_gpu.desk.hedging.hedge import Reduction, reduce
 from upm_gpu.desk.hedging.hedge_desk import Goal, Hedge
 from upm_gpu.desk.hedging.trading import Trading, load_trading
-from upm_gpu.desk.resident import open_run
+from upm_gpu.desk.resident import open_run, require_columns
 from upm_gpu.errors import UsageError
 
 FIGURES = ("initial_margin", "maintenance_margin", "core", "equity", "excess", "margin_ratio", "status")
@@ -23,6 +23,7 @@ def reduce_command(path: Path, account: str, free: float | None, ratio: float | 
         raise UsageError("UPM-CF-165", "give one goal: --free AMOUNT of initial margin, --ratio R of equity over maintenance margin, or --pass (equity covers the initial margin).")
     terms = load_trading() if trading is None else load_trading(trading)
     resident = open_run(path, {*only, *also})
+    require_columns(resident, {*only, *also})
     found = reduce(resident, account, Goal(free, ratio, passes), netting_set=netting_set, trading=terms, only=only, trades=trades, ticket=ticket)
     currency = resident.plan.market.reporting_currency
     return {"run": str(path), "currency": currency, "scenarios": resident.plan.scenarios.count, **plain(found, terms)}, "\n".join(render(found, terms, currency))
