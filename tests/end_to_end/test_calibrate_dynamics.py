@@ -91,6 +91,8 @@ def test_a_run_moves_surfaces_as_the_file_says(history, tmp_path, capsys, monkey
     assert made.half_life_days is not None and made.half_life_days.tolist() == fit.half_life_days.tolist()
     asked = gbm_parameters(fit, ScenarioSpec(level_half_life=9.0)).half_life_days
     assert asked is not None and asked[2:4].tolist() == [9.0, 9.0] and asked[4:].tolist() == fit.half_life_days[4:].tolist()
+    asked = gbm_parameters(fit, ScenarioSpec(skew_half_life=30.0)).half_life_days
+    assert asked is not None and asked[4:].tolist() == [30.0, 30.0]
     config = """schema_version = 1
 [book]
 path = "book"
