@@ -15,7 +15,7 @@ from upm_gpu.calibrate.parameter_file import read_parameters
 from upm_gpu.formula.black import black_undiscounted
 from upm_gpu.scenario.spec import ScenarioSpec
 
-DAYS = 42
+DAYS = 34
 
 
 @pytest.fixture(scope="module")
@@ -123,5 +123,5 @@ def test_refusals(history, tmp_path, capsys, monkeypatch):
     for arguments in (("--reversion", "maybe"), ("--estimator", "ledoit_wolf"), ("--volatility-dynamics", "sticky"), ("--underlying", "SOL")):
         here(capsys, monkeypatch, "calibrate", "dynamics", history, "--out", tmp_path / "x.toml", *arguments).refused(3, "UPM-CA-233")
     short = tmp_path / "short.csv"
-    short.write_text("\n".join(history.read_text().splitlines()[:180]) + "\n")
+    short.write_text("\n".join(history.read_text().splitlines()[:150]) + "\n")
     here(capsys, monkeypatch, "calibrate", "dynamics", short, "--out", tmp_path / "x.toml").refused(3, "UPM-CA-232")

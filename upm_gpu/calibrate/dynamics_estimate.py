@@ -29,7 +29,7 @@ from upm_gpu.errors import CalibrationError
 
 Rule = Literal["tested", "estimated", "none"]
 RULES: tuple[Rule, ...] = ("tested", "estimated", "none")
-LEAST_DAYS = 40
+LEAST_DAYS = 30
 """below it a block of days is a day, and a half-life of weeks is seen once"""
 LEAST_PERSISTENCE = 0.06
 """of a day: a half-life of six hours; below it daily closes do not tell how fast"""

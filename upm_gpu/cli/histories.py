@@ -19,20 +19,30 @@ Lambda = Annotated[float, typer.Option(help="Decay of the EWMA.")]
 
 
 @calibrate_app.command("copula")
-def copula(history: History, out: Out, assets: Assets = "", filter: Annotated[str, typer.Option(help="ewma: returns over yesterday's volatility; none: plain returns.")] = "ewma", json: Json = False) -> None:
+def copula(history: History, out: Out, assets: Assets = "", filter: Annotated[str, typer.Option(help="ewma: returns over yesterday's volatility; none: plain returns.")] = "ewma", page: Page = None, json: Json = False) -> None:
     """Student-t marginals and a t copula, with standard errors; correlations by Kendall's tau."""
     from upm_gpu.calibrate.history_files import calibrate_copula, render_history_summary
 
     summary = calibrate_copula(history, out, _names(assets), filter)
+    seen = summary.pop("residuals")
+    if page is not None:
+        from upm_gpu.fits.laws import page_of_copula
+
+        page_of_copula(page, summary, seen, history, sys.argv)
     print_result(summary, json, "" if json else render_history_summary(summary))
 
 
 @calibrate_app.command("jumps")
-def jumps(history: History, out: Out, assets: Assets = "", json: Json = False) -> None:
+def jumps(history: History, out: Out, assets: Assets = "", page: Page = None, json: Json = False) -> None:
     """Merton's jumps, market-wide with loadings and of each asset's own, by maximum likelihood."""
     from upm_gpu.calibrate.history_files import calibrate_jumps, render_history_summary
 
     summary = calibrate_jumps(history, out, _names(assets))
+    seen = summary.pop("residuals")
+    if page is not None:
+        from upm_gpu.fits.laws import page_of_jumps
+
+        page_of_jumps(page, summary, seen, history, sys.argv)
     print_result(summary, json, "" if json else render_history_summary(summary))
 
 
