@@ -17,6 +17,7 @@ from upm_gpu.liquidation.coverage import REACH
 from upm_gpu.liquidation.folder import contents
 from upm_gpu.liquidation.scenarios import start_of
 from upm_gpu.liquidation.world import given_states
+from upm_gpu.pricing.compiled import ValueTable
 from upm_gpu.pricing.tables import TOLERANCE
 
 AMERICAN = "BTC-AP60,option,BTC,linear,USD,1,2026-02-27T08:00:00Z,60000,put,american\nBTC-AP80,option,BTC,linear,USD,1,2026-02-27T08:00:00Z,80000,put,american\nETH-AP20,option,ETH,linear,USD,1,2026-02-27T08:00:00Z,2000,put,american\n"
@@ -36,18 +37,26 @@ def american() -> Case:
     return case_from(book, market, 1024)
 
 
+def ends(table: ValueTable, axis: int) -> tuple[float, float]:
+    """First and last node but those beyond the range, whose distance is the table's own step."""
+    step = 1.0 / table.inverse_step[axis]
+    return table.low[axis] + step, table.low[axis] + (table.values.shape[axis] - 2) * step
+
+
 def test_tables_reach_where_the_cascade_goes():
     """Values and margin P&L against tables made for exactly these states, at the start, a little beyond it and far beyond."""
     given_case = american()
     own = ground(given_case, 512).reaching(start_of(given_case, "BTC -20 %, volatility +40 %"))
     world = own.at(start_of(given_case, "BTC -20 %, volatility +40 %"))
     strike = np.array([getattr(i, "strike", 0.0) for i in given_case.plan.instruments])
-    for price in (0.0, -0.01, -0.3):
-        states = (world.stands(np.array([price, price]), NONE)[None, :, None] + own.draws)[:, :, :64]
+    for price in (0.0, -0.3, 0.3):
+        states = (world.stands(np.array([price, price]), NONE)[None, :, None] + own.draws)
         found = own.unit(own.core, states)
         exact = exhibits.cover(given_case.choice.module, own.core, (given_states(own.core, states),), 1)  # type: ignore[arg-type]
+        for reached, needed in zip(own.coverage.of(own.core, given_states(own.core, states)).programs[0].tables, exact.programs[0].tables, strict=True):
+            assert all(ends(reached, axis)[0] <= ends(needed, axis)[0] and ends(reached, axis)[1] >= ends(needed, axis)[1] for axis in (0, 1))
         with given_case.choice.module.prepare(exact, given_case.plan.rows, "double", 1) as prepared:
-            columns = given_case.choice.module.unit_pnl(prepared, given_states(own.core, states), 0, 64, 0)
+            columns = given_case.choice.module.unit_pnl(prepared, given_states(own.core, states), 0, 512, 0)
         expected = columns[own.core.instrument_column] * own.core.instrument_coefficient[:, None]
         assert np.max(np.abs(found - expected) / np.maximum(strike, 1.0)[:, None]) < 4.0 * TOLERANCE  # each table to its own tolerance, and today's value under both
         assert np.any(found[strike > 0.0])

@@ -58,8 +58,8 @@ def render_tail(found: dict[str, Any], currency: str) -> str:
 
 
 def said_of(margins: dict[str, Any]) -> list[str]:
-    """How margins were measured, and what was not computed again."""
-    return [f"charges: {printable(margins['charges'])}", *(f"  as before: {text}" for text in margins["not_recomputed"].values())]
+    """How depth and margins were measured, and what was not computed again."""
+    return [f"depth: {printable(margins['depth'])}", f"charges: {printable(margins['charges'])}", *(f"  as before: {text}" for text in margins["not_recomputed"].values())]
 
 
 def _mean(figure: dict[str, Any]) -> str:

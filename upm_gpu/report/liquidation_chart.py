@@ -34,7 +34,7 @@ def rounds_svg(series: Mapping[str, Sequence[float]], label: str, percent: bool 
         parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y(value):.1f}" y2="{y(value):.1f}"/><text x="{LEFT - 6:.0f}" y="{y(value) + 4:.1f}" text-anchor="end">{text}</text>')
     for n in range(0, longest, max(1, longest // 12)):
         parts.append(f'<text x="{x(n):.1f}" y="{TOP + HEIGHT + 16:.1f}" text-anchor="middle">{n + first}</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT:.0f}" y="{TOP + HEIGHT + 29:.1f}" text-anchor="end">{_safe(axis)}</text>')
+    parts.append(f'<text x="{0.5 * (LEFT + WIDTH - RIGHT):.0f}" y="{TOP + HEIGHT + 29:.1f}" text-anchor="middle">{_safe(axis)}</text>')
     ends: list[float] = []
     for k, (name, own) in enumerate(series.items()):
         path = "M" + "L".join(f"{x(n):.1f} {y(v):.1f}" for n, v in enumerate(own))
