@@ -40,7 +40,8 @@ def test_orders_at_once_are_as_one_by_one(resident, monkeypatch, premium):
     module = importlib.import_module("upm_gpu.desk.whatif")
     asked, taken = orders(), []
     with monkeypatch.context() as patch:
-        patch.setattr(module, "ordered_margins", lambda of, some, kind, way=module.ordered_margins: taken.append(len(some)) or way(of, some, kind))
+        patch.setattr(module, "ordered_margins", lambda of, made, kind, way=module.ordered_margins: taken.append(len(made.some)) or way(of, made, kind))
+        patch.setattr(module, "ORDERS", 10)  # several parts an account, the next while one is margined
         quick = module.whatif(resident, asked, premium)
     assert len(asked) - 2 > sum(taken) > 60
     monkeypatch.setattr(module, "_single_orders", lambda _, sets, __: ([], list(range(len(sets)))))

@@ -104,6 +104,9 @@ class Answers(Sequence[tuple[Answer, ...]]):
     def __iter__(self) -> Iterator[tuple[Answer, ...]]:
         return (self[n] for n in range(len(self)))
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
     def after(self, name: str) -> NDArray[np.float64]:
         """A figure of margin.csv after the change, of every answer, set after set; NaN where it is none."""
         columns = [np.asarray(t.table[name], np.float64)[t.after] for t in self.tables]

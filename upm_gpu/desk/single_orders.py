@@ -8,7 +8,8 @@ figures are the same to the bit. Verified by tests/properties/test_single_orders
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.backend.contract import TailState
 from upm_gpu.backend.kept import GONE, INSERTED, REPLACED
 from upm_gpu.desk.change import LARGEST, Order, Premium, paid_at_once
 from upm_gpu.desk.cube import bounded
@@ -119,15 +121,31 @@ class Orders:
         gone = (held + np.where(plain, self.ordered, 0.0) == 0.0) & (self.pick("entry_cost") == 0.0)
         return ~plain | ((gone == there) & (self.pick("last") != 0)) | (self.pick("beside") > 1)
 
-    def parts(self, size: int, left: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    def parts(self, size: int, left: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
         """Orders that stay, some at a time: those of one column together."""
         chosen = np.flatnonzero(~left)
         chosen = chosen[np.lexsort((self.pick("column", chosen), self.pick("unit", chosen)))]
-        yield from (chosen[first : first + size] for first in range(0, len(chosen), size))
+        return [chosen[first : first + size] for first in range(0, len(chosen), size)]
 
 
-def ordered_margins(orders: Orders, some: NDArray[np.int64], premium: Premium) -> State:
-    """Margins of the accounts of the group after each of some orders, order after order."""
+@dataclass(frozen=True, eq=False)
+class After:
+    """Some orders done, arrays (n,), and the tails of the units of their group after each."""
+
+    some: NDArray[np.int64]
+    s: dict[str, NDArray]
+    """numbers of their slots"""
+    there: NDArray[np.bool_]
+    gone: NDArray[np.bool_]
+    quantity: NDArray[np.float64]
+    entry_quantity: NDArray[np.float64]
+    entry_cost: NDArray[np.float64]
+    tails: dict[int, TailState]
+    """by index of the horizon; (1, n x units, depth)"""
+
+
+def done(orders: Orders, some: NDArray[np.int64], threads: int | None = None) -> After:
+    """Some orders done; `threads` of the backend, None: as many as it was given."""
     group, count = orders.group, len(some)
     s = {name: orders.pick(name, some) for name in Slot._fields}
     contracts = s["contracts"] + orders.ordered[some]
@@ -152,12 +170,34 @@ def ordered_margins(orders: Orders, some: NDArray[np.int64], premium: Premium) -
                 pnl[:, u], scenario[:, u] = before.pnl[0, u], before.scenario[0, u]
             if len(own):
                 base = group.base(name, horizon)
+                row = base.kept if threads is None else replace(base.kept, unit=replace(base.kept.unit, threads=threads))
                 changes = bounded(cube, base, np.arange(len(own) + 1), place[own], kind[own], s["column"][own].astype(np.int32), new[own], difference[own])
-                pnl[own, u], scenario[own, u] = cube.backend.changed_tails(base.kept, changes, pnl.shape[2])
+                pnl[own, u], scenario[own, u] = cube.backend.changed_tails(row, changes, pnl.shape[2])
         shape = (1, count * len(group.units.names), pnl.shape[2])
         tails[horizon] = replace(before, pnl=pnl.reshape(shape), scenario=scenario.reshape(shape), block_sums=np.zeros((0, *shape[:2], 2)))
-    values = np.stack([entry_quantity * s["now"] + entry_cost * s["gain"], quantity * s["spot"], quantity * s["option"]])
-    return stacked(group, count, tails, _cash(orders, some, s, premium), _values(group, count, s, there, gone, values))
+    return After(some, s, there, gone, quantity, entry_quantity, entry_cost, tails)
+
+
+def done_ahead(orders: Orders, parts: Sequence[NDArray[np.int64]]) -> Iterator[After]:
+    """Parts of the orders done, on the CPU the next while the caller is busy with the last: compiled code and array arithmetic take one thread each."""
+    cube = next(iter(orders.group.resident.cubes.values()))
+    if len(parts) < 2 or cube.threads < 2 or cube.backend.name != "cpu":
+        yield from (done(orders, some) for some in parts)
+        return
+    with ThreadPoolExecutor(1) as beside:
+        following = beside.submit(done, orders, parts[0], cube.threads - 1)
+        for n in range(len(parts)):
+            now = following.result()
+            if n + 1 < len(parts):
+                following = beside.submit(done, orders, parts[n + 1], cube.threads - 1)
+            yield now
+
+
+def ordered_margins(orders: Orders, after: After, premium: Premium) -> State:
+    """Margins of the accounts of the group after each of some orders, order after order."""
+    s, count = after.s, len(after.some)
+    values = np.stack([after.entry_quantity * s["now"] + after.entry_cost * s["gain"], after.quantity * s["spot"], after.quantity * s["option"]])
+    return stacked(orders.group, count, after.tails, _cash(orders, after.some, s, premium), _values(orders.group, count, s, after.there, after.gone, values))
 
 
 def _cash(orders: Orders, some: NDArray[np.int64], s: dict[str, NDArray], premium: Premium) -> Collateral:

@@ -25,7 +25,7 @@ from upm_gpu.desk.ledger import Touched, book_with, ledger_of, touch
 from upm_gpu.desk.margins import State, margined
 from upm_gpu.desk.rebuilt import Holdings, other_holdings, refused, with_holdings
 from upm_gpu.desk.resident import Resident, column_rank, payable
-from upm_gpu.desk.single_orders import Orders, Slot, order_slot, ordered_margins
+from upm_gpu.desk.single_orders import Orders, Slot, done_ahead, order_slot, ordered_margins
 from upm_gpu.desk.stack import Group, Moved, group_of, moved_rows, stacked_margins
 from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError, IntegrityError
@@ -114,15 +114,15 @@ def _single_orders(resident: Resident, trade_sets: Sequence[Sequence[Change]], p
         orders = Orders(group, slots, np.array(of), np.array([trade_sets[n][0].contracts for n in numbers], np.float64))  # type: ignore[union-attr]
         other = orders.left_over()
         left += [numbers[i] for i in np.flatnonzero(other).tolist()]
-        for some in orders.parts(ORDERS, other):
-            after, accounts = ordered_margins(orders, some, premium), orders.pick("account", some)
+        for made in done_ahead(orders, orders.parts(ORDERS, other)):
+            after, accounts, some = ordered_margins(orders, made, premium), made.s["account"], made.some
             rows = accounts + np.arange(len(some)) * len(group.book.accounts)
             of_sets = [trade_sets[numbers[i]] for i in some.tolist()]
             places = accounts.tolist()
             errors = _errors(resident, [(group.state, p, q) for p, q in zip(places, rows.tolist(), strict=True)], after)
             names = [c[0].account_id for c in of_sets]
-            made = Margined(resident, after.table, names, [(group.before, p) for p in places], rows, of_sets, errors)
-            parts.append(([numbers[i] for i in some.tolist()], made, [1] * len(some)))
+            answered = Margined(resident, after.table, names, [(group.before, p) for p in places], rows, of_sets, errors)
+            parts.append(([numbers[i] for i in some.tolist()], answered, [1] * len(some)))
     return parts, sorted(left)
 
 
