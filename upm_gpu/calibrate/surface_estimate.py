@@ -10,7 +10,7 @@ a slice with butterflies gives way to c' = p + 2 psi, vtilde' = 4 v p c' / (p + 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from upm_gpu.errors import CalibrationError
 from upm_gpu.market.arbitrage import quote_violations, surface_violations
 from upm_gpu.market.marks import check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, years_between
+from upm_gpu.market.ssvi import Ssvi
 from upm_gpu.market.surface import (
     MAX_LOG_MONEYNESS,
     SviSlice,
@@ -94,8 +95,8 @@ def slice_errors(svi: SviSlice, k: NDArray[np.float64], volatility: NDArray[np.f
     return np.asarray(np.sqrt(np.diag((turned.T / size**2) @ turned) * float(error @ error) / (len(k) - len(RAW))) / length)
 
 
-def calibrate_surface(market: MarketSnapshot, out: Path, underlyings: Sequence[str] = (), how: str = "joint") -> dict[str, Any]:
-    """Fit, write the TOML of slices, and return a summary of plain values with the smiles of every expiry under `smiles`. Raises `CalibrationError` UPM-CA-225 (an unknown fit, no chain), 226 (a slice that does not converge), 109."""
+def calibrate_surface(market: MarketSnapshot, out: Path, underlyings: Sequence[str] = (), how: str = "joint", ssvi: Callable[..., Ssvi] | None = None) -> dict[str, Any]:
+    """Fit (`ssvi` stands for `fit_ssvi`), write the TOML of slices, and return a summary of plain values with the smiles of every expiry under `smiles`. Raises `CalibrationError` UPM-CA-225 (an unknown fit, no chain), 226 (a slice that does not converge), 109."""
     if how not in ("joint", "slices"):
         raise CalibrationError("UPM-CA-225", f"--fit {how!r} is not known. Use joint or slices.")
     quoted = sorted(set(map(str, market.quotes.underlying)))
@@ -103,7 +104,7 @@ def calibrate_surface(market: MarketSnapshot, out: Path, underlyings: Sequence[s
     if not names:
         raise CalibrationError("UPM-CA-225", f"no chain of {', '.join(underlyings)} is in the market, which quotes {', '.join(quoted) or 'none'}. Name one of them with --underlying.")
     keep = ~check_marks(market).quarantined
-    surfaces = {u: fit_surface(market, u, keep) for u in names}
+    surfaces = {u: fit_surface(market, u, keep, ssvi) for u in names}
     tables: dict[str, list[dict[str, Any]]] = {}
     smiles: dict[str, list[dict[str, Any]]] = {}
     fitted: dict[str, list[SviSlice]] = {}
