@@ -11,6 +11,8 @@ from small_book import GAUSSIAN, methodology, read, write
 from upm_gpu.backend.select import choose
 from upm_gpu.engine import compute_outcome
 from upm_gpu.liquidation import Case, Parameters, case_of, load_parameters
+from upm_gpu.liquidation.coverage import Coverage
+from upm_gpu.liquidation.world import Ground
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
@@ -34,6 +36,11 @@ def case_from(book, market, count: int = 4096) -> Case:
     plan = make_plan(book, market, ScenarioSpec(count=count, seed=3, horizons=(1.0, 2.0)), methodology(), GAUSSIAN)
     choice = choose("cpu", "double")
     return case_of(plan, choice, compute_outcome(plan, choice, 0, in_memory()).result.table)
+
+
+def ground(given_case: Case, scenarios: int = 4096) -> Ground:
+    """What cascades of a case share, margins on so many scenarios."""
+    return Ground(given_case, scenarios, Coverage(given_case.choice))
 
 
 def rules(which: str = "venue") -> Parameters:

@@ -24,5 +24,11 @@ def told(unit: str) -> Tell:
     return tell
 
 
+def line() -> Callable[[str], None]:
+    """A function that says what is at work: a line rewritten on a terminal, one after the other elsewhere."""
+    live = sys.stderr.isatty()
+    return lambda text: print(f"\r{text:<78}" if live else text, file=sys.stderr, end="" if live else "\n", flush=True)
+
+
 def silent(done: int, total: int, what: str) -> None:
     """Says nothing."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from liquidation_case import case, case_from, rules
+from liquidation_case import case, case_from, ground, rules
 from small_book import read, write
 
 from upm_gpu.errors import InputError, UsageError
@@ -14,15 +14,15 @@ from upm_gpu.liquidation import cascade, load_parameters
 from upm_gpu.liquidation.bankruptcy import bankruptcy_moves
 from upm_gpu.liquidation.holdings import hold
 from upm_gpu.liquidation.scenarios import house_tail, start_of
-from upm_gpu.liquidation.world import World, scenario_start, tail_measure
-from upm_gpu.pricing.compiled import Rows
+from upm_gpu.liquidation.starts import scenario_start
+from upm_gpu.liquidation.world import World, books_pnl, tail_measure
 from upm_gpu.risk.measures import expected_shortfall, value_at_risk
 
 NONE = np.zeros(2)
 
 
 def world_of(given_case, text: str = "everything +0 %", scenarios: int = 4096) -> World:
-    return World(given_case.plan, given_case.choice, start_of(given_case, text), scenarios)
+    return ground(given_case, scenarios).at(start_of(given_case, text))
 
 
 def test_bankruptcy_prices_of_closed_form(tmp_path: Path):
@@ -30,7 +30,7 @@ def test_bankruptcy_prices_of_closed_form(tmp_path: Path):
     book, market = read(write(tmp_path / "a", "account_id,instrument_id,quantity\nA,BTC-LINEAR,2\nB,BTC-PERP,-20000\nC,BTC-PERP,10000\nD,BTC-LINEAR,1\n",
                               "account_id,asset,quantity\nA,USD,21000\nB,USD,50000\nC,BTC,0.5\nD,USD,0\n"))
     given_case = case_from(book, market, 4096)
-    moves = dict(zip(given_case.parties.names, bankruptcy_moves(given_case, world_of(given_case), [0, 1, 2, 3]), strict=True))
+    moves = dict(zip(given_case.parties.names, bankruptcy_moves(given_case, ground(given_case), [0, 1, 2, 3]), strict=True))
     assert moves["A"] == pytest.approx(-21000.0 / 2.0 / 70_000.0, abs=1e-7)
     assert moves["B"] == pytest.approx(50_000.0 / 200_000.0, abs=1e-7)
     # half a coin and 100,000 USD long at 70,000: 0.5 + 100000 (1/70000 - 1/x) = 0
@@ -45,9 +45,9 @@ def test_one_account_by_hand(tmp_path: Path):
     parameters = parameters.model_copy(update={"waterfall": ["insurance_fund"], "pace": parameters.pace.model_copy(update={"share": 1.0})})
     made = cascade(given_case, start_of(given_case, "BTC -20 %"), parameters, "pro_rata")
     (fallen,) = made.defaults
-    world = World(given_case.plan, given_case.choice, start_of(given_case, "BTC -20 %"), 1024)
+    own = ground(given_case, 1024)
     delta, volume = 10.0 * 56_000.0, parameters.impact.volume["BTC"]
-    daily = world.daily_volatility[0][world.underlyings.index("BTC")]
+    daily = own.daily_volatility[0][own.underlyings.index("BTC")]
     expected = 2.0 / 3.0 * daily * delta**1.5 / np.sqrt(volume) + parameters.spreads.linear * 10.0 * 70_000.0
     assert fallen.equity == -40_000.0
     assert fallen.cost == pytest.approx(expected, rel=2e-4)  # delta by differences over half a percent
@@ -63,7 +63,7 @@ def test_margins_of_an_unmoved_market_are_those_of_the_run():
     given_case = case()
     world = world_of(given_case)
     held = hold(given_case.plan.units, given_case.plan.instruments)
-    core = world.measure(world.margin_pnl(NONE, NONE, held.rows(len(given_case.plan.units.names), given_case.plan.compiled)))
+    core = world.ground.cores(held, world.margin_pnl(NONE, NONE))
     by_party = np.bincount(given_case.parties.of_unit, weights=core, minlength=len(given_case.parties.names))
     np.testing.assert_allclose(by_party, given_case.initial, rtol=1e-11)
 
@@ -78,7 +78,7 @@ def test_margins_move_with_the_market_as_a_fresh_run_says(tmp_path: Path):
     later = case_from(*read(write(tmp_path / "later", positions, money.replace("B,BTC,3", f"B,BTC,{3.0 + 200_000.0 * (1.0 / 70_000.0 - 1.0 / 56_000.0)!r}"), market=fallen)))
     world = world_of(today, "BTC -20 %")
     held = hold(today.plan.units, today.plan.instruments)
-    core = world.measure(world.margin_pnl(NONE, NONE, held.rows(len(today.plan.units.names), today.plan.compiled)))
+    core = world.ground.cores(held, world.margin_pnl(NONE, NONE))
     np.testing.assert_allclose(core[np.argsort(today.parties.of_unit)], later.initial, rtol=1e-9)
 
 
@@ -87,7 +87,7 @@ def test_a_scenario_of_the_run_is_that_scenario():
     plan, module = given_case.plan, given_case.choice.module
     (worst, *_), (loss, *_) = house_tail(given_case, 3)
     start = scenario_start(plan, given_case.choice, int(worst))
-    world = World(plan, given_case.choice, start, 512)
+    world = ground(given_case, 512).at(start)
     with module.prepare(plan.compiled, plan.rows, "double", 1) as prepared:
         expected = module.row_pnl(prepared, plan.scenarios, int(worst), int(worst) + 1, plan.horizon(plan.core.horizon))[:, 0]
     held = hold(plan.units, plan.instruments)
@@ -170,7 +170,20 @@ def test_rules_that_cannot_be():
         load_parameters("configs/liquidation/venu_v1.toml")
 
 
-def test_an_empty_row_is_worth_nothing():
+def test_an_empty_book_is_worth_nothing():
     given_case = case()
-    none = Rows(np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0))
-    assert not world_of(given_case, scenarios=512).margin_pnl(NONE, NONE, none).any()
+    world, held = world_of(given_case, scenarios=512), hold(given_case.plan.units, given_case.plan.instruments)
+    held.lots[held.of(0)] = 0
+    pnl = world.margin_pnl(NONE, NONE)
+    assert not books_pnl(held, [0], pnl).any()
+    assert world.ground.cores(held, pnl)[0] == 0.0
+
+
+def test_a_book_has_the_same_bits_in_any_company():
+    given_case = case()
+    world, held = world_of(given_case, scenarios=512), hold(given_case.plan.units, given_case.plan.instruments)
+    pnl, units = world.margin_pnl(NONE, NONE), list(range(len(given_case.plan.units.names)))
+    together = books_pnl(held, units, pnl)
+    assert all(books_pnl(held, [u], pnl)[0].tobytes() == together[u].tobytes() for u in units)
+    by_hand = [sum((q * pnl[n] for n, q in sorted(zip(held.instrument[held.of(u)].tolist(), held.quantity(held.of(u)).tolist(), strict=True))), np.zeros(512)) for u in units]
+    np.testing.assert_allclose(together, by_hand, rtol=1e-12, atol=1e-9)

@@ -16,12 +16,10 @@ from upm_gpu.desk.hedging.hedge_rounding import best_single, rounded
 from upm_gpu.desk.hedging.trading import load_trading, tradable
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError
-from upm_gpu.margin.methodology import load_methodology
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.risk.measures import expected_shortfall
 from upm_gpu.scenario.spec import ScenarioSpec
-from upm_gpu.shipped import package_file
 
 POSITIONS = ("account_id,instrument_id,quantity,netting_set,entry_price\nA,BTC-C70,3,,\nA,BTC-P60,-5,,\nA,BTC-LINEAR,-0.5,,\nB,ETH-C20L,-40,,\nB,BTC-C75D,-2,,\nB,BTC-P70,1.5,,\n"
              "C,BTC-FUT,-5000,,71000\nC,ETH-C20L,-7,,\nC,ETH-PERP,100,,\nC,BTC-PERP,1,,\n")
@@ -154,20 +152,6 @@ def test_a_hedge_is_what_a_fresh_run_says_and_no_dearer_than_the_best_single_one
         if name in held:
             assert abs(held[name].contracts) <= (terms.buy[n] if held[name].contracts > 0.0 else terms.sell[n]) + 1e-9
             assert held[name].contracts / terms.lot[n] == pytest.approx(round(held[name].contracts / terms.lot[n]), abs=1e-6)
-
-
-def test_charges_move_too_and_are_met_exactly(tmp_path):
-    made = load_methodology(package_file("configs/methodology/house_v2.toml"))
-    method = made.model_copy(update={"charges": [c for c in made.charges if c.name in ("concentration", "stress", "liquidation_cost", "short_option_minimum")]})
-    resident, market = at_desk(tmp_path, method=method)
-    for account in ("B", "A"):
-        goal = Goal(free=0.25 * desk.whatif(resident, [[desk.Deposit(account, "USD", 1.0)]])[0][0].before["initial_margin"])
-        found = reduce(resident, account, goal)
-        assert found.reached and found.bound is None
-        assert found.after["initial_margin"] > found.after["core"]
-        row = fresh_row(resident, market, method, found.hedge.changes, account)
-        assert row["initial_margin"] == found.after["initial_margin"] <= found.before["initial_margin"] - goal.free
-        assert found.single is None or found.hedge.cost <= found.single.cost
 
 
 def test_in_a_pool_the_account_s_own_share_is_what_falls(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from liquidation_case import case, rules
+from liquidation_case import case, ground, rules
 
 from upm_gpu.errors import CapacityError
 from upm_gpu.liquidation import cascade
@@ -23,7 +23,6 @@ from upm_gpu.liquidation.scenarios import start_of
 from upm_gpu.liquidation.sequencing import plan
 from upm_gpu.liquidation.systemic import simulate
 from upm_gpu.liquidation.waterfall import bear, funds_of
-from upm_gpu.liquidation.world import World
 
 CENTS = st.integers(0, 10**14)
 
@@ -132,7 +131,7 @@ def test_without_impact_closing_is_at_the_mark():
     given_case = case()
     start = start_of(given_case, "everything -30 %")
     made = cascade(given_case, start, free)
-    world = World(given_case.plan, given_case.choice, start, 512)
+    world = ground(given_case, 512).at(start)
     held, none = hold(given_case.plan.units, given_case.plan.instruments), np.zeros(2)
     gained = np.bincount(given_case.parties.of_unit[held.unit], weights=held.quantity() * world.values([world.shift(none, none)])[held.instrument, 0], minlength=len(given_case.parties.names))
     marked = to_cents(given_case.equity) + to_cents(gained)
@@ -147,10 +146,10 @@ def test_without_impact_closing_is_at_the_mark():
 
 def _scene(given_case, parameters, text):
     start = start_of(given_case, text)
-    world = World(given_case.plan, given_case.choice, start, 1024)
-    none = np.zeros(len(world.underlyings))
+    own = ground(given_case, 1024)
+    world, none = own.at(start), np.zeros(len(own.underlyings))
     slopes, held = world.slopes(none, none), hold(given_case.plan.units, given_case.plan.instruments)
-    return Scene(world, slopes, depth_of(world, slopes, parameters), world.margin_pnl(none, none), held.size, hedges_of(world, held, slopes)), held
+    return Scene(own, slopes, depth_of(own, slopes, parameters), world.margin_pnl(none, none), held.size, hedges_of(own, held, slopes)), held
 
 
 @settings(max_examples=12, deadline=None)
@@ -162,7 +161,7 @@ def test_sequencing_never_costs_more_where_pro_rata_saves(p, equity_share, share
     unit = given_case.units_of[p][0]
     lots = {int(n): int(q) for n, q in zip(held.instrument[held.of(unit)], held.lots[held.of(unit)], strict=True)}
     pnl = sum(q * scene.size[n] * scene.unit_pnl[n] for n, q in lots.items())
-    core = float(scene.world.measure(pnl))
+    core = float(scene.ground.measure(pnl))
     account = Account(p, equity_share * core, core, core, 1.0, False, {unit: lots}, {unit: pnl})
     level, steps = plan(account, scene, "pro_rata", {}, share), plan(account, scene, "sequenced", {}, share)
     left = account.equity - sum(s.cost for s in level)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ def render_history_summary(summary: Mapping[str, Any]) -> str:
 
 def _covariance(history: Path | str, assets: Sequence[str]) -> tuple[CovarianceFit, list[Series]]:
     """The covariance fit of prices and of the volatilities that the history holds, and their series."""
+    frame, time, kept, series = factors_of(history, assets)
+    return calibrate_covariance(frame, kept, time), series
+
+
+def factors_of(history: Path | str, assets: Sequence[str]) -> tuple[Any, datetime, tuple[str, ...], list[Series]]:
+    """History and its time; factors of the prices, and of the volatilities that the history holds, with their series. Raises `CalibrationError` UPM-CA-103."""
     from upm_gpu.calibrate.parameter_file import read_history
 
     frame, time = read_history(str(history))
@@ -77,7 +84,7 @@ def _covariance(history: Path | str, assets: Sequence[str]) -> tuple[CovarianceF
         raise CalibrationError("UPM-CA-103", f"{history}: the history holds no price series. Add closes.")
     series, proxies, _ = factor_series(frame, factors, time, 0.97, {}, False)
     kept = tuple(f for f in factors if f not in proxies)
-    return calibrate_covariance(frame, kept, time), [s for s, f in zip(series, factors, strict=True) if f in kept]
+    return frame, time, kept, [s for s, f in zip(series, factors, strict=True) if f in kept]
 
 
 def _one_day(series: Sequence[Series]) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ KEYS = ("schema_version", "kind", "valuation_time", "states", "daily_volatility"
         "copula_degrees_of_freedom", "daily_mean", "stressed_correlation", "provenance")
 
 
-def write_parameters(fit: CovarianceFit, path: Path) -> None:
-    """The TOML file of a fit; numbers in the shortest form that reads back to the same bits."""
+def write_parameters(fit: CovarianceFit, path: Path, more: Sequence[str] = ()) -> None:
+    """The TOML file of a fit and the lines `more` of its provenance; numbers in the shortest form that reads back to the same bits."""
     rows = [
         f"schema_version = {SCHEMA_VERSION}",
         'kind = "covariance"',
@@ -53,6 +54,7 @@ def write_parameters(fit: CovarianceFit, path: Path) -> None:
         "]",
         f"proxies = {toml_value(fit.proxies)}",
         f"warnings = {toml_value(fit.warnings)}",
+        *more,
     ]
     try:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")

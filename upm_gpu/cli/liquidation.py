@@ -22,9 +22,10 @@ def liquidate(
     quiet: Quiet = False,
 ) -> None:
     """Close what falls, step by step: market impact, calls after calls, funds, until it settles."""
+    from upm_gpu import progress
     from upm_gpu.liquidation.command import liquidate_command
 
-    data, page, said = liquidate_command(folder, scenario, tail, rules, compare, out)
+    data, page, said = liquidate_command(folder, scenario, tail, rules, compare, out, None if quiet else progress.line())
     if not quiet:
         typer.echo(said, err=True)
     print_result(data, json, page)

@@ -1,6 +1,6 @@
 """One party whose book is being closed: what it holds on the margin scenarios, what it must have, and what a set of trades would change.
 
-  required(E) = initial margin of the run x E / E_0,   E the core measure of its units where the market stands, E_0 that of the start
+  required(E) = R x E / E_0,   R the initial margin and E_0 the core measure of its units as the round begins, E that after trades: charges move with the core inside a round (`margins.py` has them again at both ends)
   safe        = equity - cost >= restore x required(E) and equity - cost >= 0
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.liquidation.depth import Depth
-from upm_gpu.liquidation.world import Slopes, World
+from upm_gpu.liquidation.world import Ground, Slopes
 from upm_gpu.margin.units import sum_by
 
 Trades = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -23,7 +23,7 @@ Trades = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 class Scene:
     """What all liquidations of a round look at."""
 
-    world: World
+    ground: Ground
     slopes: Slopes
     depth: Depth
     unit_pnl: NDArray[np.float64]
@@ -45,14 +45,14 @@ class Taken:
 
 def nothing_taken(scene: Scene) -> Taken:
     """At the beginning of a round."""
-    count = len(scene.world.underlyings)
+    count = len(scene.ground.underlyings)
     return Taken(np.zeros(count), np.zeros(count))
 
 
 def flows(scene: Scene, instrument: NDArray[np.int64], lots: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """(delta (U,), vega (U,), units (n,)) that trades buy."""
     units = lots * scene.size[instrument]
-    of, count = scene.world.of_instrument[instrument], len(scene.world.underlyings)
+    of, count = scene.ground.of_instrument[instrument], len(scene.ground.underlyings)
     return (sum_by(of, units * scene.slopes.delta[instrument], count), sum_by(of, units * scene.slopes.vega[instrument], count), units)
 
 
@@ -83,9 +83,9 @@ class Account:
     party: int
     equity: float
     initial: float
-    """of the run"""
+    """R: what it must have where the market stands, as it was measured last"""
     core: float
-    """E_0"""
+    """E_0: its core measure then"""
     restore: float
     close_all: bool
     lots: dict[int, dict[int, int]]
@@ -100,7 +100,7 @@ class Account:
 
     def measure(self, scene: Scene) -> dict[int, float]:
         """Core measure of each unit."""
-        return {u: float(scene.world.measure(pnl)) for u, pnl in self.pnl.items()}
+        return {u: float(scene.ground.measure(pnl)) for u, pnl in self.pnl.items()}
 
     def safe(self, core: float, cost: float) -> bool:
         """Whether it may be let go."""

@@ -53,7 +53,7 @@ def sell(account: Account, scene: Scene, bidders: list[Bidder], rules: Auction) 
         return None
     offers = []
     for b in bidders:
-        both = scene.world.measure(np.stack([b.pnl, b.pnl + book]))
+        both = scene.ground.measure(np.stack([b.pnl, b.pnl + book]))
         increase = b.per_core * float(both[1] - both[0])
         reserve = rules.return_on_margin * max(0.0, increase)
         ticks = int(np.ceil(reserve / (rules.tick * sold) - 1e-12))

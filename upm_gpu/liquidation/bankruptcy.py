@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.liquidation.case import Case
+from upm_gpu.liquidation.coverage import Coverage
 from upm_gpu.liquidation.holdings import hold
-from upm_gpu.liquidation.world import World, gains, stress_start
+from upm_gpu.liquidation.world import Ground, gains, given_states
 from upm_gpu.margin.units import sum_by
 
 LOWEST, HIGHEST = -0.95, 3.0
@@ -27,13 +28,16 @@ HALVINGS = 24
 """of a grid step: moves to 4e-9"""
 
 
-def bankruptcy_moves(case: Case, world: World, chosen: list[int]) -> list[float | None]:
+def bankruptcy_moves(case: Case, ground: Ground, chosen: list[int]) -> list[float | None]:
     """Relative moves of all prices from the valuation time, for parties by number."""
     if not chosen:
         return []
-    still = replace(world, start=stress_start(world.plan, "today", {}))
+    wide = replace(ground, coverage=Coverage(ground.choice, ground.coverage.shelf))  # value tables over the whole grid, once
+    ends = np.stack([wide.today.shift(np.full(len(ground.underlyings), np.log1p(m)), np.zeros(len(ground.underlyings))) for m in (LOWEST, HIGHEST)], axis=1)
+    wide.coverage.anchor(case.now, [given_states(case.now, ends[None])])
+    still = wide.today
     holdings, units, count = hold(case.plan.units, case.plan.instruments), len(case.plan.units.names), len(case.parties.names)
-    none = np.zeros(len(world.underlyings))
+    none = np.zeros(len(ground.underlyings))
 
     def values(moves: NDArray[np.float64]) -> NDArray[np.float64]:
         """(N, S) at log moves (S,)."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu import exhibits
 from upm_gpu.backend.select import Choice, choose
 from upm_gpu.errors import InputError
 from upm_gpu.liquidation.holdings import Parties, parties_of
 from upm_gpu.margin.units import sum_by
 from upm_gpu.plan import Plan
+from upm_gpu.pricing.compiled import Compiled
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class Case:
     """(P,) initial margin of the run, all charges included"""
     equity: NDArray[np.float64]
     """(P,)"""
+
+    @cached_property
+    def now(self) -> Compiled:
+        """The plan's instruments compiled for moves at once."""
+        plan = self.plan
+        return exhibits.compile_today(plan.instruments, plan.market, plan.surfaces, plan.compiled.drawn_names, plan.dynamics)
 
     @property
     def units_of(self) -> list[list[int]]:

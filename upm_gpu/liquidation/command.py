@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from upm_gpu.liquidation.systemic import VARIANTS, along_the_tail, simulate
 from upm_gpu.liquidation.words import render, render_tail
 
 
-def liquidate_command(path: Path, scenario: str | None, tail: int | None, rules: str | None, compare: str, out: Path | None) -> tuple[dict[str, Any], str, str]:
-    """(plain data, page for a person, one line about the work). Raises UsageError for a command that asks nothing or too much, and what the simulation raises."""
+def liquidate_command(path: Path, scenario: str | None, tail: int | None, rules: str | None, compare: str, out: Path | None, tell: Callable[[str], None] | None = None) -> tuple[dict[str, Any], str, str]:
+    """(plain data, page for a person, one line about the work); `tell` is told how far it is. Raises UsageError for a command that asks nothing or too much, and what the simulation raises."""
     from upm_gpu.run.folder import check_target
 
     if (scenario is None) == (tail is None):
@@ -40,7 +41,7 @@ def liquidate_command(path: Path, scenario: str | None, tail: int | None, rules:
         found = along_the_tail(case, tail, parameters, chosen)
         data, page = {"run": str(path), "currency": currency, "rules": f"{parameters.name} {parameters.version}", **found}, render_tail(found, currency)
     else:
-        made = simulate(case, str(scenario), parameters, chosen)
+        made = simulate(case, str(scenario), parameters, chosen, tell)
         data, page = {"run": str(path), "currency": currency, **plain(made)}, render(made, currency)
         if out is not None:
             facts = {"currency": currency, "valuation_time": case.plan.market.valuation_time.isoformat(), "accounts": len(case.parties.names), "margin_scenarios": min(parameters.margin.scenarios, case.plan.scenarios.count),

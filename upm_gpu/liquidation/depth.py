@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from upm_gpu.domain.instrument import Option, expiry_of
 from upm_gpu.liquidation.impact import Square
 from upm_gpu.liquidation.parameters import Parameters
-from upm_gpu.liquidation.world import Slopes, World
+from upm_gpu.liquidation.world import Ground, Slopes
 from upm_gpu.market.snapshot import days_between
 
 
@@ -36,49 +36,49 @@ class Depth:
     """(U,) delta a day"""
 
 
-def depth_of(world: World, slopes: Slopes, parameters: Parameters) -> Depth:
+def depth_of(ground: Ground, slopes: Slopes, parameters: Parameters) -> Depth:
     """Depth of the market of a run, at today's slopes."""
-    impact, count = parameters.impact, len(world.plan.instruments)
-    price_volatility, vol_volatility = world.daily_volatility
-    contracts = _contracts_a_day(world, parameters)
-    point = _point_size(world)
-    volume = np.array([impact.volume.get(u, impact.default_volume) for u in world.underlyings])
-    quoted = np.bincount(world.of_instrument, weights=np.where(np.isfinite(contracts), contracts, 0.0) * np.abs(slopes.vega), minlength=len(world.underlyings))
+    impact, count = parameters.impact, len(ground.plan.instruments)
+    price_volatility, vol_volatility = ground.daily_volatility
+    contracts = _contracts_a_day(ground, parameters)
+    point = _point_size(ground)
+    volume = np.array([impact.volume.get(u, impact.default_volume) for u in ground.underlyings])
+    quoted = np.bincount(ground.of_instrument, weights=np.where(np.isfinite(contracts), contracts, 0.0) * np.abs(slopes.vega), minlength=len(ground.underlyings))
     vega = np.array([impact.vega_volume[u] / point[k] if u in impact.vega_volume else quoted[k] if quoted[k] > 0.0 else impact.default_vega_volume / point[k]
-                     for k, u in enumerate(world.underlyings)])
-    spread, y = _half_spreads(world, slopes, parameters, point), impact.coefficient
+                     for k, u in enumerate(ground.underlyings)])
+    spread, y = _half_spreads(ground, slopes, parameters, point), impact.coefficient
     least = np.maximum(np.where(np.isfinite(contracts), contracts, 0.0), impact.least_depth)
-    own = np.where(world.is_option, spread * y / np.sqrt(least), 0.0)
-    zero = np.zeros(len(world.underlyings))
+    own = np.where(ground.is_option, spread * y / np.sqrt(least), 0.0)
+    zero = np.zeros(len(ground.underlyings))
     return Depth(Square(y * price_volatility / np.sqrt(volume), zero, impact.permanent), Square(y * vol_volatility / np.sqrt(vega), zero, impact.permanent),
                  Square(own, np.zeros(count), 0.0), spread, volume)
 
 
-def _contracts_a_day(world: World, parameters: Parameters) -> NDArray[np.float64]:
+def _contracts_a_day(ground: Ground, parameters: Parameters) -> NDArray[np.float64]:
     """(N,) units of each option that trade a day: NaN where it has no quote with a volume or open interest. A quote stands for the call and the put of its strike."""
-    quotes = world.plan.market.quotes
-    seen = {(str(u), e, float(k)): max(float(np.nan_to_num(v)), parameters.impact.open_interest_turnover * float(np.nan_to_num(o)))
-            for u, e, k, v, o in zip(quotes.underlying, quotes.expiry, quotes.strike.tolist(), quotes.volume.tolist(), quotes.open_interest.tolist(), strict=True)}
-    found = [seen.get((i.underlying, i.expiry, i.strike), 0.0) * i.contract_size if isinstance(i, Option) else np.nan for i in world.plan.instruments]
+    quotes = ground.plan.market.quotes
+    taken = np.maximum(np.nan_to_num(quotes.volume), parameters.impact.open_interest_turnover * np.nan_to_num(quotes.open_interest))
+    seen = {(str(u), e, k): v for u, e, k, v in zip(quotes.underlying, quotes.expiry, quotes.strike.tolist(), taken.tolist(), strict=True)}
+    found = [seen.get((i.underlying, i.expiry, i.strike), 0.0) * i.contract_size if isinstance(i, Option) else np.nan for i in ground.plan.instruments]
     return np.where(np.array(found, np.float64) > 0.0, found, np.nan)
 
 
-def _point_size(world: World) -> NDArray[np.float64]:
+def _point_size(ground: Ground) -> NDArray[np.float64]:
     """(U,) what a volatility point is, relative to the volatility of the underlying: a hundredth of the median quoted volatility there (0.5 where none is quoted)."""
-    quotes = world.plan.market.quotes
-    level = [float(np.median(own)) if len(own := quotes.implied_volatility[quotes.underlying == u]) else 0.5 for u in world.underlyings]
+    quotes = ground.plan.market.quotes
+    level = [float(np.median(own)) if len(own := quotes.implied_volatility[quotes.underlying == u]) else 0.5 for u in ground.underlyings]
     return 0.01 / np.array(level, np.float64)
 
 
-def _half_spreads(world: World, slopes: Slopes, parameters: Parameters, point: NDArray[np.float64]) -> NDArray[np.float64]:
+def _half_spreads(ground: Ground, slopes: Slopes, parameters: Parameters, point: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,) money a unit."""
-    plan, spreads = world.plan, parameters.spreads
+    plan, spreads = ground.plan, parameters.spreads
     found = np.zeros(len(plan.instruments))
     for n, instrument in enumerate(plan.instruments):
         expiry = expiry_of(instrument)
         if isinstance(instrument, Option) and expiry is not None:
             tenor = int(np.searchsorted(spreads.tenor_days, days_between(plan.market.valuation_time, expiry)))
-            points = spreads.option_points[tenor] * point[world.of_instrument[n]] * abs(slopes.vega[n])
+            points = spreads.option_points[tenor] * point[ground.of_instrument[n]] * abs(slopes.vega[n])
             least = spreads.least * plan.market.spots.get(instrument.underlying, 0.0)
             found[n] = max(points, least)
         else:

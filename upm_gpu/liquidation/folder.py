@@ -25,13 +25,13 @@ STEP_COLUMNS = ("round", "party", "order", "kind", "name", "contracts", "cost", 
 def contents(made: Simulation, run: str, facts: dict[str, Any]) -> dict[str, bytes]:
     """Files by name; `facts` go into the manifest."""
     manifest = {"format": FORMAT, "kind": "liquidation", "upm_gpu": versions()["upm_gpu"], "libraries": versions(), "kernels_sha256": kernels_sha256(), "run": run, "scenario": made.scenario, "variants": list(made.cascades),
-                "rules": made.parameters.model_dump(), **facts}
+                "rules": made.parameters.model_dump(), "margins": made.margins, **facts}
     assets = list(next(iter(made.cascades.values())).price)
     cascades = made.cascades.items()
     rounds = [[name, r.round, *(r.price[a] for a in assets), *(r.volatility[a] for a in assets), *(r.delta_traded[a] for a in assets), r.calls, r.call_amount, r.paid, r.new_defaults, r.liquidating, r.let_go,
-               r.closed, r.cost, r.losses, r.fund_used, r.open_risk] for name, c in cascades for r in c.rounds]
+               r.closed, r.cost, r.losses, r.fund_used, r.open_risk, r.initial_margin, r.charges] for name, c in cascades for r in c.rounds]
     heads = ["variant", "round", *(f"price_move_{a}" for a in assets), *(f"volatility_move_{a}" for a in assets), *(f"delta_traded_{a}" for a in assets), "calls", "call_amount", "call_paid", "new_defaults", "liquidating",
-             "let_go", "closed", "cost", "losses", "fund_used", "open_risk"]
+             "let_go", "closed", "cost", "losses", "fund_used", "open_risk", "initial_margin", "charges"]
     defaults = [[name, d.party, d.generation, d.entered, d.before, d.equity, d.required, d.steps, d.cost, d.how, d.end, d.left, d.loss, "" if d.bankruptcy_move is None else d.bankruptcy_move,
                  "; ".join(f"{k} {v:.2f}" for k, v in d.borne.items())] for name, c in cascades for d in c.defaults]
     steps = [[name, *("" if s[k] is None else s[k] for k in STEP_COLUMNS)] for name, c in cascades for s in c.steps]
@@ -67,7 +67,7 @@ def write(target: Path, files: dict[str, bytes], page: bool) -> list[str]:
 
 def plain(made: Simulation) -> dict[str, Any]:
     """A simulation as plain data for JSON."""
-    return {"scenario": made.scenario, "rules": f"{made.parameters.name} {made.parameters.version}", "systemic": {name: summary(c) for name, c in made.cascades.items()},
+    return {"scenario": made.scenario, "rules": f"{made.parameters.name} {made.parameters.version}", "margins": made.margins, "systemic": {name: summary(c) for name, c in made.cascades.items()},
             "rounds": {name: [asdict(r) for r in c.rounds] for name, c in made.cascades.items()}, "defaults": {name: [asdict(d) for d in c.defaults] for name, c in made.cascades.items()}}
 
 

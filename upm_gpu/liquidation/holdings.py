@@ -7,7 +7,7 @@ give away the market takes, so the lots of an instrument always add up to the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Instrument
 from upm_gpu.errors import CapacityError
-from upm_gpu.margin.units import Lines, Units, grouped_rows
-from upm_gpu.pricing.compiled import Compiled, Rows
+from upm_gpu.margin.units import Lines, Units
 
 LOT = 1e-8
 """contracts"""
@@ -63,6 +62,13 @@ class Holdings:
     """(N,) units of an instrument in a lot"""
     market: NDArray[np.int64]
     """(N,) lots that the market took"""
+    own: dict[int, list[int]] = field(init=False, repr=False)
+    """lines of each unit that has any"""
+
+    def __post_init__(self) -> None:
+        self.own = {}
+        for line, unit in enumerate(self.unit.tolist()):
+            self.own.setdefault(unit, []).append(line)
 
     def total(self) -> list[int]:
         """(N,) lots of each instrument with everybody, as exact integers: the same after every trade."""
@@ -73,7 +79,11 @@ class Holdings:
 
     def of(self, unit: int) -> NDArray[np.int64]:
         """Lines of a unit."""
-        return np.flatnonzero(self.unit == unit)
+        return np.array(self.own.get(unit, []), np.int64)
+
+    def lots_of(self, unit: int) -> dict[int, int]:
+        """instrument -> lots of a unit, none of nothing."""
+        return {int(self.instrument[line]): int(self.lots[line]) for line in self.own.get(unit, []) if self.lots[line]}
 
     def quantity(self, lines: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
         """Units of the instrument on lines."""
@@ -91,18 +101,20 @@ class Holdings:
         self._add(other, instrument, lots)
 
     def _add(self, unit: int, instrument: int, lots: int) -> None:
-        at = np.flatnonzero((self.unit == unit) & (self.instrument == instrument))
-        if len(at):
-            self.lots[at[0]] += lots
-        else:
-            self.unit, self.instrument = np.append(self.unit, unit), np.append(self.instrument, instrument)
-            self.lots = np.append(self.lots, np.int64(lots))
+        mine = self.own.setdefault(unit, [])
+        for line in mine:
+            if self.instrument[line] == instrument:
+                self.lots[line] += lots
+                return
+        mine.append(len(self.lots))
+        self.unit, self.instrument = np.append(self.unit, unit), np.append(self.instrument, instrument)
+        self.lots = np.append(self.lots, np.int64(lots))
 
-    def rows(self, units: int, compiled: Compiled) -> Rows:
-        """Positions of every unit as rows over columns."""
-        held = np.flatnonzero(self.lots)
-        lines = Lines(self.unit[held].astype(np.int32), np.zeros(len(held), np.int32), self.instrument[held].astype(np.int32), self.quantity(held))
-        return grouped_rows(lines, lines.unit, units, compiled)[0]
+    def lines(self, wanted: NDArray[np.bool_] | None = None) -> Lines:
+        """What units hold as lines of a plan, one a unit and instrument; of units `wanted` (U,) alone where given."""
+        held = np.flatnonzero((self.lots != 0) & (True if wanted is None else wanted[self.unit]))
+        held = held[np.lexsort((self.instrument[held], self.unit[held]))]
+        return Lines(self.unit[held].astype(np.int32), np.zeros(len(held), np.int32), self.instrument[held].astype(np.int32), self.quantity(held))
 
 
 def hold(units: Units, instruments: tuple[Instrument, ...]) -> Holdings:

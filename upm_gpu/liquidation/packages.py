@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.domain.instrument import Instrument, Option, expiry_of
 from upm_gpu.liquidation.holdings import Holdings
-from upm_gpu.liquidation.world import Slopes, World
+from upm_gpu.liquidation.world import Ground, Slopes
 from upm_gpu.margin.units import COLLATERAL_PREFIX, sum_by
 
 
@@ -29,13 +29,13 @@ def grouped(held: list[int], instruments: tuple[Instrument, ...]) -> list[tuple[
     return [(name, kinds[name]) for name in sorted(kinds)]
 
 
-def hedges_of(world: World, holdings: Holdings, slopes: Slopes) -> NDArray[np.int64]:
+def hedges_of(ground: Ground, holdings: Holdings, slopes: Slopes) -> NDArray[np.int64]:
     """(U,) instrument that an underlying's delta is hedged with; -1 where it has no linear one. Collateral and spot are none: they cannot be sold short."""
-    instruments = world.plan.instruments
+    instruments = ground.plan.instruments
     size = sum_by(holdings.instrument, np.abs(holdings.quantity()), len(instruments)) * np.abs(slopes.delta)
-    found = np.full(len(world.underlyings), -1, np.int64)
-    for k in range(len(world.underlyings)):
-        own = [n for n in np.flatnonzero((world.of_instrument == k) & ~world.is_option).tolist()
+    found = np.full(len(ground.underlyings), -1, np.int64)
+    for k in range(len(ground.underlyings)):
+        own = [n for n in np.flatnonzero((ground.of_instrument == k) & ~ground.is_option).tolist()
                if not instruments[n].instrument_id.startswith(COLLATERAL_PREFIX) and type(instruments[n]).__name__ != "Spot" and slopes.delta[n] != 0.0]
         if own:
             found[k] = max(own, key=lambda n: (size[n], -n))

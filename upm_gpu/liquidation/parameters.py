@@ -63,6 +63,7 @@ class Margin(Strict):
     """Margin at the moved market, and calls."""
 
     scenarios: int = Field(default=4096, ge=200, le=1 << 20, description="of the run, the first: what margins are measured again on")
+    charges: Literal["anew", "with_core"] = Field(default="anew", description="charges of the methodology: computed again for the books that are left where the market stands, or moved with the core margin (faster)")
     call_capacity: float = Field(default=0.0, ge=0.0, le=100.0, description="what owners can pay on calls, in initial margins of before")
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.errors import UsageError
 from upm_gpu.liquidation.case import Case, names_near
-from upm_gpu.liquidation.world import Start, scenario_start, stress_start
+from upm_gpu.liquidation.starts import Start, scenario_start, stress_start
 from upm_gpu.margin.units import sum_by
 from upm_gpu.outputs import STRESSES
 from upm_gpu.passes import chunk_ranges
@@ -25,13 +25,13 @@ def start_of(case: Case, text: str) -> Start:
     """The start that a text names. Raises UsageError UPM-CF-190 for a text that is none of them, UPM-CF-191 for a number or asset the run does not have."""
     known = {s["name"]: s["moves"] for s in tomllib.loads(package_file(STRESSES).read_text())["stress"]}
     if text in known:
-        return stress_start(case.plan, text, known[text])
+        return stress_start(case.now, text, known[text])
     if re.fullmatch(r"\d+", text):
         number = int(text)
         if number >= case.plan.scenarios.count:
             raise UsageError("UPM-CF-191", f"--scenario {text}: the run has the scenarios 0 to {case.plan.scenarios.count - 1}. worst_scenarios.parquet lists the worst of every account.")
         return scenario_start(case.plan, case.choice, number)
-    return stress_start(case.plan, text, _moves(case, text, list(known)))
+    return stress_start(case.now, text, _moves(case, text, list(known)))
 
 
 def _moves(case: Case, text: str, known: list[str]) -> dict[str, dict[str, float]]:

@@ -99,7 +99,7 @@ def _copy(account: Account) -> Account:
 def _greedy(given: Account, scene: Scene, begun: dict[tuple[int, int], int], share: float) -> list[Step]:
     account, taken, steps, cost = _copy(given), nothing_taken(scene), list[Step](), 0.0
     measured = account.measure(scene)
-    open_ = portions(account, scene.world.plan.instruments, begun, share)
+    open_ = portions(account, scene.ground.plan.instruments, begun, share)
     stale: set[tuple[int, int]] = set()
     while not account.safe(sum(measured.values()), cost):
         hedges = _hedges(account, scene, stale)
@@ -107,14 +107,14 @@ def _greedy(given: Account, scene: Scene, begun: dict[tuple[int, int], int], sha
         candidates = closes + hedges
         if not candidates:
             break
-        after = [{u: float(scene.world.measure(p)) for u, p in account.changed(scene, trades).items()} for _, _, trades in candidates]
+        after = [{u: float(scene.ground.measure(p)) for u, p in account.changed(scene, trades).items()} for _, _, trades in candidates]
         relief = [sum(measured[u] - m for u, m in a.items()) for a in after]
         price = [cost_of(scene, taken, trades) for _, _, trades in candidates]
         score = [_score(r, p * (OPENING if kind == "hedge" and _opens(account, trades) else 1.0)) for (kind, _, trades), r, p in zip(candidates, relief, price, strict=True)]
         best = max(range(len(candidates)), key=lambda k: (score[k] if candidates[k][0] == "close" or relief[k] > 0.0 else -np.inf, -k))
         kind, name, trades = candidates[best]
         if kind == "hedge" and relief[best] <= 0.0:  # what frees no margin is no hedge
-            stale |= {(int(t[0][0]), int(scene.world.of_instrument[t[1][0]])) for _, _, t in hedges}
+            stale |= {(int(t[0][0]), int(scene.ground.of_instrument[t[1][0]])) for _, _, t in hedges}
             continue
         trades, step_cost, new = _cut(account, scene, taken, trades, measured, cost, price[best], after[best])
         before = account.required(sum(measured.values()))
@@ -125,28 +125,28 @@ def _greedy(given: Account, scene: Scene, begun: dict[tuple[int, int], int], sha
         account.apply(scene, trades)
         if kind == "close":
             open_ = [(n, t) for n, t in open_ if t is not candidates[best][2]]
-            touched = set(scene.world.of_instrument[trades[1]].tolist())
+            touched = set(scene.ground.of_instrument[trades[1]].tolist())
             stale = {(u, k) for u, k in stale if u != int(trades[0][0]) or k not in touched}
         else:
-            stale.add((int(trades[0][0]), int(scene.world.of_instrument[trades[1][0]])))
+            stale.add((int(trades[0][0]), int(scene.ground.of_instrument[trades[1][0]])))
     return steps
 
 
 def _in_full(given: Account, scene: Scene, begun: dict[tuple[int, int], int], share: float) -> list[Step]:
     """A book that goes in full: the delta that this round's closings leave is hedged first where that frees margin, then the packages are closed as they come."""
     account, ahead, taken, steps = _copy(given), _copy(given), nothing_taken(scene), list[Step]()
-    closes = [("close", name, trades) for name, trades in portions(account, scene.world.plan.instruments, begun, share) if not _carries_a_hedge(account, scene, trades)]
+    closes = [("close", name, trades) for name, trades in portions(account, scene.ground.plan.instruments, begun, share) if not _carries_a_hedge(account, scene, trades)]
     for _, _, trades in closes:
         ahead.apply(scene, trades)
     left = ahead.measure(scene)
-    carried = {(unit, int(scene.world.of_instrument[n])) for unit, own in account.lots.items() for n in own if _carries_a_hedge(account, scene, trades_of(unit, [(n, 0)]))}
-    hedges = [h for h in _hedges(ahead, scene, set(), carried) if sum(left[u] - float(scene.world.measure(p)) for u, p in ahead.changed(scene, h[2]).items()) > 0.0]
+    carried = {(unit, int(scene.ground.of_instrument[n])) for unit, own in account.lots.items() for n in own if _carries_a_hedge(account, scene, trades_of(unit, [(n, 0)]))}
+    hedges = [h for h in _hedges(ahead, scene, set(), carried) if sum(left[u] - float(scene.ground.measure(p)) for u, p in ahead.changed(scene, h[2]).items()) > 0.0]
     measured = account.measure(scene)
     for kind, name, trades in hedges + closes:
         cost, before = cost_of(scene, taken, trades), account.required(sum(measured.values()))
         take(scene, taken, trades)
         account.apply(scene, trades)
-        measured |= {u: float(scene.world.measure(account.pnl[u])) for u in set(trades[0].tolist())}
+        measured |= {u: float(scene.ground.measure(account.pnl[u])) for u in set(trades[0].tolist())}
         steps.append(Step(kind, name, trades, cost, before, account.required(sum(measured.values()))))
     return steps
 
@@ -168,8 +168,8 @@ def _carries_a_hedge(account: Account, scene: Scene, trades: Trades) -> bool:
     if len(trades[1]) != 1:
         return False
     n, unit = int(trades[1][0]), int(trades[0][0])
-    k = scene.world.of_instrument[n]
-    return bool(scene.hedges[k] == n) and any(m != n and scene.world.of_instrument[m] == k for m in account.lots[unit])
+    k = scene.ground.of_instrument[n]
+    return bool(scene.hedges[k] == n) and any(m != n and scene.ground.of_instrument[m] == k for m in account.lots[unit])
 
 
 def _hedges(account: Account, scene: Scene, stale: set[tuple[int, int]], carried: Collection[tuple[int, int]] = ()) -> list[tuple[str, str, Trades]]:
@@ -181,7 +181,7 @@ def _hedges(account: Account, scene: Scene, stale: set[tuple[int, int]], carried
             continue
         n = np.array(sorted(own), np.int64)
         delta = np.array([own[m] for m in n.tolist()]) * scene.size[n] * scene.slopes.delta[n]
-        of = scene.world.of_instrument[n]
+        of = scene.ground.of_instrument[n]
         for k in np.unique(of).tolist():
             h = int(scene.hedges[k])
             others = [m for m in n[of == k].tolist() if m != h]
@@ -190,7 +190,7 @@ def _hedges(account: Account, scene: Scene, stale: set[tuple[int, int]], carried
                 continue
             lots = -round(net / (scene.slopes.delta[h] * scene.size[h]))
             if lots:
-                found.append(("hedge", scene.world.plan.instruments[h].instrument_id, trades_of(unit, [(h, lots)])))
+                found.append(("hedge", scene.ground.plan.instruments[h].instrument_id, trades_of(unit, [(h, lots)])))
     return found
 
 
@@ -203,7 +203,7 @@ def _cut(account: Account, scene: Scene, taken: Taken, trades: Trades, measured:
         middle = 0.5 * (low + high)
         part = shrunk(trades, middle)
         some = cost_of(scene, taken, part)
-        new = {u: float(scene.world.measure(p)) for u, p in account.changed(scene, part).items()}
+        new = {u: float(scene.ground.measure(p)) for u, p in account.changed(scene, part).items()}
         if account.safe(sum((measured | new).values()), cost + some):
             high, best = middle, (part, some, new)
         else:
@@ -216,10 +216,10 @@ def _pro_rata(given: Account, scene: Scene, begun: dict[tuple[int, int], int], s
     account, taken, measured = _copy(given), nothing_taken(scene), given.measure(scene)
     if account.safe(sum(measured.values()), 0.0):
         return []
-    trades = joined([t for _, t in portions(account, scene.world.plan.instruments, begun, share)])
+    trades = joined([t for _, t in portions(account, scene.ground.plan.instruments, begun, share)])
     if not len(trades[0]):
         return []
-    after = {u: float(scene.world.measure(p)) for u, p in account.changed(scene, trades).items()}
+    after = {u: float(scene.ground.measure(p)) for u, p in account.changed(scene, trades).items()}
     trades, cost, new = _cut(account, scene, taken, trades, measured, 0.0, cost_of(scene, taken, trades), after)
     return [Step("pro rata", "everything", trades, cost, account.required(sum(measured.values())), account.required(sum((measured | new).values())))]
 
@@ -234,11 +234,11 @@ def _line_by_line(given: Account, scene: Scene, begun: dict[tuple[int, int], int
             break
         closed = -int(np.sign(lots)) * min(abs(lots), int(np.ceil(share * begun.get((unit, n), abs(lots)))))
         trades = trades_of(unit, [(n, closed)])
-        after = {u: float(scene.world.measure(p)) for u, p in account.changed(scene, trades).items()}
+        after = {u: float(scene.ground.measure(p)) for u, p in account.changed(scene, trades).items()}
         trades, price, new = _cut(account, scene, taken, trades, measured, cost, cost_of(scene, taken, trades), after)
         before = account.required(sum(measured.values()))
         measured = measured | new
-        steps.append(Step("close", scene.world.plan.instruments[n].instrument_id, trades, price, before, account.required(sum(measured.values()))))
+        steps.append(Step("close", scene.ground.plan.instruments[n].instrument_id, trades, price, before, account.required(sum(measured.values()))))
         cost += price
         take(scene, taken, trades)
         account.apply(scene, trades)

@@ -6,21 +6,23 @@ run's draws are dependent (antithetic pairs, Sobol points) it is an approximatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from upm_gpu.liquidation.bankruptcy import bankruptcy_moves
-from upm_gpu.liquidation.cascade import Cascade, cascade
+from upm_gpu.liquidation.cascade import Tell, cascade
 from upm_gpu.liquidation.case import Case
+from upm_gpu.liquidation.margins import margins_of
 from upm_gpu.liquidation.money import money
 from upm_gpu.liquidation.parameters import Parameters
+from upm_gpu.liquidation.record import Cascade
 from upm_gpu.liquidation.scenarios import house_tail, start_of
 from upm_gpu.liquidation.sequencing import Order
+from upm_gpu.liquidation.starts import scenario_start
 from upm_gpu.liquidation.waterfall import UNPAID
-from upm_gpu.liquidation.world import World, scenario_start
 
 VARIANTS: tuple[tuple[str, Order, bool], ...] = (("sequenced", "sequenced", False), ("pro rata", "pro_rata", False), ("by size", "by_size", False), ("auction, then sequenced", "sequenced", True))
 """name, order, whether whole books are offered first"""
@@ -33,20 +35,27 @@ class Simulation:
     scenario: str
     parameters: Parameters
     cascades: dict[str, Cascade]
+    margins: dict[str, Any]
+    """how they were measured, and what was not computed again"""
 
 
-def simulate(case: Case, scenario: str, parameters: Parameters, variants: Sequence[str] = ("sequenced", "pro rata", "auction, then sequenced")) -> Simulation:
-    """Run a scenario under each variant; those that began liquidation under the first are given their bankruptcy moves. Raises UsageError for a scenario that is none."""
-    start, named = start_of(case, scenario), {name: (order, auction) for name, order, auction in VARIANTS}
-    found = {name: cascade(case, start, parameters, *named[name]) for name in variants}
+def simulate(case: Case, scenario: str, parameters: Parameters, variants: Sequence[str] = ("sequenced", "pro rata", "auction, then sequenced"), tell: Callable[[str], None] | None = None) -> Simulation:
+    """Run a scenario under each variant; who began liquidation under any is given its bankruptcy move. `tell` is told how far it is. Raises UsageError for a scenario that is none."""
+    start, named, margins = start_of(case, scenario), {name: (order, auction) for name, order, auction in VARIANTS}, margins_of(case, parameters)
+
+    def telling(name: str) -> Tell | None:
+        return None if tell is None else lambda now, active: tell(f"{name}, round {now}: {active:,} account{'s' * (active != 1)} in liquidation")
+
+    found = {name: cascade(case, start, parameters, *named[name], margins, telling(name)) for name in variants}
     place = {name: n for n, name in enumerate(case.parties.names)}
-    world = World(case.plan, case.choice, start, min(parameters.margin.scenarios, case.plan.scenarios.count))
     defaults = [d for c in found.values() for d in c.defaults]
     chosen = sorted({place[d.party] for d in defaults})
-    moves = dict(zip(chosen, bankruptcy_moves(case, world, chosen), strict=True))
+    if tell is not None and chosen:
+        tell(f"bankruptcy moves of {len(chosen):,} accounts")
+    moves = dict(zip(chosen, bankruptcy_moves(case, margins.ground, chosen), strict=True))
     for d in defaults:
         d.bankruptcy_move = moves[place[d.party]]
-    return Simulation(start.name, parameters, found)
+    return Simulation(start.name, parameters, found, margins.said)
 
 
 def summary(made: Cascade) -> dict[str, Any]:
@@ -63,12 +72,12 @@ def summary(made: Cascade) -> dict[str, Any]:
 def along_the_tail(case: Case, count: int, parameters: Parameters, variants: Sequence[str] = ("sequenced", "pro rata")) -> dict[str, Any]:
     """The cascade along each of the worst `count` scenarios of the house: a line a path, and means with their standard errors."""
     scenarios, pnl = house_tail(case, count)
-    named = {name: (order, auction) for name, order, auction in VARIANTS}
+    named, margins = {name: (order, auction) for name, order, auction in VARIANTS}, margins_of(case, parameters)
     lines = []
     for s, house in zip(scenarios.tolist(), pnl.tolist(), strict=True):
         start = scenario_start(case.plan, case.choice, s)
         for name in variants:
-            lines.append({"scenario": s, "house_pnl": house, "variant": name, **summary(cascade(case, start, parameters, *named[name]))})
+            lines.append({"scenario": s, "house_pnl": house, "variant": name, **summary(cascade(case, start, parameters, *named[name], margins))})
     figures = ("accounts_in_liquidation", "accounts_lost", "depth", "closing_cost", "open_risk_after_first_round", "loss_beyond_margin", "fund_used", "uncovered")
     means = {}
     for name in variants:

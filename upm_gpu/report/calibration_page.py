@@ -18,6 +18,15 @@ from upm_gpu.report.smiles import course_svg, residual_svg, smile_svg
 
 def render_calibration(summary: Mapping[str, Any], smiles: Mapping[str, Sequence[Mapping[str, Any]]], courses: Mapping[str, Mapping[str, Any]], provenance: Mapping[str, Any]) -> bytes:
     """The page of a summary of `upm calibrate heston|merton|bates`. Raises UsageError where jinja2 is not installed."""
+    environment, context = page_parts("calibration.html.j2")
+    drawn = {u: {"residuals": residual_svg(found), "smiles": [(f["label"], smile_svg(f)) for f in found],
+                 "course": [(name, course_svg(courses[u]["day"], values, name)) for name, values in courses[u].items() if name != "day"]} for u, found in smiles.items()}
+    page = environment.from_string(context.pop("source")).render(summary=summary, drawn=drawn, provenance=provenance, **context)
+    return bytes(page.encode("utf-8", errors="xmlcharrefreplace"))
+
+
+def page_parts(template: str) -> tuple[Any, dict[str, Any]]:
+    """A strict environment, and what every page without script is given: the template's `source`, its style and the policy that allows that alone. Raises UsageError where jinja2 is not installed."""
     try:
         import jinja2
     except ImportError:
@@ -27,8 +36,4 @@ def render_calibration(summary: Mapping[str, Any], smiles: Mapping[str, Sequence
     policy = f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode('ascii')}'; base-uri 'none'; form-action 'none'"
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = lambda v, digits=4: "" if v is None else number(v, digits)
-    drawn = {u: {"residuals": residual_svg(found), "smiles": [(f["label"], smile_svg(f)) for f in found],
-                 "course": [(name, course_svg(courses[u]["day"], values, name)) for name, values in courses[u].items() if name != "day"]} for u, found in smiles.items()}
-    page = environment.from_string(here.joinpath("calibration.html.j2").read_text(encoding="utf-8")).render(
-        policy=policy, style=jinja2.utils.markupsafe.Markup(style), summary=summary, drawn=drawn, provenance=provenance, markup=jinja2.utils.markupsafe.Markup)
-    return bytes(page.encode("utf-8", errors="xmlcharrefreplace"))
+    return environment, {"source": here.joinpath(template).read_text(encoding="utf-8"), "policy": policy, "style": jinja2.utils.markupsafe.Markup(style), "markup": jinja2.utils.markupsafe.Markup}

@@ -15,8 +15,8 @@ MARGIN = 8.0
 def smile_svg(smile: Mapping[str, Any]) -> str:
     """One expiry: quoted volatilities as dots, the model's as a line, over standard deviations from the forward."""
     x, quoted, model = (np.asarray(smile[n], np.float64) for n in ("x", "quoted", "model"))
-    across, up, parts = _axes(x, np.concatenate([quoted, model]), f"smile of {smile['label']}", "%", 100.0)
-    parts.append(f'<path d="{_line(across(x), up(model))}" class="line-accent" fill="none" stroke-width="1.6"/>')
+    across, up, parts = axes(x, np.concatenate([quoted, model]), f"smile of {smile['label']}", "%", 100.0)
+    parts.append(f'<path d="{line(across(x), up(model))}" class="line-accent" fill="none" stroke-width="1.6"/>')
     for a, q, m, k in zip(x, quoted, model, np.asarray(smile["strike"]), strict=True):
         parts.append(f'<circle class="fill-loss" cx="{across(a):.1f}" cy="{up(q):.1f}" r="2.2"><title>strike {k:g}: quoted {100 * q:.2f} %, model {100 * m:.2f} %</title></circle>')
     return "".join([*parts, "</svg>"])
@@ -25,7 +25,7 @@ def smile_svg(smile: Mapping[str, Any]) -> str:
 def residual_svg(found: Sequence[Mapping[str, Any]]) -> str:
     """Model less quote in volatility points of all expiries, over standard deviations from the forward."""
     x, gap = np.concatenate([f["x"] for f in found]), np.concatenate([np.asarray(f["model"]) - np.asarray(f["quoted"]) for f in found])
-    across, up, parts = _axes(x, np.append(gap, 0.0), "residuals of all quotes", "", 100.0)
+    across, up, parts = axes(x, np.append(gap, 0.0), "residuals of all quotes", "", 100.0)
     right = WIDTH - MARGIN
     parts.append(f'<line class="zero" x1="{LEFT:.0f}" x2="{right:.0f}" y1="{up(0.0):.1f}" y2="{up(0.0):.1f}"/>')
     for f in found:
@@ -36,14 +36,14 @@ def residual_svg(found: Sequence[Mapping[str, Any]]) -> str:
 
 def course_svg(day: NDArray[np.float64], value: NDArray[np.float64], name: str) -> str:
     """A parameter from one chain to the next."""
-    across, up, parts = _axes(np.asarray(day), np.asarray(value), name, "", 1.0)
-    parts.append(f'<path d="{_line(across(day), up(value))}" class="line-accent" fill="none" stroke-width="1.4"/>')
+    across, up, parts = axes(np.asarray(day), np.asarray(value), name, "", 1.0)
+    parts.append(f'<path d="{line(across(day), up(value))}" class="line-accent" fill="none" stroke-width="1.4"/>')
     first, last = (str(np.datetime64(int(d), "D")) for d in (day[0], day[-1]))
     parts.append(f'<text x="{LEFT:.0f}" y="{TOP + HEIGHT + 14:.0f}">{first}</text><text x="{WIDTH - MARGIN:.0f}" y="{TOP + HEIGHT + 14:.0f}" text-anchor="end">{last}</text>')
     return "".join([*parts, "</svg>"])
 
 
-def _axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str, times: float) -> tuple[Any, Any, list[str]]:
+def axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str, times: float) -> tuple[Any, Any, list[str]]:
     """Maps to the drawing, and its beginning: horizontal lines with their values, and for moneyness the numbers below."""
     import html
 
@@ -73,5 +73,6 @@ def _axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str,
     return across, up, parts
 
 
-def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+def line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """The path of a polygon through points of the drawing."""
     return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))

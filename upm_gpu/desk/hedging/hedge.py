@@ -1,9 +1,9 @@
 """How to reduce: the cheapest listed trades that free some margin, reach a margin ratio or end a call, and how far from the cheapest they may be.
 
-The linear programme of `hedge_programme.py` moves the core and takes the rest of the margin (charges, other netting sets, what a pool shares) as linear around what it last was. What it gives is rounded
-to whole lots, asked of the desk as a what-if, costs paid from cash, and the difference between the true margin and the programme's goes into the next target: only trades that an exact what-if has passed
-are ever an answer, and that is a fresh run's to the bit. Trades that can be left out are left out, one by one. The best hedge with a single instrument is found too, and the cheaper of the two is kept.
-The optimality gap is (cost - bound) / cost, bound the programme's: no trades in these instruments within these limits cost less. It is proved where the margin is the core alone, a plain expected shortfall.
+A linear programme holds the core (`hedge_programme.py`), and the charges where there are any (`hedge_charged.py`). What it gives is rounded to whole lots, asked of the desk as a what-if, costs paid from cash, and the difference
+between the true margin and the programme's goes into the next target: only trades that an exact what-if has passed are ever an answer, and that is a fresh run's to the bit. Trades that can be left out are left out, one by one.
+The best hedge with a single instrument is found too, and the cheaper of the two is kept. The optimality gap is (cost - bound) / cost, bound the programme's: no trades in these instruments within these limits cost less. It is
+proved where the account is alone in its netting set and the core is a plain expected shortfall.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from upm_gpu.desk.change import unknown_instrument
 from upm_gpu.desk.hedging.hedge_charged import search_charged
 from upm_gpu.desk.hedging.hedge_desk import Desk, Goal, Hedge, Target, after
-from upm_gpu.desk.hedging.hedge_search import search
+from upm_gpu.desk.hedging.hedge_search import Found, search
 from upm_gpu.desk.hedging.trading import Trading, load_trading
 from upm_gpu.desk.resident import Resident
 from upm_gpu.errors import InputError
@@ -62,19 +62,17 @@ def reduce(resident: Resident, account: str, goal: Goal, *, netting_set: str = "
         nothing = Hedge((), 0.0, (), None)
         return Reduction(account, goal, True, nothing, None, desk.before, desk.before, 0.0, 0.0, None, len(desk.market.names), (*notes, "nothing to do: the goal is met already."))
     found = (search_charged if resident.charges else search)(desk, goal_of, ticket, trades)
-    least = None
+    notes += found.notes
     if not found.passing:
-        hedge = found.nearest or desk.nearest(found.solution, goal_of)
-        least = found.solution.bound + found.rest if desk.proved else None
-        notes.append(_cannot(desk, goal, goal_of, hedge))
-        return Reduction(account, goal, False, hedge, None, desk.before, after(hedge, desk.before), None, None, least, len(desk.market.names), tuple(notes))
+        assert found.nearest is not None
+        notes.append(_cannot(desk, goal, goal_of, found))
+        return Reduction(account, goal, False, found.nearest, None, desk.before, after(found.nearest, desk.before), None, None, found.least if goal.free is not None else None, len(desk.market.names), tuple(notes))
     best = min(found.passing, key=lambda h: (h.cost + ticket * len(h.trades), len(h.trades)))
     single = min((h for h in found.passing if len(h.trades) == 1), key=lambda h: h.cost, default=None)
-    bound = found.solution.bound if desk.proved and found.solution.reached else None
-    gap = None if bound is None else max(best.cost - bound, 0.0) / best.cost if best.cost > 0.0 else 0.0
+    gap = None if found.bound is None else max(best.cost - found.bound, 0.0) / best.cost if best.cost > 0.0 else 0.0
     if best is single:
         notes.append("the cheapest hedge found is one trade in one instrument.")
-    return Reduction(account, goal, True, best, single, desk.before, after(best, desk.before), bound, gap, None, len(desk.market.names), tuple(notes))
+    return Reduction(account, goal, True, best, single, desk.before, after(best, desk.before), found.bound, gap, None, len(desk.market.names), tuple(notes))
 
 
 def _check(resident: Resident, goal: Goal, trades: int, ticket: float, only: Sequence[str]) -> None:
@@ -91,13 +89,15 @@ def _check(resident: Resident, goal: Goal, trades: int, ticket: float, only: Seq
             raise unknown_instrument(name, list(resident.known.instruments))
 
 
-def _cannot(desk: Desk, goal: Goal, target: Target, hedge: Hedge) -> str:
+def _cannot(desk: Desk, goal: Goal, target: Target, found: Found) -> str:
     """The clear answer where no trades reach the goal."""
-    before, currency = desk.before, desk.resident.plan.market.reporting_currency
+    hedge, before, currency = found.nearest, desk.before, desk.resident.plan.market.reporting_currency
+    assert hedge is not None
     figures = after(hedge, before)
     relief = float(before["initial_margin"]) - float(figures["initial_margin"])
     what = f"free {goal.free:,.2f} {currency}" if goal.free is not None else f"reach a margin ratio of {goal.ratio:g}" if goal.ratio is not None else "bring the initial margin below equity"
-    lines = f"no trades in these instruments within their limits {what}: " if desk.proved else f"no trades were found that {what} within the limits of these instruments: "
+    impossible = found.least is not None and found.least > target.bound
+    lines = f"no trades in these instruments within their limits {what}: " if impossible else f"no trades were found that {what} within the limits of these instruments: "
     if not hedge.trades:
         lines += "none lowers the margin at all."
     else:

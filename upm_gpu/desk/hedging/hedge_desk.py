@@ -93,13 +93,17 @@ class Desk:
     resident: Resident
     account: str
     netting_set: str
+    unit: int | None
+    """that orders join; None where it has no line yet"""
     market: Tradable
     programme: Programme
     before: dict[str, Any]
     held: NDArray[np.float64]
     """(J,) contracts held"""
-    proved: bool
-    """the margin is a constant and one plain expected shortfall"""
+    alone: bool
+    """in the netting set"""
+    plain: bool
+    """the core is a plain expected shortfall"""
     notes: tuple[str, ...]
 
     @classmethod
@@ -122,11 +126,14 @@ class Desk:
             notes.append("the account shares this netting set with others: its margin is its Euler share of the pool, so no bound on the cost is proved.")
         elif not plain:
             notes.append("the core is not a plain expected shortfall: the programme reduces that, exact what-ifs decide, and no bound on the cost is proved.")
-        elif resident.charges:
-            notes.append("charges move with the trades: the search follows their slopes and exact what-ifs decide, so it is not proved that no cheaper hedge exists.")
         held = held_contracts(resident, account, netting_set)
         own = np.array([held.get(name, 0.0) for name in market.names], np.float64)
-        return cls(resident, account, netting_set, market, programme, before, own, plain and alone and not resident.charges, tuple(notes))
+        return cls(resident, account, netting_set, unit, market, programme, before, own, alone, plain, tuple(notes))
+
+    @property
+    def proved(self) -> bool:
+        """Whether the margin is a constant and one plain expected shortfall."""
+        return self.alone and self.plain and not self.resident.charges
 
     def hedges(self, many: Sequence[NDArray[np.float64]]) -> list[Hedge]:
         """Exact answers of several sets of contracts (J,) each."""

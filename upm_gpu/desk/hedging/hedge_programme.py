@@ -1,9 +1,9 @@
 """The cheapest trades that bring expected shortfall down to a target, over resident scenarios: a linear programme made exact by cutting planes.
 
-  minimise  c'(b + s)  subject to  m ES(x) + R(x) + kappa c'(b + s) <= T,  x = b - s,  0 <= b <= buy,  0 <= s <= sell,
+  minimise  c'(b + s)  subject to  m ES(x) + kappa c'(b + s) <= T,  x = b - s,  0 <= b <= buy,  0 <= s <= sell,
 
-x contracts (J,), c cost a contract, R the rest of the margin, the largest of some planes (0 where the margin is the core alone), ES the shortfall of base + sum_j x_j u_j. Rockafellar and Uryasev ("Optimization of conditional value-at-risk", Journal of Risk 2, 2000) write it as a linear
-programme with a variable a scenario. ES is the largest of the means over tails of k scenarios, each linear in x, so the same programme is one constraint a tail, and only the tails that matter are
+x contracts (J,), c cost a contract, ES the shortfall of base + sum_j x_j u_j. Rockafellar and Uryasev ("Optimization of conditional value-at-risk", Journal of Risk 2, 2000) write it as a linear programme with a variable a
+scenario. ES is the largest of the means over tails of k scenarios, each linear in x, so the same programme is one constraint a tail, and only the tails that matter are
 ever written (Kuenzi-Bay and Mayer, "Computational aspects of minimizing conditional value-at-risk", Computational Management Science 3, 2006): solve, find the true tail of the solution, add its plane
 
   ES(x) >= ES(x_n) + g_n'(x - x_n),   g_n = -(1/k) sum over the tail of x_n of u,
@@ -35,19 +35,6 @@ INSIDE = 0.05
 HALVINGS = 24
 
 
-@dataclass(frozen=True, eq=False)
-class Rest:
-    """A plane of the rest of the margin, R >= start + rise'b + fall's; rise and fall (J,) a contract bought and sold."""
-
-    start: float
-    rise: NDArray[np.float64]
-    fall: NDArray[np.float64]
-
-    def at(self, contracts: NDArray[np.float64]) -> float:
-        """Its value at some trades."""
-        return self.start + float(self.rise @ np.maximum(contracts, 0.0) + self.fall @ np.maximum(-contracts, 0.0))
-
-
 @dataclass(eq=False)
 class Programme:
     """One row of the book and what may be traded against it."""
@@ -67,15 +54,8 @@ class Programme:
     lot: NDArray[np.float64]
     multiplier: float = 1.0
     """m"""
-    rests: list[Rest] = field(default_factory=list)
-    """planes of the rest of the margin; empty: it is constant and in the target"""
     planes: list[tuple[float, NDArray[np.float64]]] = field(default_factory=list)
     """of ES: value at x = 0 and gradient (J,)"""
-
-    @property
-    def others(self) -> Rest:
-        """The first plane of the rest, all 0 where there is none."""
-        return self.rests[0] if self.rests else Rest(0.0, np.zeros(len(self.column)), np.zeros(len(self.column)))
 
     def pnl(self, contracts: NDArray[np.float64]) -> NDArray[np.float64]:
         """(S,) of the row after trades."""
@@ -111,9 +91,8 @@ class Programme:
         return value
 
     def left(self, contracts: NDArray[np.float64], kappa: float) -> float:
-        """R(x) + kappa c'(b + s)."""
-        rest = max((r.at(contracts) for r in self.rests), default=0.0)
-        return rest + kappa * float(self.cost @ np.abs(contracts))
+        """kappa c'(b + s)."""
+        return kappa * float(self.cost @ np.abs(contracts))
 
     def value(self, contracts: NDArray[np.float64], kappa: float) -> float:
         """The left side of the constraint, m ES floored at 0 as a core is."""
@@ -196,17 +175,15 @@ def _linear(p: Programme, target: float, kappa: float, floor: float) -> tuple[ND
 
     count, money = len(p.column), np.concatenate([p.cost, p.cost])
     scale = np.tile(np.where(p.cost > 0.0, 1.0 / np.maximum(p.cost, 1e-300), 1.0), 2)  # variables in money, so that contracts of 1 USD and of a coin meet at one size
-    # bought, sold, margin above the target, rest of the margin
-    rows = [np.concatenate([(p.multiplier * np.concatenate([g, -g]) + kappa * money) * scale, [-1.0, 1.0]]) for _, g in p.planes]
+    # bought, sold, margin above the target
+    rows = [np.concatenate([(p.multiplier * np.concatenate([g, -g]) + kappa * money) * scale, [-1.0]]) for _, g in p.planes]
     right = [target - p.multiplier * v for v, _ in p.planes]
-    rows += [np.concatenate([np.concatenate([r.rise, r.fall]) * scale, [0.0, -1.0]]) for r in p.rests]
-    right += [-r.start for r in p.rests]
-    if kappa > 0.0 or p.rests:
-        rows.append(np.concatenate([kappa * money * scale, [-1.0, 1.0]]))
+    if kappa > 0.0:
+        rows.append(np.concatenate([kappa * money * scale, [-1.0]]))
         right.append(floor)
-    most = np.concatenate([np.concatenate([p.buy, p.sell]) / scale, [np.inf, np.inf if p.rests else 0.0]])
-    prices = np.concatenate([money * scale, [PRICE, 0.0]])
-    bounds = np.stack([np.concatenate([np.zeros(2 * count + 1), [-np.inf if p.rests else 0.0]]), most], 1)
+    most = np.concatenate([np.concatenate([p.buy, p.sell]) / scale, [np.inf]])
+    prices = np.concatenate([money * scale, [PRICE]])
+    bounds = np.stack([np.zeros(2 * count + 1), most], 1)
     found = linprog(prices, A_ub=np.array(rows), b_ub=np.array(right), bounds=bounds, method="highs")
     if found.x is None:  # never for want of a solution: the slack takes any target
         raise ArithmeticError(f"the linear programme of a hedge ended without a solution: {found.message}")

@@ -45,12 +45,12 @@ def _whole(p: Programme, target: float, kappa: float, candidates: NDArray[np.int
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     j, n = candidates, len(candidates)
-    lot, cost, rise, fall = p.lot[j], p.cost[j], p.others.rise[j], p.others.fall[j]
+    lot, cost = p.lot[j], p.cost[j]
     yes = n if ticket > 0.0 or trades > 0 else 0
-    rows = [np.concatenate([(p.multiplier * g[j] + rise + kappa * cost) * lot, (-p.multiplier * g[j] + fall + kappa * cost) * lot, np.zeros(yes)]) for _, g in p.planes]
+    rows = [np.concatenate([(p.multiplier * g[j] + kappa * cost) * lot, (-p.multiplier * g[j] + kappa * cost) * lot, np.zeros(yes)]) for _, g in p.planes]
     right = [target - p.multiplier * v for v, _ in p.planes]
-    if kappa > 0.0 or p.rests:
-        rows.append(np.concatenate([(rise + kappa * cost) * lot, (fall + kappa * cost) * lot, np.zeros(yes)]))
+    if kappa > 0.0:
+        rows.append(np.concatenate([kappa * cost * lot, kappa * cost * lot, np.zeros(yes)]))
         right.append(target)
     most = np.concatenate([np.floor(p.buy[j] / lot + 1e-9), np.floor(p.sell[j] / lot + 1e-9)])
     if yes:
@@ -91,10 +91,10 @@ def best_single(p: Programme, target: float, kappa: float) -> NDArray[np.float64
 
 def least_rays(p: Programme, target: float, kappa: float, side: float) -> NDArray[np.float64]:
     """(J,) contracts of each instrument alone that the planes ask for at least; infinite where they allow none."""
-    limit, others = (p.buy, p.others.rise) if side > 0.0 else (p.sell, p.others.fall)
+    limit = p.buy if side > 0.0 else p.sell
     low, high = np.zeros(len(p.column)), limit.copy()
     for value, gradient in p.planes:
-        slope = side * p.multiplier * gradient + others + kappa * p.cost
+        slope = side * p.multiplier * gradient + kappa * p.cost
         room = target - p.multiplier * value
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = room / slope
@@ -118,7 +118,7 @@ def _ray(p: Programme, target: float, kappa: float, j: int, side: float, start: 
         ids = np.argpartition(pnl, whole)[: whole + 1]
         weight = np.full(len(ids), 1.0 / k)
         weight[np.argmax(pnl[ids])] = (k - whole) / k
-        fixed = float((p.others.rise if side > 0.0 else p.others.fall)[j]) + kappa * float(p.cost[j])
+        fixed = kappa * float(p.cost[j])
         value = p.multiplier * max(-float(pnl[ids] @ weight), 0.0) + fixed * rounded_up
         if value <= target:
             return rounded_up

@@ -24,14 +24,16 @@ NEAR = 1e-6
 class Found:
     """What a search has to say."""
 
-    solution: Solution
-    rest: float
-    """of the initial margin beside the programme's core"""
     passing: list[Hedge]
     """that an exact what-if passes"""
     single: Hedge | None
-    nearest: Hedge | None = None
-    """where none passes and it is known already"""
+    nearest: Hedge | None
+    """where none passes"""
+    bound: float | None = None
+    """no trades that reach the goal cost less; None where that is not proved"""
+    least: float | None = None
+    """where none passes: no trades bring the initial margin below this; None where that is not proved"""
+    notes: tuple[str, ...] = ()
 
 
 def search(desk: Desk, target: Target, ticket: float, trades: int) -> Found:
@@ -57,7 +59,9 @@ def search(desk: Desk, target: Target, ticket: float, trades: int) -> Found:
     single = _single(desk, target, rest)
     if single is not None:
         passing.append(single)
-    return Found(solution, rest, passing, single)
+    if passing:
+        return Found(passing, single, None, solution.bound if desk.proved and solution.reached else None)
+    return Found(passing, single, desk.nearest(solution, target), None, solution.bound + rest if desk.proved else None)
 
 
 def solved(p: Programme, target: float, kappa: float) -> Solution:
