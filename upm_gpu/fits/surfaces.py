@@ -34,7 +34,7 @@ def calibrate_surfaces(source: str, out: Path, underlyings: Sequence[str], famil
 
         tables = summary["surfaces"]
         fits = {u: {"root_mean_square_volatility_error": _overall(rows), "valuation_time": summary["valuation_time"], "quotes": sum(r["quotes"] for r in rows), "expiries": [r["expiry"] for r in rows],
-                    "left_out": {}, "parameters": {}} for u, rows in tables.items()}
+                    "left_out": {}, "parameters": {n: {"standard_error_by_expiry": None} | p for n, p in summary["tied"].get(u, {}).items()}} for u, rows in tables.items()}
         per_expiry = {u: [r | {"expiries": [r["expiry"]], "condition_number": None} for r in rows] for u, rows in tables.items()}
         lines = [", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()) for rows in summary["violations"].values() for row in rows]
         shown = {"model": f"{family} surface", "objective": "volatility", "weights": "", "feller": False, "fits": fits, "per_expiry": per_expiry, "warnings": lines}
@@ -65,6 +65,8 @@ def render_surfaces(summary: Mapping[str, Any]) -> str:
         for row in rows:
             cells = "".join(f"{p['value']:>13.5g}{'-' if p['standard_error'] is None else format(p['standard_error'], '.2g'):>10}" for p in row["parameters"].values())
             lines.append(f"  {row['expiry']:22}{row['quotes']:>7}{100.0 * row['root_mean_square_volatility_error']:>8.2f}{cells}")
+        for name, p in summary["tied"].get(u, {}).items():
+            lines.append(f"  {name:22}{p['value']:>15.5g}{'-' if p['standard_error'] is None else format(p['standard_error'], '.2g'):>10}{'  ' + p['bound'] if p['bound'] else ''}")
         found = summary["violations"][u]
         lines.append(f"  {len(found)} lines of arbitrage in quotes and slices, with --json" if found else "  no arbitrage in quotes or slices")
     return "\n".join([*lines, str(summary["out"])])
