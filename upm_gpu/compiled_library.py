@@ -12,7 +12,7 @@ from pathlib import Path
 
 from upm_gpu.errors import DeviceError
 
-ABI_VERSION = 9
+ABI_VERSION = 10
 
 
 def library_path() -> Path:

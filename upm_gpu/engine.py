@@ -24,6 +24,7 @@ from upm_gpu.margin.composition import counted
 from upm_gpu.margin.pledged import pledged_of
 from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest, PledgedRequest
 from upm_gpu.margin.result import (
+    Common,
     MarginResult,
     account_equity,
     account_shares,
@@ -159,7 +160,7 @@ def margin_run(book: Book, market: MarketSnapshot, spec: ScenarioSpec | None = N
 def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor: Callable | None = None, shelf: Shelf | None = None, contributions: bool = True) -> Outcome:
     """Run a plan on a backend: tails, measures, contributions, charges, margin. The plan of the outcome has the final number of scenarios. `shelf` keeps value tables. Without `contributions` they are 0, and pools,
     whose members bear by them, share alike."""
-    from upm_gpu.risk.dependence import weights_of
+    from upm_gpu.risk.dependence import dependence_of, weights_of
     from upm_gpu.risk.weighted_tail import check_gain
 
     timings, cap = Timings(), plan.spec.count
@@ -193,7 +194,7 @@ def compute_outcome(plan: Plan, choice: Choice, chunk: int, loop: Loop, executor
     with timings.measure("charges"):
         further = measure_further(plan, bare, choice, chunk, loop, value0, executor, shelf)
     with timings.measure("margin"):
-        result = assemble(plan, measures, contribution, value0, further)
+        result = assemble(plan, measures, contribution, value0, further, Common(tail, plan.horizon(plan.core.horizon), dependence_of(plan.scenarios), weights))
     result.provenance.update(_provenance(plan, choice, timings.phases["engine"]))
     return Outcome(plan, result, tail, value0, choice, timings.phases, tuple(ranges), cap, weights, tables, checked, tuple(further.passes), further.walks)
 
@@ -244,7 +245,7 @@ def charged(plan: Plan, measures: dict[MeasureRequest, Measure], further: Furthe
     return measured, counted([c.module.charge(measured, plan.core, methodology.core.multiplier, c.parameters) for c in in_force], [c.largest_of for c in in_force])
 
 
-def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray, further: Further) -> MarginResult:
+def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: np.ndarray, value0: np.ndarray, further: Further, common: Common) -> MarginResult:
     """Charges, equity and tables: NumPy and pandas only."""
     import pandas as pd
 
@@ -254,7 +255,7 @@ def assemble(plan: Plan, measures: dict[MeasureRequest, Measure], contribution: 
     posted = posted_of(book, market, methodology.collateral, simulated_assets(methodology, book))
     measured, charges = charged(plan, measures, further, posted)
     equity = account_equity(book, market, posted, option_values(plan.compiled, plan.instruments, value0))
-    table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares([a.account_id for a in book.accounts], units, contribution), methodology.maintenance_ratio)
+    table, unit_table = margin_table(book, units, measured, plan.core, charges, equity, *account_shares([a.account_id for a in book.accounts], units, contribution), methodology.maintenance_ratio, common)
     lines = units.lines
     contributions = pd.DataFrame({"account_id": repeated([a.account_id for a in book.accounts], lines.account),
                                   "instrument_id": repeated([i.instrument_id for i in plan.instruments], lines.instrument), "contribution": contribution})

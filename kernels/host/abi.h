@@ -5,7 +5,7 @@
 #pragma once
 #include <cstdint>
 
-#define UPM_ABI_VERSION 9
+#define UPM_ABI_VERSION 10
 #define UPM_TILE 64      // scenarios a tile; the lane sums of backend/contract.py are defined on it
 #define UPM_BLOCK 4096   // scenarios a block
 #define UPM_GROUP_INTEGERS 19
@@ -196,6 +196,7 @@ struct UpmKept {
   const uint32_t* rank;     // (scenarios,) place of each id in the order
   void* block;              // (worst / UPM_KEPT_TILE, entries, UPM_KEPT_TILE), type of `unit`
   double* partial;          // (worst / UPM_KEPT_TILE, entries / UPM_KEPT_STEP + 1, UPM_KEPT_TILE): the sum before every UPM_KEPT_STEP-th entry
+  double* steepest;         // (columns, 2) filled as it is needed, NaN before: see `enters` of kept_rows.cpp
   int32_t float32, reserved;
 };
 

@@ -192,7 +192,7 @@ namespace {
 void require_kept(const UpmKept* k, bool full) {
   require(k && k->columns >= 0 && k->scenarios >= 1 && k->scenarios < (int64_t{1} << 31) && k->entries >= 0 && (k->unit || !k->columns));
   for (int64_t e = 0; e < k->entries; ++e) require(k->column[e] >= 0 && k->column[e] < k->columns);
-  if (full) require(k->order && k->ascending && k->pnl && k->rank && k->worst >= 0 && k->worst <= k->scenarios && k->worst % UPM_KEPT_TILE == 0 && (!k->worst || (k->block && k->partial)));
+  if (full) require(k->order && k->ascending && k->pnl && k->rank && k->worst >= 0 && k->worst <= k->scenarios && k->worst % UPM_KEPT_TILE == 0 && (!k->worst || (k->block && k->partial)) && (k->steepest || !k->columns));
 }
 
 void require_changes(const UpmKept& k, const UpmRowChanges* c) {

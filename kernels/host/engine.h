@@ -87,6 +87,19 @@ struct TileFunctions {
   void (*points)(const uint64_t* direction, int bits, int64_t dimensions, int64_t first, int64_t count, bool past, uint64_t* word, double* out);
 };
 
+// A changed row while a tile of it is summed.
+struct Running {
+  int64_t item, start, change;  // its number, the entry it begins at, the change that is next
+  alignas(64) double sum[UPM_KEPT_TILE];
+};
+
+// Unit P&L of a column in the order of a row: rows that follow one another often take the same.
+struct Gathered {
+  int32_t column;
+  int64_t count;
+  double* unit;  // (scenarios,)
+};
+
 // Kept rows (kept.cpp); unit P&L is float where `float32`, else double.
 struct KeptFunctions {
   // out (count,): P&L of the row on scenarios [first, first + count), or on `scenario`
@@ -94,14 +107,14 @@ struct KeptFunctions {
   // block and partial sums of one tile
   void (*block)(const UpmKept* kept, int64_t tile);
   // approximation of a changed row on the places [first, last) of the order, out (last - first,)
-  void (*guess)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, int64_t first, int64_t last, double* out);
+  void (*guess)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, int64_t first, int64_t last, Gathered* near, double* out);
   // all scenarios whose approximation is at or below `bound`: ids ascending, with it; out (scenarios,). How many
   int64_t (*scan)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, double bound, uint32_t* id, double* out);
-  // quantity x unit P&L of every entry on a tile, out (entries, UPM_KEPT_TILE)
-  void (*products)(const UpmKept* kept, int64_t tile, double* out);
-  // sum of a changed row on a tile, out (UPM_KEPT_TILE,)
-  void (*tile)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, int64_t tile, const double* products, double* out);
-  // the same on `count` places of the order, at most UPM_KEPT_TILE
+  // largest -u / (P&L - target) and u / (P&L - target) of a column beyond the worst scenarios, out (2,)
+  void (*steepest)(const UpmKept* kept, int32_t column, double target, double* out);
+  // sums of changed rows on a tile
+  void (*tile)(const UpmKept* kept, const UpmRowChanges* changes, int64_t tile, Running* row, int64_t rows);
+  // sum of one on `count` places of the order, at most UPM_KEPT_TILE
   void (*places)(const UpmKept* kept, const UpmRowChanges* changes, int64_t item, const int32_t* place, int64_t count, double* out);
 };
 

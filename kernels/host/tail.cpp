@@ -8,7 +8,21 @@ namespace upm {
 
 namespace {
 
+constexpr int64_t SMALL = 16;  // candidates of a bin that are left to the insertion at the end
 constexpr double INFINITE = std::numeric_limits<double>::infinity();
+
+// Least and largest, several at a time: one chain of comparisons would wait for itself.
+void extremes(const double* x, int64_t count, double* least, double* largest) {
+  constexpr int AT_ONCE = 8;
+  double low[AT_ONCE], high[AT_ONCE];
+  for (int i = 0; i < AT_ONCE; ++i) low[i] = INFINITE, high[i] = -INFINITE;
+  int64_t n = 0;
+  for (; n + AT_ONCE <= count; n += AT_ONCE)
+    for (int i = 0; i < AT_ONCE; ++i) low[i] = x[n + i] < low[i] ? x[n + i] : low[i], high[i] = x[n + i] > high[i] ? x[n + i] : high[i];
+  for (; n < count; ++n) low[0] = x[n] < low[0] ? x[n] : low[0], high[0] = x[n] > high[0] ? x[n] : high[0];
+  *least = low[0], *largest = high[0];
+  for (int i = 1; i < AT_ONCE; ++i) *least = std::min(*least, low[i]), *largest = std::max(*largest, high[i]);
+}
 
 int64_t count_at_or_below(const double* pnl, int64_t count, double bound) {
   int64_t n = 0;
@@ -20,8 +34,8 @@ int64_t count_at_or_below(const double* pnl, int64_t count, double bound) {
 
 // A few passes over a vector are cheaper than the mispredicted branches of a selection. Steps alternate between the chord of the counts and the middle.
 double bound_of(const double* pnl, int64_t count, int64_t depth, int64_t slack) {
-  double low = INFINITE, high = -INFINITE;
-  for (int64_t i = 0; i < count; ++i) low = pnl[i] < low ? pnl[i] : low, high = pnl[i] > high ? pnl[i] : high;
+  double low, high;
+  extremes(pnl, count, &low, &high);
   int64_t below_low = 0, below_high = count;
   const double target = static_cast<double>(depth) + 0.5 * static_cast<double>(slack);
   for (int pass = 0; pass < 40; ++pass) {
@@ -36,29 +50,40 @@ double bound_of(const double* pnl, int64_t count, int64_t depth, int64_t slack) 
   return std::numeric_limits<double>::quiet_NaN();
 }
 
-// Ascending order: candidates are dealt into as many bins as there are of them by where their P&L lies between the extremes,
-// then each bin is sorted. Most bins hold a few; the mispredicted branches of one large sort are avoided.
+// Ascending order: candidates are dealt into as many bins as there are of them, then what is out of place is inserted: the mispredicted branches of one large sort are avoided. A tail grows denser towards its
+// end, so the bin is the eighth power of where the P&L lies between the extremes: most bins then hold one or two.
 void sort_candidates(const double* pnl, const uint32_t* scenario, int64_t count, Sorter& s) {
-  double low = INFINITE, high = -INFINITE;
-  for (int64_t i = 0; i < count; ++i) low = pnl[i] < low ? pnl[i] : low, high = pnl[i] > high ? pnl[i] : high;
+  double low, high;
+  extremes(pnl, count, &low, &high);
   s.sorted.resize(count);
-  const double scale = static_cast<double>(count - 1) / (high - low);
+  const double scale = 1.0 / (high - low), bins = static_cast<double>(count - 1);
   if (!(scale > 0.0 && scale < INFINITE && high - low < INFINITE)) {
     for (int64_t i = 0; i < count; ++i) s.sorted[i] = Candidate{pnl[i], scenario[i]};
     std::sort(s.sorted.begin(), s.sorted.end(), Worse());
     return;
   }
-  // the product is monotone in the P&L, so no order is broken between bins
+  // every step is monotone in the P&L, rounded or not, so no order is broken between bins
   s.bin.resize(count);
   s.end.assign(count + 1, 0);
   for (int64_t i = 0; i < count; ++i) {
-    s.bin[i] = static_cast<int32_t>((pnl[i] - low) * scale);
-    ++s.end[s.bin[i] + 1];
+    const double at = std::min((pnl[i] - low) * scale, 1.0), second = at * at, fourth = second * second;
+    s.bin[i] = static_cast<int32_t>(fourth * fourth * bins);
   }
-  for (int64_t b = 0; b < count; ++b) s.end[b + 1] += s.end[b];
+  for (int64_t i = 0; i < count; ++i) ++s.end[s.bin[i] + 1];
+  int32_t most = 0;
+  for (int64_t b = 0; b < count; ++b) most = std::max(most, s.end[b + 1]), s.end[b + 1] += s.end[b];
   for (int64_t i = 0; i < count; ++i) s.sorted[s.end[s.bin[i]]++] = Candidate{pnl[i], scenario[i]};
-  for (int64_t b = 0, begin = 0; b < count; begin = s.end[b++])
-    if (s.end[b] - begin > 1) std::sort(s.sorted.begin() + begin, s.sorted.begin() + s.end[b], Worse());
+  if (most > SMALL)
+    for (int64_t b = 0, begin = 0; b < count; begin = s.end[b++])
+      if (s.end[b] - begin > SMALL) std::sort(s.sorted.begin() + begin, s.sorted.begin() + s.end[b], Worse());
+  const Worse worse;
+  Candidate* all = s.sorted.data();
+  for (int64_t i = 1; i < count; ++i) {
+    const Candidate own = all[i];
+    int64_t at = i;
+    for (; at > 0 && worse(own, all[at - 1]); --at) all[at] = all[at - 1];
+    all[at] = own;
+  }
 }
 
 Slots::Slots(int64_t slots, int64_t depth_, int64_t range, const double* start, Spare& spare)

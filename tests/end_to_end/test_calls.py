@@ -9,9 +9,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from command_line import Said, here, small_run
+from command_line import Said
 
-from upm_gpu import job
 from upm_gpu.desk.calls.ladder import Calendar, OpenCall, Stage, Standing, calls, deadline, load_ladder, natural_stage
 from upm_gpu.desk.calls.ladder_command import read_open_calls
 from upm_gpu.errors import InputError
@@ -110,18 +109,6 @@ def test_ladders_that_are_none(tmp_path: Path, edit: tuple[str, str], code: str,
     with pytest.raises(InputError, match=code) as refused:
         load_ladder(tmp_path / "ladder.toml")
     assert word in str(refused.value)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = small_run(tmp_path_factory.mktemp("calls"))
-    assert job.run(folder / "run.toml", {"output.path": str(folder / "run")}, quiet=True).exit_code == 0
-    return folder / "run"
-
-
-@pytest.fixture
-def upm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: here(capsys, monkeypatch, *arguments)
 
 
 def test_the_command_and_its_next_day(upm: Command, finished: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import POSITIONS, Said, here, small_run
+from command_line import POSITIONS, Said, small_run
 from small_book import INSTRUMENTS
 
 from upm_gpu import desk, job
@@ -26,18 +26,6 @@ TERMS = {
     "another product": ("instrument_id=ETH-FUT,kind=future,underlying=ETH,settlement=linear,quote_currency=USD,contract_size=1,expiry=2026-02-27T08:00:00Z",
                         "ETH-FUT,future,ETH,linear,USD,1,2026-02-27T08:00:00Z,,,\n", 30.0),
 }
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = small_run(tmp_path_factory.mktemp("desk"))
-    assert job.run(folder / "run.toml", {"output.path": str(folder / "run")}, quiet=True).exit_code == 0
-    return folder / "run"
-
-
-@pytest.fixture
-def upm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: here(capsys, monkeypatch, *arguments)
 
 
 @pytest.mark.parametrize("kind", TERMS)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Said, here, small_run
+from command_line import Said
 from small_book import SPOT, STUDENT, methodology, read, write
 
-from upm_gpu import job
 from upm_gpu.backend.select import choose
 from upm_gpu.desk.explain.surface import pnl_surface
 from upm_gpu.errors import InputError
@@ -61,18 +60,6 @@ def test_accounts_and_grids_that_are_none(plan) -> None:
         pnl_surface(plan, choose("cpu"), "A", days=-1.0)
     with pytest.raises(InputError, match="cells"):
         pnl_surface(plan, choose("cpu"), "A", prices=tuple(i / 1000 for i in range(1000)), volatilities=tuple(i / 1000 for i in range(1000)))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = small_run(tmp_path_factory.mktemp("surface"))
-    assert job.run(folder / "run.toml", {"output.path": str(folder / "run")}, quiet=True).exit_code == 0
-    return folder / "run"
-
-
-@pytest.fixture
-def upm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: here(capsys, monkeypatch, *arguments)
 
 
 def test_the_command_gives_the_reports_heat_map(upm: Command, finished: Path) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Said, here, small_run
+from command_line import Said
 
-from upm_gpu import desk, job
+from upm_gpu import desk
 from upm_gpu.report import explain
 from upm_gpu.report.told import told
 
@@ -49,18 +49,6 @@ def test_other_laws() -> None:
     assert told(None, MANIFEST) == {"scenarios": [], "sentences": []}
     small = columns(**{"log_level[BTC]": moves(0.996, 1.0)})
     assert told(small, {}, minus="-")["sentences"][0] == "The worst: BTC -0.4 %: a loss of 12,345 USD."
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = small_run(tmp_path_factory.mktemp("why"))
-    assert job.run(folder / "run.toml", {"output.path": str(folder / "run")}, quiet=True).exit_code == 0
-    return folder / "run"
-
-
-@pytest.fixture
-def upm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: here(capsys, monkeypatch, *arguments)
 
 
 def test_why_says_what_the_run_wrote(upm: Command, finished: Path) -> None:

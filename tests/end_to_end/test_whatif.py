@@ -11,25 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import CONFIG, POSITIONS, Said, here, small_run
+from command_line import CONFIG, POSITIONS, Said, small_run
 
 from upm_gpu import desk, job
 from upm_gpu.desk.words import read_changes
 from upm_gpu.errors import InputError, IntegrityError, StaleDataError, UsageError
 
 Command = Callable[..., Said]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = small_run(tmp_path_factory.mktemp("desk"))
-    assert job.run(folder / "run.toml", {"output.path": str(folder / "run")}, quiet=True).exit_code == 0
-    return folder / "run"
-
-
-@pytest.fixture
-def upm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    return lambda *arguments: here(capsys, monkeypatch, *arguments)
 
 
 def margins(run: Path) -> dict[str, dict[str, str]]:

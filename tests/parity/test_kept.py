@@ -91,6 +91,27 @@ def test_every_backend_gives_the_plain_sums(shape, stored):
         assert np.array_equal(scenario, expected[1])
 
 
+@pytest.mark.parametrize("stored", [np.float32, np.float64])
+def test_what_loses_where_the_row_gains_most(stored):
+    """An order that loses far more in the row's best scenario than anywhere else: too little to bring it into the tail, and just enough. Asked twice: what is found for a column is kept."""
+    draw = np.random.default_rng(7)
+    unit = draw.normal(size=(31, 5_000)).astype(stored)
+    row = Row(np.arange(30, dtype=np.int32), draw.normal(size=30) * 10.0)
+    pnl = row.quantity @ unit[:30].astype(np.float64)
+    best = int(np.argmax(pnl))
+    enough = float(pnl[best] - np.sort(pnl)[49])
+    unit[30, best] = -enough
+    items = [[(30, INSERTED, 30, d, d)] for d in (0.6, 0.95, 1.05, -0.6)]
+    expected = plain(unit, row, items, 50)
+    assert [best in ids for ids in expected[1].tolist()] == [False, False, True, False]
+    cube = cube_of(unit, cpu)
+    kept = cpu.keep_row(cpu.keep_unit(unit), row.column, row.quantity)
+    for _ in range(2):
+        pnl, scenario = cpu.changed_tails(kept, row_changes(cube, Base(row, np.zeros(0), kept), items), 50)
+        assert pnl.tobytes() == expected[0].tobytes()
+        assert np.array_equal(scenario, expected[1])
+
+
 def test_many_at_once_are_as_one_by_one():
     unit, row, items = case((40, 2_000, 30, 140, 60, 3.0), np.float32)
     together = tails(cpu, unit, row, items, 60, 2)

@@ -74,7 +74,7 @@ def same(fresh, answer) -> None:
 
 
 def compare(resident, market, method, choice, spec, sets) -> int:
-    """How many accounts were compared."""
+    """How many accounts were compared. Surfaces are a function of the market alone: fitted once, not for every fresh run."""
     compared = 0
     for changes in sets:
         try:
@@ -83,7 +83,7 @@ def compare(resident, market, method, choice, spec, sets) -> int:
             assert error.code == "UPM-IN-147"  # a transfer of what an earlier change of the set took away
             continue
         (answers,) = desk.whatif(resident, [changes])
-        fresh = compute_outcome(make_plan(after, market, spec, method, STUDENT), choice, 0, in_memory()).result
+        fresh = compute_outcome(make_plan(after, market, spec, method, STUDENT, resident.plan.surfaces), choice, 0, in_memory()).result
         for answer in answers:
             same(fresh, answer)
             compared += 1

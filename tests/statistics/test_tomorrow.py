@@ -171,15 +171,15 @@ def test_the_regression_against_brute_force(tmp_path, case):
     """Fresh runs at paths that are no points: the error is what leave-one-out says it is, the sum of all margins has no bias, and one of 5 % is seen."""
     resident = resident_of(tmp_path, case, count=2_048, precision="mixed")
     paths = paths_of(resident, 1.0, 2)
-    fitted = fit_margin(resident, paths, points=60, inner=500, checked=10)
+    fitted = fit_margin(resident, paths, points=60, inner=500, checked=(8, 4))
     check, regression = fitted.check, fitted.regression
-    assert len(check.scenario) == 10 and not set(check.scenario.tolist()) & set(regression.scenario.tolist())
-    assert np.all(check.error < 2.0 * regression.error + 1e-9), check.error / regression.error
-    assert np.sum(check.error) < 0.08 * np.sum(check.level)
+    assert check.far.tolist() == [False] * 8 + [True] * 4 and not set(check.scenario.tolist()) & set(regression.scenario.tolist())
+    assert np.all(check.error(False) < 2.0 * regression.error + 1e-9) and np.all(check.error(True) < 2.0 * regression.far_error + 1e-9)
+    assert np.sum(check.error(False)) < 0.05 * np.sum(check.level(False)) and np.sum(check.error(True)) < 0.1 * np.sum(check.level(True))
     assert np.max(np.abs(check.equity)) < 1.0 and np.all(np.abs(check.called) <= np.abs(check.margin) + 1.0)
     bias, error = check.house_bias
     assert abs(bias) < 4.0 * error
-    wrong = replace(check, margin=check.margin + 0.05 * np.stack([regression.at(np.zeros((len(regression.center), 1)))[:, 0]] * 10)).house_bias
+    wrong = replace(check, margin=check.margin + 0.05 * check.run).house_bias
     assert abs(wrong[0]) > 4.0 * wrong[1]
     found = margin_at_risk(resident, paths, fitted)
     assert np.all(np.diff(found.margin.quantile, axis=1) >= 0.0) and found.house_margin.mean[0] == pytest.approx(found.margin.mean.sum(), rel=1e-5)

@@ -90,7 +90,7 @@ def history_file(path: str) -> Path:
             if files:
                 return files[0]
     if not found.is_file():
-        raise InputError("UPM-BT-014", f"history.path {path!a}: there is no such file, folder with a history, or sample. Give one, such as sample:coins.")
+        raise InputError("UPM-BT-014", f"history {path!a}: there is no such file, folder with a history, or sample. Give one, such as sample:coins.")
     return found
 
 

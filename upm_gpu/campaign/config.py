@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 from pydantic import Field
@@ -34,13 +35,28 @@ class BookEntry(Strict):
     methodology: str = ""
 
 
+class Cross(Strict):
+    """[cross]: every book with every market and every methodology, each under a short name, in the place of [[books]]; what is left out is the run configuration's."""
+
+    books: dict[str, str] = Field(default={}, description="name -> book folder")
+    markets: dict[str, str] = Field(default={}, description="name -> market folder: another date is another market")
+    methodologies: dict[str, str] = Field(default={}, description="name -> methodology file")
+
+    @property
+    def entries(self) -> list[BookEntry]:
+        """The product, the last list running fastest; names are those of the parts joined by _."""
+        parts = [list(d.items()) or [("", "")] for d in (self.books, self.markets, self.methodologies)]
+        return [BookEntry(name="_".join(n for n, _ in each if n), book=each[0][1], market=each[1][1], methodology=each[2][1]) for each in product(*parts)]
+
+
 class Event(Strict):
-    """[[events]]: what every factor did between the closes of two days of the market's history."""
+    """[[events]]: what every factor did between the closes of two days of the market's history, or of another history that reaches back to them."""
 
     name: str
     start: str
     end: str
     stand_in: str = Field(default="", description="asset whose moves are taken by assets that had no closes then")
+    history: str = Field(default="", description="file of closes the days are in, a folder that holds one, or sample:NAME; blank: the market's own history")
 
 
 class Hypothetical(Strict):
@@ -82,6 +98,7 @@ class PathEntry(Strict):
     start: str = Field(default="", description="ISO date: the path begins at its close")
     end: str = Field(default="", description="ISO date: the path ends at its close")
     stand_in: str = ""
+    history: str = Field(default="", description="file of closes the days are in, a folder that holds one, or sample:NAME; blank: the market's own history")
     days: list[Moves] = Field(default=[], description="moves of every day, in the place of a period")
     calls_paid: bool = Field(default=True, description="whether calls are met the next day; who does not pay is closed out then")
     liquidity: float = Field(default=1.0, description="times the cost of closing out")
@@ -117,6 +134,7 @@ class Campaign(Strict):
     name: str
     base: Base = Base()
     books: list[BookEntry] = Field(default=[BookEntry(name="book")])
+    cross: Cross = Cross()
     events: list[Event] = Field(default=[])
     moves: list[Hypothetical] = Field(default=[])
     grids: list[Grid] = Field(default=[])
@@ -151,6 +169,10 @@ def load_campaign(path: Path, out: Path | None = None) -> tuple[Campaign, str]:
     file = find_file(path)
     tables, text = read_toml(file, "campaign")
     campaign = build(Campaign, tables, file.name, text, {})
+    crossed = campaign.cross.entries
+    if campaign.cross != Cross():
+        check([("cross", 56, "books" not in tables, "a campaign has [[books]] or a [cross], not both. Name each book of the product in [cross].")], file.name, text)
+        campaign = campaign.model_copy(update={"books": crossed})
     check(_rules(campaign), file.name, text)
     total = sum(size(entry) for *_, entry in campaign.entries)
     if not total or total > MOST_SHOCKS:
@@ -166,8 +188,10 @@ def load_campaign(path: Path, out: Path | None = None) -> tuple[Campaign, str]:
         return str(near) if name and not name.startswith("sample:") and near.exists() else name
 
     books = [b.model_copy(update={k: beside(getattr(b, k)) for k in ("book", "market", "methodology")}) for b in campaign.books]
+    events = [e.model_copy(update={"history": beside(e.history)}) for e in campaign.events]
+    paths = [p.model_copy(update={"history": beside(p.history)}) for p in campaign.paths]
     output = campaign.output.model_copy(update={"path": str(out)}) if out is not None else campaign.output
-    return campaign.model_copy(update={"base": campaign.base.model_copy(update={"config": beside(campaign.base.config)}), "books": books, "output": output}), text
+    return campaign.model_copy(update={"base": campaign.base.model_copy(update={"config": beside(campaign.base.config)}), "books": books, "events": events, "paths": paths, "output": output}), text
 
 
 def _rules(campaign: Campaign) -> list[Rule]:
@@ -175,7 +199,7 @@ def _rules(campaign: Campaign) -> list[Rule]:
     named = [b.name for b in c.books]
     rules: list[Rule] = [
         ("base.count", 56, 1_000 <= c.base.count <= 10_000_000, f"{c.base.count} is outside 1000 to 10000000."),
-        ("books", 56, bool(named) and len(set(named)) == len(named) and all(n.isidentifier() for n in named), "give at least one [[books]], each under a name of its own made of letters, digits and _."),
+        ("cross" if c.cross != Cross() else "books", 56, bool(named) and len(set(named)) == len(named) and all(n.isidentifier() for n in named), "give at least one book, each under a name of its own made of letters, digits and _."),
         ("losses.default_fund", 56, lost.default_fund >= 0.0, f"{lost.default_fund} is below 0."),
         ("losses.delta_cost", 56, 0.0 <= lost.delta_cost < 1.0, f"{lost.delta_cost} is no share of delta from 0 to below 1."),
         ("losses.vega_cost", 56, lost.vega_cost >= 0.0, f"{lost.vega_cost} is below 0."),

@@ -156,10 +156,11 @@ def lines(found: dict[str, Any]) -> str:
     """What the command prints."""
     c, t, money = found["counts"], found["timings"], found["currency"]
     said = [f"{c['shocks']:,} shocks x {c['accounts'] // c['books']:,} accounts x {c['books']} books = {c['cells']:,} cells in {t['shocks']:.1f} s (margins before: {t['margin']:.1f} s)", "worst shocks:"]
-    said += [f"  {s['name']}: P&L {s['pnl']:,.0f} {money}, {s['accounts_broken']:.0f} accounts broken, {s['accounts_called']:.0f} called, uncovered {s['uncovered_loss']:,.0f}, cover 1 {s['cover_1']:,.0f}, cover 2 {s['cover_2']:,.0f}" for s in found["worst_shocks"][:5]]
+    several = c["books"] > 1
+    said += [f"  {s['book'] + ', ' if several else ''}{s['name']}: P&L {s['pnl']:,.0f} {money}, {s['accounts_broken']:.0f} accounts broken, {s['accounts_called']:.0f} called, uncovered {s['uncovered_loss']:,.0f}, cover 1 {s['cover_1']:,.0f}, cover 2 {s['cover_2']:,.0f}" for s in found["worst_shocks"][:5]]
     if found["first_to_break"]:
         said.append("first to break:")
-        said += [f"  {a['account_id']}: {a['times_broken']:.0f} shocks, nearest {a['nearest_break']} at {a['distance_to_default']:.1f} standard deviations" for a in found["first_to_break"][:5]]
+        said += [f"  {a['book'] + ', ' if several else ''}{a['account_id']}: {a['times_broken']:.0f} shocks, nearest {a['nearest_break']} at {a['distance_to_default']:.1f} standard deviations" for a in found["first_to_break"][:5]]
     else:
         said.append("no account breaks")
     return "\n".join([*said, f"{found['out']}{os.sep}{PAGE if PAGE in found['files'] else SHOCKS + '.csv'}"])

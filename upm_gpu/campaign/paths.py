@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from upm_gpu.calibrate.dated import past_move
 from upm_gpu.campaign.config import PathEntry
 from upm_gpu.campaign.shocked import shocked_market
-from upm_gpu.campaign.shocks import column
+from upm_gpu.campaign.shocks import column, market_then
 from upm_gpu.campaign.stressed_book import StressedBook, closing_cost
 from upm_gpu.domain.book import Book, Collateral
 from upm_gpu.margin.result import CALL, LIQUIDATION
@@ -37,11 +37,11 @@ def daily_moves(entry: PathEntry, book: StressedBook) -> list[tuple[str, NDArray
     plan, states = book.outcome.plan, book.shocks.states
     if entry.days:
         return [(f"day {n}", column(states, moves, entry.name)[:, 0]) for n, moves in enumerate(entry.days, 1)]
-    first, last = date.fromisoformat(entry.start), date.fromisoformat(entry.end)
+    first, last, market = date.fromisoformat(entry.start), date.fromisoformat(entry.end), market_then(entry.history, plan.market)
     found = []
     for n in range((last - first).days):
         one, next_one = first + timedelta(days=n), first + timedelta(days=n + 1)
-        moves = past_move(entry.name, one.isoformat(), next_one.isoformat(), entry.stand_in, states, plan.market, plan.spec, plan.surfaces)
+        moves = past_move(entry.name, one.isoformat(), next_one.isoformat(), entry.stand_in, states, market, plan.spec, plan.surfaces)
         found.append((next_one.isoformat(), np.array(list(moves.values()))))
     return found
 

@@ -8,7 +8,7 @@ the grid says. Clock and calendar stand still: a shock comes at once. Verified b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from upm_gpu.errors import InputError
 from upm_gpu.scenario.derived import base_of
 
 if TYPE_CHECKING:
+    from upm_gpu.market.snapshot import MarketSnapshot
     from upm_gpu.plan import Plan
 
 STATE_OF = {"price": ("log_level", "log_fx"), "volatility": ("volatility_shift",), "basis": ("log_basis",)}
@@ -63,7 +64,7 @@ def make_shocks(campaign: Campaign, plan: Plan, law: Law) -> Shocks:
     names, entries, kinds, parts, places, correlation, liquidity = list[str](), list[str](), list[str](), [], [], list[float](), list[float]()
     for _, _, entry in campaign.entries:
         if isinstance(entry, Event):
-            found, own, share, cost = np.array([list(past_move(entry.name, entry.start, entry.end, entry.stand_in, states, plan.market, plan.spec, plan.surfaces).values())]).T, [entry.name], [0.0], [1.0]
+            found, own, share, cost = np.array([list(past_move(entry.name, entry.start, entry.end, entry.stand_in, states, market_then(entry.history, plan.market), plan.spec, plan.surfaces).values())]).T, [entry.name], [0.0], [1.0]
         elif isinstance(entry, Hypothetical):
             found, own, share, cost = column(states, entry.moves, entry.name), [entry.name], [0.0], [entry.liquidity]
         elif isinstance(entry, Grid):
@@ -81,6 +82,16 @@ def make_shocks(campaign: Campaign, plan: Plan, law: Law) -> Shocks:
         liquidity += cost
     moves = np.concatenate(parts, axis=1)
     return Shocks(tuple(names), tuple(entries), tuple(kinds), states, moves, np.array(correlation), np.array(liquidity), np.concatenate(places, axis=1), law.distance(moves))
+
+
+def market_then(history: str, market: MarketSnapshot) -> MarketSnapshot:
+    """The market with the closes of another history in the place of its own; the market itself where none is named. Raises InputError UPM-BT-014 for a file that is not there."""
+    from upm_gpu.backtest.folder import history_file, read_closes
+
+    if not history:
+        return market
+    closes = read_closes(history_file(history)).sort_values(["asset", "timestamp"], kind="stable")
+    return replace(market, history=closes[closes["timestamp"] <= market.valuation_time].reset_index(drop=True))
 
 
 def column(states: Sequence[str], moves: Moves, name: str) -> NDArray[np.float64]:

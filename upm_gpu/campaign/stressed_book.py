@@ -95,6 +95,7 @@ def at_once(today: Compiled, moves: NDArray[np.float64]) -> Explicit:
 
 def stressed_book(entry: BookEntry, campaign: Campaign) -> StressedBook:
     """Read and margin a book, and make its shocks. Raises what a run raises, before anything is written."""
+    from upm_gpu.backtest.folder import history_file
     from upm_gpu.config import load_config, scenario_spec
     from upm_gpu.domain.reader import load_book
     from upm_gpu.engine import compute_outcome
@@ -117,6 +118,8 @@ def stressed_book(entry: BookEntry, campaign: Campaign) -> StressedBook:
         hashes["parameters.toml"] = sha256_of(files.parameters)
     if files.surfaces:
         hashes[SURFACES] = sha256_of(files.surfaces)
+    for history in dict.fromkeys(h for h in (*(e.history for e in campaign.events), *(p.history for p in campaign.paths)) if h):
+        hashes[f"events/{history}"] = sha256_of(history_file(history))
     law = law_of(plan, choice.module)
     shocks = make_shocks(campaign, plan, law)
     return prepared(entry.name, campaign, compute_outcome(plan, choice, config.compute.chunk, in_memory(None)), law, shocks, hashes)

@@ -18,7 +18,7 @@ from upm_gpu.engine import charged, to_fitted
 from upm_gpu.errors import InputError
 from upm_gpu.margin.collateral import posted_of
 from upm_gpu.margin.requests import NAME, Measure, MeasureRequest, Rest, StressRequest
-from upm_gpu.margin.result import account_equity, account_shares, margin_columns
+from upm_gpu.margin.result import Common, account_equity, account_shares, margin_columns
 from upm_gpu.margin.rows import name_rows
 from upm_gpu.margin.units import build_rows, build_units
 from upm_gpu.measuring import Further, Pass, exposures_of, measure_set
@@ -111,7 +111,7 @@ def margined(resident: Resident, books: Sequence[Book], rank: NDArray[np.int64] 
     core = plan.horizon(plan.core.horizon)
     equity = account_equity(book, plan.market, posted, resident.known.unit_value)
     shares = account_shares([a.account_id for a in book.accounts], apart, _contributions(resident, sub, rank, tails[core], measures[plan.core]))
-    table, _ = margin_columns(book, units, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio)
+    table, _ = margin_columns(book, units, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio, Common(tails[core], 0, dependence_of(plan.scenarios)))
     table["account_id"] = [a.account_id[PREFIX:] for a in book.accounts]
     found = measures[plan.core]
     doubted: tuple[bool, ...] = ()

@@ -205,6 +205,30 @@ def open_run(path: str | Path, also: Iterable[str] = (), progress: Progress | No
     return replace(made, path=folder, margins=_margins(folder), stamps=stamps)
 
 
+def refuse_guided(spec: ScenarioSpec) -> None:
+    """Refuse scenarios that are of one book alone."""
+    if spec.sampler == "importance":
+        raise InputError("UPM-RN-081", "the scenarios of this run were guided by where its book loses (sampler importance), so another book has others. Run with sampler philox or sobol.")
+
+
+def open_plan(path: str | Path) -> Resident:
+    """A finished run with its plan and without its scenarios in memory: for questions that draw paths of their own. Raises UsageError and IntegrityError as `open_run`."""
+    from upm_gpu.inputs_again import inputs_again
+    from upm_gpu.run.verify import check_folder, read_manifest, verify_run
+
+    folder = check_folder(path)
+    verify_run(folder, f"{FOLDER}/")
+    manifest = read_manifest(folder)
+    same_program(folder, manifest)
+    again = inputs_again(folder, manifest)
+    refuse_guided(again.spec)
+    choice = choose(str(manifest["backend"]), str(manifest["precision"]), again.threads)
+    plan = make_plan(again.book, again.market, again.spec, again.methodology)
+    plan = replace(with_count(plan, int(manifest["scenarios"])), library=again.library)
+    known = Known({a.account_id: n for n, a in enumerate(again.book.accounts)}, {i.instrument_id: n for n, i in enumerate(again.book.instruments)}, frozenset({plan.market.reporting_currency, *plan.market.spots}), {})
+    return Resident(folder, plan, choice, {}, (), np.zeros(0), None, charges_in_force(plan.methodology), known, np.zeros(len(plan.instruments), np.int64), _margins(folder), {}, None, again.spec.count)
+
+
 def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, choice: Choice, *, model: Any = None, also: Iterable[str] = (), count: int | None = None,
          progress: Progress | None = None, library: Library | None = None, store: Store | None = None, finer: Mapping[int, int] | None = None,
          surfaces: Mapping[str, Surface] | None = None) -> Resident:
@@ -216,8 +240,7 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
     from upm_gpu.pricing.tables import with_tables
     from upm_gpu.pricing.two_assets import options_read
 
-    if spec.sampler == "importance":
-        raise InputError("UPM-RN-081", "the scenarios of this run were guided by where its book loses (sampler importance), so another book has others. Run with sampler philox or sobol.")
+    refuse_guided(spec)
     place = {i.instrument_id: n for n, i in enumerate(book.instruments)}
     extras = sorted(set(also))
     for name in extras:

@@ -26,9 +26,10 @@ from upm_gpu.desk.resident import Resident
 from upm_gpu.domain.book import Book, Collateral
 from upm_gpu.engine import charged
 from upm_gpu.margin.collateral import posted_of
-from upm_gpu.margin.result import PositionValues, equity_factors, equity_of, margin_columns, position_values
+from upm_gpu.margin.result import Common, PositionValues, equity_factors, equity_of, margin_columns, position_values
 from upm_gpu.margin.units import Lines, Units, build_units, ordered_names, unit_keys
 from upm_gpu.measuring import Further
+from upm_gpu.risk.dependence import dependence_of
 
 Source = int | tuple[int, str]
 """key of a position, or (account, asset)"""
@@ -204,7 +205,7 @@ def stacked_margins(group: Group, items: Sequence[Touched], moved: Sequence[Move
     share, account, unit = group.state.shares
     offset = np.repeat(np.arange(count), len(share))
     shares = (np.tile(share, count), (np.tile(account, count) + offset * accounts).astype(np.int32), (np.tile(unit, count) + offset * units).astype(np.int32))
-    table, _ = margin_columns(book, stacked, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio)
+    table, _ = margin_columns(book, stacked, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio, Common(tails[group.state.core], 0, dependence_of(plan.scenarios)))
     found = measures[plan.core]
     return State(table, tails, group.state.core, found.value_at_risk, found.expected_shortfall, shares)
 

@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from upm_gpu.domain.book import Book
 from upm_gpu.domain.instrument import Future, Instrument, Option, Perpetual, Spot
 from upm_gpu.margin.collateral import Posted
-from upm_gpu.margin.requests import Charge, Measured, MeasureRequest
+from upm_gpu.margin.requests import Charge, Measure, Measured, MeasureRequest
 from upm_gpu.margin.units import Units, sum_by
 from upm_gpu.market.levels import exchange_rate, quote_price, spot_price
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.pricing.compiled import Compiled
+from upm_gpu.risk.dependence import Dependence
+from upm_gpu.risk.joint_error import Parts, joint_error, tail_effects
+from upm_gpu.risk.tail_state import TailState
 
 OK, CALL, LIQUIDATION = "ok", "call", "liquidation"
 
@@ -125,28 +128,26 @@ class MarginResult:
 
 def margin_table(book: Book, units: Units, measured: Measured, core: MeasureRequest, charges: Sequence[Charge], equity: Equity,
                  shares: NDArray[np.float64], share_account: NDArray[np.int32], share_unit: NDArray[np.int32],
-                 maintenance_ratio: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+                 maintenance_ratio: float, common: Common) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tables by account and by unit, of `margin_columns`."""
-    accounts, by_unit = margin_columns(book, units, measured, core, charges, equity, shares, share_account, share_unit, maintenance_ratio)
+    accounts, by_unit = margin_columns(book, units, measured, core, charges, equity, shares, share_account, share_unit, maintenance_ratio, common)
     return pd.DataFrame(accounts), pd.DataFrame(by_unit)
 
 
 def margin_columns(book: Book, units: Units, measured: Measured, core: MeasureRequest, charges: Sequence[Charge], equity: Equity,
                    shares: NDArray[np.float64], share_account: NDArray[np.int32], share_unit: NDArray[np.int32],
-                   maintenance_ratio: float) -> tuple[dict[str, Any], dict[str, Any]]:
+                   maintenance_ratio: float, common: Common) -> tuple[dict[str, Any], dict[str, Any]]:
     """Columns (A,) by account and (U,) by unit.
 
-    `shares` are the parts (share_account, share_unit) an account bears of a unit: 1 where it is alone in it, its Euler share of a pool.
+    `shares` are the parts (share_account, share_unit) an account bears of a unit: 1 where it is alone in it, its Euler share of a pool. Standard errors of accounts in several units are of the `common` scenarios.
     """
     count = len(book.accounts)
 
     def to_accounts(per_unit: NDArray[np.float64]) -> NDArray[np.float64]:
         return sum_by(share_account, shares * per_unit[share_unit], count)
 
-    def root_of_squares(per_unit: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.sqrt(sum_by(share_account, (shares * per_unit[share_unit]) ** 2, count))
-
     measure = measured.measures[core]
+    error, quantile_error = account_errors(measure, common, Parts(shares, share_account, share_unit), count)
     per_unit = {c.name: c.amount for c in charges}
     initial_unit = measured.core + sum(per_unit.values())
     unit_table = {
@@ -159,7 +160,6 @@ def margin_columns(book: Book, units: Units, measured: Measured, core: MeasureRe
     initial = to_accounts(initial_unit)
     maintenance = maintenance_ratio * initial
     total = equity.total
-    error = root_of_squares(measure.expected_shortfall_standard_error)
     unreliable = sum_by(share_account, (~measure.reliable[share_unit]).astype(float), count) > 0.0
     status = np.where(total >= initial, OK, np.where(total >= maintenance, CALL, LIQUIDATION))
     ratio = np.divide(total, maintenance, out=np.full(count, np.nan), where=maintenance > 0.0)
@@ -167,16 +167,40 @@ def margin_columns(book: Book, units: Units, measured: Measured, core: MeasureRe
         "account_id": [a.account_id for a in book.accounts], "initial_margin": initial, "maintenance_margin": maintenance,
         "core": to_accounts(measured.core), "expected_shortfall": to_accounts(measure.expected_shortfall),
         "expected_shortfall_standard_error": error, "value_at_risk": to_accounts(measure.value_at_risk),
-        "value_at_risk_standard_error": root_of_squares(measure.value_at_risk_standard_error),
+        "value_at_risk_standard_error": quantile_error,
         "standard_error_reliable": ~unreliable,
         **({} if measure.variance_ratio is None else {"variance_ratio": _smallest(measure.variance_ratio, share_account, share_unit, count)}),
         **({} if measure.tail is None else {"tail_index": _largest(measure.tail.index, share_account, share_unit, count), "tail_threshold": to_accounts(measure.tail.threshold),
                                             "tail_fitted": _all(measure.tail.fitted, share_account, share_unit, count)}),
         **{f"charge_{k}": to_accounts(v) for k, v in per_unit.items()},
-        **({"charges_standard_error": root_of_squares(np.asarray(sum(errors)))} if errors else {}),
+        **({"charges_standard_error": sum_by(share_account, np.abs(shares) * np.asarray(sum(errors))[share_unit], count)} if errors else {}),
         "collateral_market_value": equity.market_value, "collateral_haircut": equity.haircut, "liabilities": equity.liabilities,
         "collateral_value": equity.collateral_value, "unrealised_pnl": equity.unrealised, "option_value": equity.option_value,
         "equity": total, "excess": total - initial, "margin_ratio": ratio, "status": status}, unit_table
+
+
+@dataclass(frozen=True)
+class Common:
+    """The tails of all units on the scenarios that they share."""
+
+    tail: TailState
+    horizon: int
+    """of the core, in the tail"""
+    dependence: Dependence
+    weights: NDArray[np.float64] | None = None
+    """(S,) of importance sampling"""
+
+
+def account_errors(measure: Measure, common: Common, parts: Parts, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(A,) standard errors of expected shortfall and value-at-risk."""
+    quantile = measure.value_at_risk if measure.tail is None else measure.tail.plain_quantile
+    shortfall, beyond = tail_effects(common.tail, common.horizon, quantile) if len(parts.several) else (np.zeros((0, 0)),) * 2
+    scenario = common.tail.scenario[common.horizon]
+
+    def joint(own: NDArray[np.float64], effect: NDArray[np.float64]) -> NDArray[np.float64]:
+        return joint_error(parts, count, own, effect, scenario, common.tail.count, common.dependence, common.weights)
+
+    return joint(measure.expected_shortfall_standard_error, shortfall), joint(measure.value_at_risk_standard_error, beyond)
 
 
 def _smallest(per_unit: NDArray[np.float64], account: NDArray[np.int32], unit: NDArray[np.int32], count: int) -> NDArray[np.float64]:

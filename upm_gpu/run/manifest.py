@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ SCHEMA_VERSION = 1
 _KERNEL_SUFFIXES = frozenset({".cuh", ".cu", ".cpp", ".h", ".hpp", ".def"})
 
 
+@cache
 def _version(distribution: str) -> str:
     try:
         return metadata.version(distribution)

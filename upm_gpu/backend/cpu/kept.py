@@ -58,6 +58,7 @@ def keep_row(unit: KeptUnit, column: NDArray[np.int32], quantity: NDArray[np.flo
     struct.worst, struct.order, struct.ascending = worst, lent(order, np.uint32, order.shape), lent(ascending, np.float64, order.shape)
     struct.pnl, struct.rank = lent(pnl, np.float64, pnl.shape), lent(rank, np.uint32, rank.shape)
     struct.block, struct.partial = lent(block, block.dtype.type, block.shape), lent(partial, np.float64, partial.shape)
+    struct.steepest = lent(np.full((len(unit.unit), 2), np.nan), np.float64, (len(unit.unit), 2))
     check(load().upm_kept_block(-1, ctypes.byref(struct), unit.threads), "the worst scenarios of a kept row")
     return KeptRow(unit, column, quantity, order, ascending, Block(struct, lent))
 

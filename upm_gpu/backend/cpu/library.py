@@ -96,7 +96,7 @@ class KeptStruct(ctypes.Structure):
     """UpmKept."""
 
     _fields_ = (("columns", _I64), ("scenarios", _I64), ("entries", _I64), ("worst", _I64), ("unit", _POINTER), ("column", _POINTER), ("quantity", _POINTER), ("order", _POINTER),
-                ("ascending", _POINTER), ("pnl", _POINTER), ("rank", _POINTER), ("block", _POINTER), ("partial", _POINTER), ("float32", _I32), ("reserved", _I32))
+                ("ascending", _POINTER), ("pnl", _POINTER), ("rank", _POINTER), ("block", _POINTER), ("partial", _POINTER), ("steepest", _POINTER), ("float32", _I32), ("reserved", _I32))
 
 
 class RowChangesStruct(ctypes.Structure):

@@ -217,7 +217,7 @@ def _point(outcome: Outcome) -> Point:
     figures = {name: dict(zip(FIGURES, (float(c[n]) for c in columns), strict=True)) for n, name in enumerate(names)}
     shares, of, unit = account_shares(names, plan.units, outcome.result.contributions["contribution"].to_numpy())
     measured = outcome.result.measured
-    own = np.sqrt(sum_by(of, (shares * np.where(measured.core > 0.0, measured.core_standard_error, 0.0)[unit]) ** 2, len(names)))
+    own = sum_by(of, np.abs(shares) * np.where(measured.core > 0.0, measured.core_standard_error, 0.0)[unit], len(names))  # a bound
     plain = plan.methodology.core.measure == "expected_shortfall" and plan.core.tail_share == 0.0 and outcome.weights is None
     account, scenario, influence = np.zeros(0, np.int64), np.zeros(0, np.uint32), np.zeros(0)
     if plain:
@@ -230,7 +230,8 @@ def _point(outcome: Outcome) -> Point:
         account, scenario, influence = account[kept], scenario[kept], influence[kept]
     spec = plan.spec
     draws = (plain, plan.scenarios.count, spec.seed, spec.stream, spec.sampler, spec.scrambling, spec.sobol_order, spec.variance_reduction)
-    return Point(figures, dict(zip(names, own.tolist(), strict=True)), draws, account, scenario, influence, names, dependence_of(plan.scenarios), plan.scenarios.count)
+    point = Point(figures, dict(zip(names, own.tolist(), strict=True)), draws, account, scenario, influence, names, dependence_of(plan.scenarios), plan.scenarios.count)
+    return replace(point, error=dict(zip(names, _errors(account, scenario, influence, len(names), point), strict=True))) if plain else point
 
 
 def step(parts: tuple[str, ...], before: Point, after: Point) -> Step:

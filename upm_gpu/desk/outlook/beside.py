@@ -35,10 +35,8 @@ class Beside:
     """Of a plan's accounts."""
 
     plan: Plan
-    rows: NDArray[np.int64]
-    """(A,) the account of the book that each row of the plan is"""
     posted: Posted
-    """lines of the accounts that post something which moves, those of simulated assets among them: limits are shares of all"""
+    """lines of the accounts that post something which moves, by row of the plan; those of simulated assets among them: limits are shares of all"""
     still: NDArray[np.bool_]
     """(L,) lines whose move is in the scenarios"""
     gain: NDArray[np.float64]
@@ -47,22 +45,21 @@ class Beside:
     asset: tuple[str, ...]
     """(P,) what it is paid in"""
 
-    def moves(self, states: NDArray[np.float64], date: int) -> NDArray[np.float64]:
-        """(A, n) at a date of paths (D, K, n)."""
-        names, count, accounts = self.plan.compiled.state_names, states.shape[2], len(self.plan.book.accounts)
+    def add(self, pnl: NDArray[np.float64], states: NDArray[np.float64], date: int) -> None:
+        """To what accounts (A, n) have made at a date of paths (D, K, n), in place."""
+        names, count, p = self.plan.compiled.state_names, states.shape[2], self.posted
         move = Moves(self.plan.market, {n: states[date, k] for k, n in enumerate(names)})
-        found = np.zeros((accounts, count))
-        for asset in dict.fromkeys(self.asset):
-            mine = np.array([a == asset for a in self.asset])
-            per = np.bincount(self.owner[mine], self.gain[mine], accounts)
-            found += per[:, None] * np.expm1(move.value(asset) * np.ones(count))
-        p = self.posted
+        paid = tuple(dict.fromkeys(self.asset))
+        if paid:
+            gain = np.zeros((len(pnl), len(paid)))
+            np.add.at(gain, (self.owner, np.array([paid.index(a) for a in self.asset])), self.gain)
+            some = np.flatnonzero(np.any(gain != 0.0, axis=1))
+            pnl[some] += (gain[some] @ np.stack([np.expm1(move.value(a) * np.ones(count)) for a in paid])).astype(pnl.dtype)
         if len(p.account):
             growth = np.stack([np.exp(move.value(a) * np.ones(count)) for a in p.assets])
             size = max(LINES // len(p.account), 1)
             for first in range(0, count, size):
-                found[:, first : first + size] += _counted_moves(p, self.still, growth[:, first : first + size], accounts)
-        return found[self.rows]
+                pnl[:, first : first + size] += _counted_moves(p, self.still, growth[:, first : first + size], len(pnl)).astype(pnl.dtype)
 
 
 def _counted_moves(p: Posted, still: NDArray[np.bool_], growth: NDArray[np.float64], accounts: int) -> NDArray[np.float64]:
@@ -93,8 +90,10 @@ def beside_of(plan: Plan, book: Book) -> Beside | None:
     if not len(few.account) and not moving.any():
         return None
     kept = np.flatnonzero(moving)
-    place = {a.account_id: n for n, a in enumerate(book.accounts)}
-    return Beside(plan, np.array([place[name] for name in plan.units.names], np.int64), few, still, gain[kept], book.positions.account[kept].astype(np.int64), tuple(asset[n] for n in kept.tolist()))
+    place = {name: n for n, name in enumerate(plan.units.names)}
+    row = np.array([place.get(a.account_id, -1) for a in book.accounts], np.int64)
+    owner = row[book.positions.account[kept]]
+    return Beside(plan, replace(few, account=row[few.account]), still, gain[kept], owner, tuple(asset[n] for n in kept.tolist()))
 
 
 def gains(book: Book, market: MarketSnapshot) -> NDArray[np.float64]:

@@ -11,31 +11,17 @@ from numpy.typing import NDArray
 
 from upm_gpu.desk.outlook.law import variances
 from upm_gpu.desk.outlook.tomorrow import Outset, whole_steps
-from upm_gpu.domain.instrument import Future, Option, Perpetual, paid_in
 from upm_gpu.model.filtered_historical import FilteredHistoricalParameters
 from upm_gpu.model.garch import GarchParameters
 from upm_gpu.model.heston import HestonParameters, variance_line
 from upm_gpu.model.jumps import YEAR_DAYS
-from upm_gpu.model.regimes import asset_of
-from upm_gpu.plan import Plan
-from upm_gpu.pricing.two_assets import options_read
-
-
-def factors_read(plan: Plan) -> tuple[str, ...]:
-    """Drawn states of what the book holds, but for variances and what follows them."""
-    market, held = plan.market, {i.underlying for i in (*plan.instruments, *options_read(plan.instruments))}
-    held |= {c for i in plan.instruments if isinstance(i, Future | Option | Perpetual) for c in (i.quote_currency, paid_in(i))}
-    held |= {*plan.book.collateral.asset}
-    held |= {market.spot_currency.get(a, market.reporting_currency) for a in held}
-    found = tuple(n for n in plan.compiled.drawn_names if asset_of(n) in held and not n.startswith("variance[") and "," not in n)
-    return found or plan.compiled.drawn_names[:1]
 
 
 def features_of(outset: Outset, states: NDArray[np.float64], step: int, still: bool = False) -> NDArray[np.float64]:
     """(F, n) at a step of paths, states (D, K, n) on their dates; `still`: where nothing has moved."""
     paths, plan, model = outset.paths, outset.paths.plan, outset.law.model
     names = plan.compiled.state_names
-    read = factors_read(plan)
+    read = outset.factors
     now = states[paths.date[step]]
     found = [now[[names.index(n) for n in read]]]
     if isinstance(model, HestonParameters):

@@ -7,8 +7,8 @@ of the run are then evaluated: margin, equity from the paths' own P&L, what is c
 
 * leave-one-out: the root mean square of what a run says at a point less what the regression of all other points says there, in closed form; every point counts by the share of scenarios that it stands for, and the points beyond
   95 % of the scenarios have a figure of their own;
-* `CHECKED` fresh runs at paths that are no points, spread evenly over the scenarios: root mean square and mean of regression less run, for margins, for what is called, and for equity (the path's P&L against what the fresh run
-  finds in the book, which is exact up to what the inner draws have no part in).
+* fresh runs at paths that are no points, `CHECKED` spread evenly over the scenarios by their distance from today and `CHECKED_FAR` over the outer 5 %: root mean square of regression less run, for margins, for what is called, and
+  for equity (the path's P&L against what the fresh run finds in the book), and the mean over the first.
 
 Regression in the place of inner simulation: Broadie, Du and Moallemi, "Risk estimation via regression", Operations Research 63, 2015.
 
@@ -37,8 +37,8 @@ from upm_gpu.risk.dependence import dependence_of, variance_of_mean
 POINTS_A_FUNCTION = 4
 POOL = 4096
 """scenarios among which the points of the regression are chosen"""
-CHECKED = 12
-"""paths at which the regression is held to a fresh run that it has not seen"""
+CHECKED, CHECKED_FAR = 8, 6
+"""paths at which the regression is held to a fresh run that it has not seen, over all and in the outer 5 %"""
 INNER = 10_000
 OUTER = 20_000
 LEVELS = (0.5, 0.95, 0.99)
@@ -65,24 +65,29 @@ class Check:
     """(C, A) what is called by the regression less what is called by the run"""
     equity: NDArray[np.float64]
     """(C, A) the path's less the run's"""
-    level: NDArray[np.float64]
-    """(A,) mean margin of the runs"""
+    run: NDArray[np.float64]
+    """(C, A) margin of the runs"""
+    far: NDArray[np.bool_]
+    """(C,) taken among the outer 5 % of the scenarios; the others are spread over all"""
 
-    @property
-    def house(self) -> float:
-        """Root mean square of the sum of margins."""
-        return float(np.sqrt(np.mean(np.sum(self.margin, axis=1) ** 2)))
+    def house(self, far: bool) -> float:
+        """Root mean square of the sum of margins, over all scenarios or in the outer 5 %."""
+        return float(np.sqrt(np.mean(np.sum(self.margin[self.far == far], axis=1) ** 2)))
 
     @property
     def house_bias(self) -> tuple[float, float]:
-        """(mean of regression less run for the sum of margins, its standard error)."""
-        total = np.sum(self.margin, axis=1)
-        return float(np.mean(total)), float(np.std(total, ddof=1) / np.sqrt(len(total))) if len(total) > 1 else float("nan")
+        """(mean of regression less run for the sum of margins over all scenarios, its standard error)."""
+        total = np.sum(self.margin[~self.far], axis=1)
+        return float(np.mean(total)), float(np.std(total, ddof=1) / np.sqrt(len(total)))
 
-    @property
-    def error(self) -> NDArray[np.float64]:
+    def error(self, far: bool) -> NDArray[np.float64]:
         """(A,) root mean square of the margin."""
-        found: NDArray[np.float64] = np.sqrt(np.mean(self.margin**2, axis=0))
+        found: NDArray[np.float64] = np.sqrt(np.mean(self.margin[self.far == far] ** 2, axis=0))
+        return found
+
+    def level(self, far: bool) -> NDArray[np.float64]:
+        """(A,) mean margin of the runs."""
+        found: NDArray[np.float64] = np.mean(self.run[self.far == far], axis=0)
         return found
 
 
@@ -132,8 +137,8 @@ class MarginAtRisk:
         return float(np.sqrt(regression.share @ np.sum(regression.left_out, axis=1) ** 2))
 
 
-def fit_margin(resident: Resident, paths: Paths, points: int = 0, inner: int = 0, progress: Progress | None = None, checked: int = CHECKED) -> Fitted:
-    """Fresh runs at the points and the regression between them. `points` 0: four a function; `inner` 0: as many scenarios as the run, at most `INNER`; `checked` paths are no points and run too; `progress(done, total)` in
+def fit_margin(resident: Resident, paths: Paths, points: int = 0, inner: int = 0, progress: Progress | None = None, checked: tuple[int, int] = (CHECKED, CHECKED_FAR)) -> Fitted:
+    """Fresh runs at the points and the regression between them. `points` 0: four a function; `inner` 0: as many scenarios as the run, at most `INNER`; `checked` paths, over all and in the outer 5 %, are no points and run too; `progress(done, total)` in
     fresh runs.
 
     Raises InputError for a run whose tomorrow cannot be had and for too few points.
@@ -143,14 +148,13 @@ def fit_margin(resident: Resident, paths: Paths, points: int = 0, inner: int = 0
     states = states_of(resident, paths, 0, min(paths.count, POOL))
     features = features_of(outset, states, step)
     functions = function_count(len(features))
-    least, most = functions + 4, features.shape[1] - checked
+    least, most = functions + 4, features.shape[1] - sum(checked)
     points = points or min(POINTS_A_FUNCTION * functions, most)
     if points < least or points > most:
-        raise InputError("UPM-IN-183", f"{points} points for a regression on {functions} functions of tomorrow's states, beside {checked} paths to check it at: give at least {least} and at most {most}.")
+        raise InputError("UPM-IN-183", f"{points} points for a regression on {functions} functions of tomorrow's states, beside {sum(checked)} paths to check it at: give at least {least} and at most {most}.")
     inner = inner or min(resident.plan.scenarios.count, INNER)
     design = design_of(features, points)
-    rest = design.rest
-    others = rest[((np.arange(checked) + 0.5) / max(checked, 1) * len(rest)).astype(np.int64)]
+    others, far = design.others(*checked)
     now = fresh_run(resident, outset, None, step, inner).margin
     gap = paths.figures["initial_margin"] - now
     runs = []
@@ -164,20 +168,20 @@ def fit_margin(resident: Resident, paths: Paths, points: int = 0, inner: int = 0
             progress(n + 1, len(todo))
     count = len(design.scenario)
     regression = fit(design, np.stack([r.margin for r in runs[:count]]) + gap)
-    return Fitted(outset, regression, _check(resident, paths, regression, others, features, runs[count:], gap))
+    return Fitted(outset, regression, _check(resident, paths, regression, others, far, features, runs[count:], gap))
 
 
-def _check(resident: Resident, paths: Paths, regression: Regression, scenario: NDArray[np.int64], features: NDArray[np.float64], runs: list[Fresh], gap: NDArray[np.float64]) -> Check:
+def _check(resident: Resident, paths: Paths, regression: Regression, scenario: NDArray[np.int64], far: NDArray[np.bool_], features: NDArray[np.float64], runs: list[Fresh], gap: NDArray[np.float64]) -> Check:
     if not runs:
         none = np.zeros((0, len(paths.accounts)))
-        return Check(scenario, none, none, none, np.mean(regression.margin, axis=0))
+        return Check(scenario, none, none, none, none, far)
     step = len(paths.days) - 1
     margin, equity = np.stack([r.margin for r in runs]) + gap, np.stack([r.equity for r in runs])
     guess = regression.at(features[:, scenario]).T
     with walking(resident, paths) as (_, read):
         pnl = np.stack([read(s, s + 1, step)[0][:, 0] for s in scenario.tolist()])
     path = paths.figures["equity"] + pnl
-    return Check(scenario, guess - margin, np.maximum(guess - path, 0.0) - np.maximum(margin - equity, 0.0), path - equity, np.mean(margin, axis=0))
+    return Check(scenario, guess - margin, np.maximum(guess - path, 0.0) - np.maximum(margin - equity, 0.0), path - equity, margin, far)
 
 
 def states_of(resident: Resident, paths: Paths, first: int, last: int) -> NDArray[np.float64]:
@@ -242,11 +246,13 @@ def _mean(values: NDArray[np.float64], dependence: str) -> tuple[NDArray[np.floa
 def _distribution(values: NDArray[np.float64], dependence: str) -> Distribution:
     mean, error = _mean(values, dependence)
     count = values.shape[1]
-    ordered = np.sort(values, axis=1)
-    quantile, spread = [], []
+    ranks = []
     for level in LEVELS:
         half = 1.96 * np.sqrt(count * level * (1.0 - level))
-        low, mid, high = (int(np.clip(np.ceil(r) - 1, 0, count - 1)) for r in (count * level - half, count * level, count * level + half))
+        ranks.append(tuple(int(np.clip(np.ceil(r) - 1, 0, count - 1)) for r in (count * level - half, count * level, count * level + half)))
+    ordered = np.partition(values, sorted({r for three in ranks for r in three}), axis=1)
+    quantile, spread = [], []
+    for low, mid, high in ranks:
         quantile.append(ordered[:, mid])
         spread.append((ordered[:, high] - ordered[:, low]) / (2.0 * 1.96))
     return Distribution(mean, error, np.stack(quantile, axis=1), np.stack(spread, axis=1))

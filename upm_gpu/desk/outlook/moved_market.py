@@ -91,6 +91,8 @@ class Today:
     forwards: dict[tuple[str, datetime | None], float]
     currency: dict[str, str]
     """that forwards of an underlying are quoted in"""
+    ends: dict[str, tuple[float, ...]]
+    """days to what is paid in each currency"""
 
 
 def today_of(plan: Plan) -> Today:
@@ -104,7 +106,8 @@ def today_of(plan: Plan) -> Today:
         expiry = (i.future_expiry if isinstance(i, Option) else None) or expiry_of(i)
         if expiry is not None:  # the carry to an expiry that nobody quotes stays what it is
             forwards.setdefault((i.underlying, expiry), quote_price(market, i))
-    return Today(tuple(_smiles(plan, forwards)), forwards, currency)
+    ends = {c: tuple(sorted({days_between(market.valuation_time, i.expiry) for i in plan.instruments if isinstance(i, Future | Option) and c in (i.quote_currency, paid_in(i))})) for c in _currencies(plan.instruments)}
+    return Today(tuple(_smiles(plan, forwards)), forwards, currency, ends)
 
 
 def _smiles(plan: Plan, forwards: dict[tuple[str, datetime | None], float]) -> list[Smile]:
@@ -137,7 +140,7 @@ def moved_market(plan: Plan, today: Today, states: Mapping[str, float], elapsed:
         return float(f * np.exp(moves.level_in(u, today.currency.get(u, market.spot_currency.get(u, market.reporting_currency))) + basis))
 
     quotes, slices = _smiles_then(plan, today, moves, elapsed, when)
-    then = replace(market, valuation_time=when, spots={a: float(p * np.exp(moves.value(a))) for a, p in market.spots.items()}, quotes=quotes, rates=_rates(plan, states, elapsed),
+    then = replace(market, valuation_time=when, spots={a: float(p * np.exp(moves.value(a))) for a, p in market.spots.items()}, quotes=quotes, rates=_rates(plan, today, states, elapsed),
                    forwards={(u, e): forward(u, e, f) for (u, e), f in today.forwards.items() if e is None or e > when}, carried_forwards=frozenset(k for k in market.carried_forwards if k[1] > when),
                    dividends={u: tuple(d for d in paid if d.ex_date > when) for u, paid in market.dividends.items()}, history=_history(plan, states, when), hashes={}, warnings=())
     return then, {u: replace(s, valuation_time=when, slices=tuple(slices[u]), broken=()) for u, s in plan.surfaces.items() if slices.get(u)}
@@ -210,14 +213,13 @@ def _fitted(svi: SviSlice, points: float) -> SviSlice:
     return replace(svi, a=a, b=b, rho=rho, m=m, s=s)
 
 
-def _rates(plan: Plan, states: Mapping[str, float], elapsed: float) -> dict[str, tuple[tuple[float, float], ...]]:
+def _rates(plan: Plan, today: Today, states: Mapping[str, float], elapsed: float) -> dict[str, tuple[tuple[float, float], ...]]:
     """z'(t) t = z(t + h) (t + h) - z(h) h, and what its factors add; given at every expiry that is priced."""
     market, found = plan.market, {}
-    ends = {c: {days_between(market.valuation_time, i.expiry) - elapsed for i in plan.instruments if isinstance(i, Future | Option) and c in (i.quote_currency, paid_in(i))} for c in _currencies(plan.instruments)}
     moved = {name.partition("[")[2].rstrip("]") for name in states if name.startswith(("rate_level[", "rate_slope["))}
     for c in sorted({*market.rates, *moved}):
         level, slope = states.get(f"rate_level[{c}]", 0.0), states.get(f"rate_slope[{c}]", 0.0)
-        nodes = sorted(t for t in {*(tenor - elapsed for tenor, _ in market.rates.get(c, ())), *ends.get(c, ()), SLOPE_FROM, SLOPE_TO} if t > 0.0)
+        nodes = sorted(t for t in {*(tenor - elapsed for tenor, _ in market.rates.get(c, ())), *(end - elapsed for end in today.ends.get(c, ())), SLOPE_FROM, SLOPE_TO} if t > 0.0)
         past = np.log(discount_factor(market, c, elapsed))
         found[c] = tuple((t, float(365.0 / t * (past - np.log(discount_factor(market, c, t + elapsed))) + level + slope * np.clip((t - SLOPE_FROM) / (SLOPE_TO - SLOPE_FROM), 0.0, 1.0))) for t in nodes)
     return found

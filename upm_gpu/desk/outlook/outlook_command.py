@@ -21,13 +21,13 @@ from upm_gpu.desk.outlook.margin_at_risk import (
 )
 from upm_gpu.desk.outlook.passage import Passage, first_passage
 from upm_gpu.desk.outlook.paths import Paths, paths_of
-from upm_gpu.desk.resident import open_run
+from upm_gpu.desk.resident import open_plan
 from upm_gpu.errors import UsageError
 
 
 def margin_at_risk_command(path: Path, accounts: Sequence[str], days: float, paths: int, points: int, inner: int, top: int) -> tuple[dict[str, Any], str]:
-    """(plain data, page for a person). Raises what `open_run`, `paths_of` and `fit_margin` raise."""
-    resident = open_run(path)
+    """(plain data, page for a person). Raises what `open_plan`, `paths_of` and `fit_margin` raise."""
+    resident = open_plan(path)
     walked = paths_of(resident, days, 1, accounts, paths or min(OUTER, resident.plan.scenarios.count))
     found = margin_at_risk(resident, walked, fit_margin(resident, walked, points, inner, _told))
     currency = resident.plan.market.reporting_currency
@@ -42,13 +42,10 @@ def margin_at_risk_command(path: Path, accounts: Sequence[str], days: float, pat
 def _checked(fitted: Fitted) -> dict[str, Any]:
     """The regression beside fresh runs that it has not seen."""
     check = fitted.check
-    bias, error = check.house_bias if len(check.scenario) else (float("nan"), float("nan"))
-    return {"paths": len(check.scenario), "scenarios": check.scenario.tolist(), "house_margin_error": check.house if len(check.scenario) else None, "house_margin_bias": _known(bias), "house_margin_bias_standard_error": _known(error),
-            "median_account_error": _known(_median_share(check.error, check.level)) if len(check.scenario) else None, "largest_equity_gap": float(np.max(np.abs(check.equity), initial=0.0))}
-
-
-def _known(x: float) -> float | None:
-    return x if np.isfinite(x) else None
+    bias, error = check.house_bias
+    return {"scenarios": check.scenario.tolist(), "outer_5_percent": check.far.tolist(), "house_margin_error": check.house(False), "house_margin_error_far": check.house(True), "house_margin_bias": bias,
+            "house_margin_bias_standard_error": error, "median_account_error": _median_share(check.error(False), check.level(False)), "median_account_error_far": _median_share(check.error(True), check.level(True)),
+            "largest_equity_gap": float(np.max(np.abs(check.equity)))}
 
 
 def _median_share(error: np.ndarray, level: np.ndarray) -> float:
@@ -65,7 +62,7 @@ def _account(found: MarginAtRisk, short: np.ndarray, a: int) -> dict[str, Any]:
     regression, check = found.fitted.regression, found.fitted.check
     return {"account_id": found.accounts[a], "margin_today": float(found.today[a]), "called_today": float(short[a]), "margin": _row(found.margin, a), "margin_at_risk": float(found.margin.quantile[a, -1] - found.today[a]),
             "called": _row(found.called, a), "call_probability": float(found.call_probability[a]), "call_probability_standard_error": float(found.call_probability_error[a]),
-            "regression_error": float(regression.error[a]), "regression_error_far": float(regression.far_error[a]), "brute_force_error": float(check.error[a]) if len(check.scenario) else None}
+            "regression_error": float(regression.error[a]), "regression_error_far": float(regression.far_error[a]), "brute_force_error": float(check.error(False)[a]), "brute_force_error_far": float(check.error(True)[a])}
 
 
 def _page(found: MarginAtRisk, short: np.ndarray, currency: str, model: str, top: int) -> list[str]:
@@ -95,11 +92,15 @@ def _how(fitted: Fitted) -> list[str]:
     """The regression's standing against brute force."""
     regression, check = fitted.regression, fitted.check
     lines = [f"how: {len(regression.scenario)} scenarios run in full, a regression between them; its error where a run is left out {_median_share(regression.error, np.mean(regression.margin, axis=0)):.2%} of the margin (median account)"]
-    if len(check.scenario):
-        bias, error = check.house_bias
-        total = float(np.sum(check.level))
-        lines.append(f"against brute force: {len(check.scenario)} further scenarios run in full: error {_median_share(check.error, check.level):.2%} of the margin (median account), {check.house / total if total else 0.0:.2%} of the house's, "
-                     f"bias of the house {bias:+,.2f} (standard error {error:,.2f}), equity within {np.max(np.abs(check.equity), initial=0.0):,.2f}")
+    bias, error = check.house_bias
+
+    def off(far: bool) -> str:
+        total = float(np.sum(check.level(far)))
+        return f"{_median_share(check.error(far), check.level(far)):.2%} of the margin (median account), {check.house(far) / total if total else 0.0:.2%} of the house's"
+
+    near = int(np.sum(~check.far))
+    lines.append(f"against brute force: {near} further scenarios, spread over all: off by {off(False)}, bias of the house {bias:+,.2f} (standard error {error:,.2f}); {len(check.far) - near} of the outer 5 %: off by {off(True)}; "
+                 f"equity within {np.max(np.abs(check.equity)):,.2f}")
     return lines
 
 
@@ -111,7 +112,7 @@ def liquidation_command(path: Path, accounts: Sequence[str], days: float, steps:
     """(plain data, page for a person). Raises as `margin_at_risk_command`, UsageError for an unknown maintenance."""
     if maintenance not in ("constant", "regressed"):
         raise UsageError("UPM-CF-166", f"--maintenance {maintenance!a} is not known. Use regressed (margin follows the market, by fresh runs of tomorrow) or constant (today's margin all along).")
-    resident = open_run(path)
+    resident = open_plan(path)
     walked = paths_of(resident, days, steps, accounts, paths or min(OUTER, resident.plan.scenarios.count))
     fitted = fit_margin(resident, walked, points, inner, _told) if maintenance == "regressed" else None
     found = first_passage(resident, walked, None if fitted is None else maintenance_along(resident, walked, fitted))

@@ -138,7 +138,8 @@ def walking(resident: Resident, paths: Paths, states: bool = False) -> Iterator[
                 kept.clear()
                 kept[first, last] = module.states(prepared, plan.scenarios, first, last)
             if paths.beside is not None:
-                pnl = pnl + paths.beside.moves(kept[first, last], paths.date[step])
+                pnl = np.array(pnl)
+                paths.beside.add(pnl, kept[first, last], paths.date[step])
             return pnl, kept[first, last]
 
         yield ranges, read

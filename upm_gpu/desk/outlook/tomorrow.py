@@ -24,7 +24,9 @@ from upm_gpu.market.levels import exchange_rate, payment_rate, quote_price
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
 from upm_gpu.market.surface import Surface
 from upm_gpu.model.merton import MertonParameters
+from upm_gpu.model.regimes import asset_of
 from upm_gpu.plan import Plan
+from upm_gpu.pricing.two_assets import options_read
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Outset:
     paths: Paths
     today: Today
     law: Law
+    factors: tuple[str, ...]
+    """what `factors_read` finds"""
 
 
 def outset_of(paths: Paths) -> Outset:
     """Raises InputError UPM-IN-182 for what tomorrow's run cannot be given."""
     check_can_move(paths.plan)
-    return Outset(paths, today_of(paths.plan), law_of(paths.plan))
+    return Outset(paths, today_of(paths.plan), law_of(paths.plan), factors_read(paths.plan))
 
 
 def check_can_move(plan: Plan) -> None:
@@ -65,6 +69,16 @@ def check_can_move(plan: Plan) -> None:
             (bool(exotic), f"{exotic[0] if exotic else ''} is an exotic option, whose value tomorrow depends on its path", "Name accounts that hold none with --account")):
         if bad:
             raise InputError("UPM-IN-182", f"tomorrow's margin cannot be had for this run: {what}. {remedy}.")
+
+
+def factors_read(plan: Plan) -> tuple[str, ...]:
+    """Drawn states of what the book holds, but for variances and what follows them."""
+    market, held = plan.market, {i.underlying for i in (*plan.instruments, *options_read(plan.instruments))}
+    held |= {c for i in plan.instruments if isinstance(i, Future | Option | Perpetual) for c in (i.quote_currency, paid_in(i))}
+    held |= {*plan.book.collateral.asset}
+    held |= {market.spot_currency.get(a, market.reporting_currency) for a in held}
+    found = tuple(n for n in plan.compiled.drawn_names if asset_of(n) in held and not n.startswith("variance[") and "," not in n)
+    return found or plan.compiled.drawn_names[:1]
 
 
 def tomorrow(outset: Outset, states: NDArray[np.float64], step: int) -> Tomorrow:
