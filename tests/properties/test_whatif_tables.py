@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from small_book import GAUSSIAN, INSTRUMENTS, VALUATION, methodology, read, write
-from test_desk import same
+from test_desk import house_methodology, same
 
 from upm_gpu import desk
 from upm_gpu.backend.select import choose
+from upm_gpu.desk.carried import places
 from upm_gpu.desk.hypothetical import instruments_of, listed_with
 from upm_gpu.domain.reader import load_book
 from upm_gpu.engine import compute_outcome
@@ -70,6 +72,29 @@ def test_trades_in_a_book_with_value_tables(tmp_path, precision):
     resident = desk.keep(book, market, SPEC, methodology(), choose("cpu", precision), model=GAUSSIAN)
     sets = list(SETS.values())
     compared(resident, market, sets if precision == "mixed" else sets[5:6])
+
+
+def test_what_is_the_same_is_taken_over(tmp_path):
+    """Columns that another strike leaves as they are, and tables; one bit of a term, a group or a table is another column. With every charge of a house, whose sets are kept too."""
+    book, market = given(tmp_path)
+    method = house_methodology()
+    resident = desk.keep(book, market, SPEC, method, choose("cpu"), model=GAUSSIAN)
+    ((answer,),) = desk.whatif(resident, [[desk.Order("C", "ETH-P3200A", -2.0)]])
+    (other,) = resident.rebuilt.values()
+    old, new = resident.plan.compiled, other.plan.compiled
+    place = places(old, new)
+    column = dict(zip(new.instrument_ids, new.instrument_column.tolist(), strict=True))
+    assert place[column["ETH-P3200A"]] == -1
+    assert place[column["BTC-C70"]] == old.instrument_column[old.instrument_ids.index("BTC-C70")] >= 0
+    assert np.array_equal(places(old, old), np.arange(old.columns))
+    program = old.programs[0]
+    table = replace(program.tables[0], values=program.tables[0].values.copy())
+    assert np.array_equal(places(replace(old, programs=(replace(program, tables=(table,)), *old.programs[1:])), old), np.arange(old.columns))
+    table.values[0, 0] = np.nextafter(table.values[0, 0], 9.0)
+    reads = {old.instrument_column[old.instrument_ids.index(n)] for n in ("ETH-P2000A", "ETH-P2600A")}
+    assert set(np.flatnonzero(places(replace(old, programs=(replace(program, tables=(table,)), *old.programs[1:])), old) < 0)) == reads
+    plan = make_plan(desk.book_after(resident, [desk.Order("C", "ETH-P3200A", -2.0)]), market, SPEC, method, GAUSSIAN, resident.plan.surfaces)
+    same(compute_outcome(plan, resident.choice, 0, in_memory()).result, answer)
 
 
 def test_hypothetical_american_and_exotic_options(tmp_path):

@@ -138,12 +138,17 @@ def draw_cubes(backend: ModuleType, compiled: Compiled, rows: Rows, precision: s
             if progress is not None:
                 progress(last, scenarios.count)
     for h, unit in units.items():
-        cubes[h] = cube = cube_of(unit, backend, threads)
-        if not np.all(np.isfinite(cube.largest)):
-            raise InputError("UPM-PR-078", "scenario P&L values are NaN or infinite: a volatility, level or quantity is beyond what float64 can hold. Check the largest inputs.")
+        cubes[h] = cube = check_finite(cube_of(unit, backend, threads))
         if store is not None:
             store.done(f"{name}_{h}", unit, cube.lowest, cube.highest)
     return cubes, value0
+
+
+def check_finite(cube: Cube) -> Cube:
+    """The cube; InputError where a value of it is no number."""
+    if not np.all(np.isfinite(cube.largest)):
+        raise InputError("UPM-PR-078", "scenario P&L values are NaN or infinite: a volatility, level or quantity is beyond what float64 can hold. Check the largest inputs.")
+    return cube
 
 
 def cube_of(unit: NDArray, backend: KeepsRows = reference, threads: int = 1) -> Cube:

@@ -43,7 +43,7 @@ def with_holdings(resident: Resident, holdings: Holdings, changes: Sequence[Chan
         plan = resident.plan
         book = changed_book(plan.book, plan.market, changes, resident.known, "none")
         made = keep(book, plan.market, replace(plan.spec, count=resident.cap), plan.methodology, resident.choice, model=resident.model, count=plan.spec.count, library=plan.library,
-                    surfaces=plan.surfaces)
+                    like=resident)
         core = plan.horizon(plan.core.horizon)
         made.doubtful = bool(finer_of(plan.compiled, core)) or others_feel(made)
         resident.rebuilt.clear()

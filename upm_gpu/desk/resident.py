@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.backend.select import Choice, choose
+from upm_gpu.desk.carried import MadeTables, carried_cubes, same_scenarios
 from upm_gpu.desk.change import Known, unknown_instrument, with_nothing_of
 from upm_gpu.desk.cube import Base, Cube, draw_cubes
 from upm_gpu.desk.hypothetical import listed_with
@@ -34,7 +35,6 @@ from upm_gpu.margin.requests import ExposureRequest, MeasureRequest, Slower
 from upm_gpu.margin.result import option_values
 from upm_gpu.margin.units import COLLATERAL_PREFIX, build_rows, build_units, priced_instruments
 from upm_gpu.market.snapshot import MarketSnapshot, days_between
-from upm_gpu.market.surface import Surface
 from upm_gpu.plan import Plan, make_plan, with_count
 from upm_gpu.pricing.table_refinement import as_recorded, finer_of
 from upm_gpu.pricing.tables import Library
@@ -96,6 +96,8 @@ class Resident:
     """accounts whose margin was found as the run wrote it"""
     sized: bool = False
     """the book holds, or is asked for, products that another instrument may change (value tables, states made on demand)"""
+    tables: MadeTables = field(default_factory=MadeTables)
+    """value tables made so far"""
     rebuilt: dict[Any, Resident] = field(default_factory=dict)
     """the book with other holdings, where it is `sized` (`rebuilt.py`)"""
     doubtful: bool = False
@@ -231,9 +233,10 @@ def open_plan(path: str | Path) -> Resident:
 
 def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: Any, choice: Choice, *, model: Any = None, also: Iterable[str] = (), count: int | None = None,
          progress: Progress | None = None, library: Library | None = None, store: Store | None = None, finer: Mapping[int, int] | None = None,
-         surfaces: Mapping[str, Surface] | None = None) -> Resident:
+         like: Resident | None = None) -> Resident:
     """Draw the scenarios of a book and keep them: `open_run` without a folder. `count`: where an adaptive run stopped; `store`: where the unit P&L of the book's own instruments lies or is written;
-    `finer`: value tables that its run made finer; `surfaces`: those fitted to this market already. Raises InputError as `open_run` does."""
+    `finer`: value tables that its run made finer; `like`: of another book on the same market, whose surfaces, tables and
+    columns are taken where they are the same. Raises InputError as `open_run` does."""
     from upm_gpu.exhibits import unit_greeks
     from upm_gpu.market.surface import fit_surfaces
     from upm_gpu.measuring import sub_plans
@@ -248,9 +251,9 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
             raise unknown_instrument(name, list(place))
     held = set(np.unique(book.positions.instrument).tolist())
     fitted = None
-    if surfaces is not None:
+    if like is not None:
         options = {i.underlying for i in options_read(tuple(book.instruments[n] for n in held | {place[name] for name in extras}))}
-        fitted = {**surfaces, **fit_surfaces(market, options - surfaces.keys())}
+        fitted = {**like.plan.surfaces, **fit_surfaces(market, options - like.plan.surfaces.keys())}
     new, coins = [place[name] for name in extras if place[name] not in held], posted_by_nobody(methodology, book, market)
     plan = make_plan(with_nothing_of(book, new, coins) if new or coins else book, market, spec, methodology, model, fitted)
     simulated = simulated_assets(methodology, book)
@@ -265,14 +268,22 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
         plan, new = make_plan(book, market, spec, methodology, model, fitted), []
         bare, units = plan.compiled, plan.units
     plan = replace(plan, library=library)
-    compiled, _ = with_tables(as_recorded(bare, plan.horizon(plan.core.horizon), finer or {}), (plan.scenarios,), choice.module, choice.threads, library=library)
+    shelf = MadeTables() if like is None else like.tables
+    compiled, _ = with_tables(as_recorded(bare, plan.horizon(plan.core.horizon), finer or {}), (plan.scenarios,), choice.module, choice.threads, shelf, library=library)
     plan = with_count(replace(plan, compiled=compiled), count or spec.count)
     main = sorted({plan.horizon(r.horizon) for r in plan.requests})
     store = None if new else store  # columns beside those of the book's own instruments stand elsewhere
-    cubes, value0 = draw_cubes(choice.module, compiled, plan.rows, choice.precision, choice.threads, plan.scenarios, main, progress, store)
+    if like is not None and same_scenarios(like.plan, plan):
+        cubes, value0 = carried_cubes(like.plan, like.cubes, plan, choice, main, progress)
+    else:
+        cubes, value0 = draw_cubes(choice.module, compiled, plan.rows, choice.precision, choice.threads, plan.scenarios, main, progress, store)
     further = []
-    for n, (sub, asked) in enumerate(sub_plans(plan, bare, choice)):
-        made, _ = draw_cubes(choice.module, sub.compiled, plan.rows, choice.precision, choice.threads, sub.scenarios, list(range(len(sub.horizons))), progress, store, f"further{n}")
+    for n, (sub, asked) in enumerate(sub_plans(plan, bare, choice, shelf)):
+        at, known_sub = list(range(len(sub.horizons))), like.further[n] if like is not None and n < len(like.further) else None
+        if known_sub is not None and same_scenarios(known_sub.sub, sub):
+            made, _ = carried_cubes(known_sub.sub, dict(enumerate(known_sub.cubes)), sub, choice, at, progress)
+        else:
+            made, _ = draw_cubes(choice.module, sub.compiled, plan.rows, choice.precision, choice.threads, sub.scenarios, at, progress, store, f"further{n}")
         further.append(FurtherCube(sub, tuple(asked), tuple(made[h] for h in sorted(made))))
     if own < len(plan.instruments):
         _same_columns(plan, make_plan(book, market, spec, methodology, model, fitted), choice, cubes[main[0]], main[0])
@@ -281,7 +292,7 @@ def keep(book: Book, market: MarketSnapshot, spec: ScenarioSpec, methodology: An
     known = Known({a.account_id: n for n, a in enumerate(book.accounts)}, place, frozenset({plan.market.reporting_currency, *plan.market.spots}),
                   option_values(compiled, plan.instruments, value0))
     holders = np.bincount(units.lines.instrument, minlength=len(plan.instruments))
-    return Resident(None, plan, choice, cubes, tuple(further), value0, greeks, charges_in_force(plan.methodology), known, holders, {}, {}, model, spec.count, sized=sized)
+    return Resident(None, plan, choice, cubes, tuple(further), value0, greeks, charges_in_force(plan.methodology), known, holders, {}, {}, model, spec.count, sized=sized, tables=shelf)
 
 
 def store_unit_pnl(run: Path, outcome: Outcome) -> None:

@@ -145,7 +145,7 @@ def usable_quotes(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool
         years.append(t)
         moneyness.append(k)
         volatility.append(sigma)
-        weight.append(_weights(k, sigma, t, quotes.ask[at] - quotes.bid[at]))
+        weight.append(quote_weights(k, sigma, t, quotes.ask[at] - quotes.bid[at]))
     if not expiries:
         quarantined = int(np.count_nonzero(quotes.underlying == underlying)) - len(rows)
         aside = f", {quarantined} more being quarantined: their volatility misses their mark, which is read in {'the quote currency' if underlying in market.linear_marks else 'coins'}" if quarantined else ""
@@ -270,7 +270,7 @@ def at_the_money_skew(surface: Surface, days: float = 30.0) -> float:
     return float(slope / (2.0 * np.sqrt(total_variance(svi, 0.0) * svi.expiry_years)))
 
 
-def _weights(k: NDArray, sigma: NDArray, years: float, spread: NDArray) -> NDArray:
+def quote_weights(k: NDArray, sigma: NDArray, years: float, spread: NDArray) -> NDArray:
     """Fourth root of vega (1 at the money), floored so that wings still count, over the root of the relative spread where quoted."""
     distance = k / _at_the_money_deviation(k, sigma, years)
     vega = np.exp(-0.5 * (k / (sigma * np.sqrt(years))) ** 2)

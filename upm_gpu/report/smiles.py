@@ -66,7 +66,7 @@ def axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str, 
     step = float(size * next(m for m in (1.0, 2.0, 5.0, 10.0) if m * size >= raw)) / times
     for value in step * np.arange(np.ceil(low / step), np.floor(high / step) + 1.0):
         at = float(up(value))
-        parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{right:.0f}" y1="{at:.1f}" y2="{at:.1f}"/><text x="{LEFT - 5:.0f}" y="{at + 4:.1f}" text-anchor="end">{times * value:.4g}{unit}</text>')
+        parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{right:.0f}" y1="{at:.1f}" y2="{at:.1f}"/><text x="{LEFT - 5:.0f}" y="{at + 4:.1f}" text-anchor="end">{times * value + 0.0:.6g}{unit}</text>')
     if abs(first) < 100.0:
         for number in range(int(np.ceil(first)), int(np.floor(last)) + 1):
             parts.append(f'<text x="{across(number):.1f}" y="{TOP + HEIGHT + 14:.0f}" text-anchor="middle">{number}</text>')
