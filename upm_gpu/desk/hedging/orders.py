@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from upm_gpu.desk.answers import Answer
 from upm_gpu.desk.change import LARGEST, Change, Deposit, Order
 from upm_gpu.desk.hedging.trading import Trading, load_trading, tradable
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.whatif import Answer, whatif
+from upm_gpu.desk.whatif import whatif
 from upm_gpu.errors import InputError
 from upm_gpu.market.levels import spot_price
 
