@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from upm_gpu.calibrate.garch_estimate import DISTRIBUTIONS, ERRORS, KEYS, KINDS, MEANS, Estimate, estimate
+from upm_gpu.calibrate.garch_estimate import Estimate, estimate
+from upm_gpu.calibrate.garch_likelihood import DISTRIBUTIONS, ERRORS, KEYS, KINDS, MEANS
 from upm_gpu.calibrate.residuals import Residuals, garch_residuals
 from upm_gpu.calibrate.series import MAX_GAP_DAYS, Series, asset_series, returns
 from upm_gpu.domain.clock import session_clock
