@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import Said, here, small_run
+from command_line import Command, here, small_run
 
 from upm_gpu import job
-
-Command = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")
