@@ -28,7 +28,7 @@ whatif_module = importlib.import_module("upm_gpu.desk.whatif")
 AMERICAN = "".join(f"ETH-P{k}A,option,ETH,linear,USD,1,2026-02-27T08:00:00Z,{k},put,american\n" for k in (1500, 2000, 2600, 3200))
 RATES = "currency,tenor_days,zero_rate\nUSD,30,0.3\n"
 POSITIONS = "account_id,instrument_id,quantity\nA,ETH-P2600A,-1\nA,BTC-C70,1\nB,ETH-P2000A,2\nB,ETH-P2600A,1\nC,ETH-C20L,-3\nC,BTC-PERP,40\n"
-COLLATERAL = "account_id,asset,quantity\nA,USD,900\nB,USD,500\nC,USD,800\n"
+COLLATERAL = "account_id,asset,quantity\nA,USD,900\nB,USD,500\nC,USD,80000\n"
 SPEC = ScenarioSpec(count=4_096, horizons=(2.0,), seed=9)
 HYPOTHETICAL = [{"like": "ETH-P2000A", "instrument_id": "ETH-P1800H", "strike": "1800"},
                 {"instrument_id": "ETH-UOC", "kind": "option", "underlying": "ETH", "settlement": "linear", "quote_currency": "USD", "contract_size": "1", "expiry": "2026-02-27T08:00:00Z", "strike": "2000",
@@ -99,6 +99,20 @@ def test_what_is_not_answered_so_is_refused_by_name(tmp_path):
         desk.whatif(resident, [[desk.Order("B", "ETH-P2000A", -2.0)]], rebuild=False)
     with pytest.raises(InputError, match="UPM-RN-082 ETH-P1500A is held by nobody"):
         require_columns(resident, ["ETH-P2000A", "ETH-P1500A"])
+
+
+def test_the_largest_order_in_an_unheld_option(tmp_path):
+    from upm_gpu.desk.hedging.orders import largest_order
+
+    book, market = given(tmp_path)
+    resident = desk.keep(book, market, SPEC, methodology(), choose("cpu"), model=GAUSSIAN)
+    account = next(a.account_id for a in book.accounts if desk.whatif(resident, [[desk.Deposit(a.account_id, "USD", 1.0)]])[0][0].before["status"] == "ok")
+    found = largest_order(resident, account, "ETH-P1500A", "sell")
+    assert found.contracts < 0.0
+    assert found.answer.would_pass
+    assert found.next_fails
+    ((beyond,),) = desk.whatif(resident, [[desk.Order(account, "ETH-P1500A", 2.0 * found.contracts)]])
+    assert not beyond.would_pass
 
 
 def test_what_is_the_same_is_taken_over(tmp_path):
