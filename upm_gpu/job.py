@@ -266,11 +266,17 @@ def calibrate_covariance(history: Path, out: Path, assets: str, estimator: str, 
     return calibrate_file(history, out, [a for a in assets.split(",") if a], estimator, ewma_lambda, correlation)
 
 
-def calibrate_garch(history: Path, out: Path, assets: str, kind: str, mean: str, distribution: str, errors: str, clock: str) -> dict[str, Any]:
-    """`upm calibrate garch`."""
+def calibrate_garch(history: Path, out: Path, assets: str, kind: str, mean: str, distribution: str, errors: str, clock: str, page: Path | None = None) -> dict[str, Any]:
+    """`upm calibrate garch`, with `page` what its law misses."""
     from upm_gpu.calibrate.garch_file import calibrate_garch as calibrate
 
-    return calibrate(history, out, assets.split(","), kind, mean, distribution, errors, clock)
+    summary = calibrate(history, out, assets.split(","), kind, mean, distribution, errors, clock)
+    seen = summary.pop("residuals")
+    if page is not None:
+        from upm_gpu.fits.laws import page_of_garch
+
+        page_of_garch(page, summary, seen, str(history), sys.argv)
+    return summary
 
 
 def import_deribit(file: Path, out: Path, instruments: Path | None, history: str | None = None) -> dict[str, Any]:

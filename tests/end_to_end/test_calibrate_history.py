@@ -39,8 +39,10 @@ def history(tmp_path_factory):
 
 def test_jumps_to_a_file_of_merton(history, tmp_path, capsys, monkeypatch):
     out = tmp_path / "jumps.toml"
-    done = here(capsys, monkeypatch, "calibrate", "jumps", history, "--out", out, "--json")
+    done = here(capsys, monkeypatch, "calibrate", "jumps", history, "--out", out, "--page", tmp_path / "jumps.html", "--json")
     assert done.code == 0, done.err
+    page = (tmp_path / "jumps.html").read_text()
+    assert page.count("<svg") == 2 and "own intensity BBB" in page and "<script" not in page
     found = json.loads(done.out)
     assert found["log_likelihood"] > found["log_likelihood_without_jumps"] + 20.0
     row = found["parameters"]["systemic loading BBB"]
@@ -58,8 +60,9 @@ def test_jumps_to_a_file_of_merton(history, tmp_path, capsys, monkeypatch):
 
 def test_copula_to_a_file_of_gbm(history, tmp_path, capsys, monkeypatch):
     out = tmp_path / "copula.toml"
-    done = here(capsys, monkeypatch, "calibrate", "copula", history, "--out", out, "--filter", "none", "--json")
+    done = here(capsys, monkeypatch, "calibrate", "copula", history, "--out", out, "--filter", "none", "--page", tmp_path / "copula.html", "--json")
     assert done.code == 0, done.err
+    assert (tmp_path / "copula.html").read_text().count("<svg") == 3
     found = json.loads(done.out)["parameters"]
     assert found["spot-volatility correlation AAA"]["value"] < -0.5 and found["correlation log_level[AAA] log_level[BBB]"]["value"] > 0.5
     fit = read_parameters(out)

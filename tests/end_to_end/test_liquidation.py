@@ -16,7 +16,7 @@ from upm_gpu.liquidation.holdings import hold
 from upm_gpu.liquidation.scenarios import house_tail, start_of
 from upm_gpu.liquidation.starts import scenario_start
 from upm_gpu.liquidation.world import World, books_pnl, tail_measure
-from upm_gpu.risk.measures import expected_shortfall, value_at_risk
+from upm_gpu.risk.measures import expected_shortfall, tail_size, value_at_risk
 
 NONE = np.zeros(2)
 
@@ -102,9 +102,9 @@ def test_a_scenario_of_the_run_is_that_scenario():
 def test_the_measure_is_that_of_the_house():
     pnl = np.random.default_rng(5).standard_t(4, (3, 1000))
     for level in (0.99, 0.9876, 0.9995):
-        np.testing.assert_allclose(tail_measure(pnl, level, False), expected_shortfall(-pnl, level), rtol=1e-12)
-        np.testing.assert_allclose(tail_measure(pnl, level, True), value_at_risk(-pnl, level), rtol=0)
-    assert tail_measure(np.ones((2, 10)), 0.9, False).tolist() == [0.0, 0.0]
+        np.testing.assert_allclose(tail_measure(pnl, tail_size(1000, level), False), expected_shortfall(-pnl, level), rtol=1e-12)
+        np.testing.assert_allclose(tail_measure(pnl, tail_size(1000, level), True), value_at_risk(-pnl, level), rtol=0)
+    assert tail_measure(np.ones((2, 10)), 1.0, False).tolist() == [0.0, 0.0]
 
 
 def test_members_fall_as_one():

@@ -15,6 +15,7 @@ from command_line import Said, here, small_run
 from upm_gpu import job
 from upm_gpu.errors import UsageError
 from upm_gpu.report.liquidation_page import render_liquidation
+from upm_gpu.report.liquidation_tail_page import render_tail_page
 
 Command = Callable[..., Said]
 
@@ -67,7 +68,7 @@ def test_json_and_the_number_of_a_scenario(upm: Command, finished: Path):
     assert not said.err
 
 
-def test_along_the_tail(upm: Command, finished: Path):
+def test_along_the_tail(upm: Command, finished: Path, tmp_path: Path):
     said = upm("liquidate", finished, "--tail", "3", "--json")
     assert said.code == 0, said
     found = json.loads(said.out)
@@ -79,11 +80,28 @@ def test_along_the_tail(upm: Command, finished: Path):
     assert figure["worst"] == max(own)
     assert figure["standard_error"] == pytest.approx((sum((x - sum(own) / 3) ** 2 for x in own) / 2 / 3) ** 0.5)
     assert [x["house_pnl"] for x in found["lines"][::2]] == sorted(x["house_pnl"] for x in found["lines"][::2])
-    assert "the 3 worst scenarios of the house" in upm("liquidate", finished, "--tail", "3").out
+    out = tmp_path / "tail"
+    again = upm("liquidate", finished, "--tail", "3", "--out", out)
+    assert "the 3 worst scenarios of the house" in again.out and "cash and positions conserved: to the cent and the lot" in again.out
+    assert "of 6 cascades" in again.err
+    page = (out / "liquidation.html").read_text()
+    assert page == render_tail_page(out).decode()
+    for words in ("With and without sequencing", "The 3 worst scenarios of the house", "Path by path", "Accounts lost"):
+        assert words in page
+    with (out / "paths.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [float(x["loss_beyond_margin"]) for x in lines if x["variant"] == "sequenced"] == own
+    for x in lines:
+        assert sum(float(v) for k, v in x.items() if k.startswith("borne_by_")) == pytest.approx(float(x["loss_beyond_margin"]), abs=0.005)
+    assert json.loads((out / "tail.json").read_text())["means"] == found["means"]
+    # a command that was killed leaves its unfinished folder, and nothing else; the next one gives the same bytes
+    (tmp_path / ".twice.1.part").mkdir()
+    assert upm("liquidate", finished, "--tail", "3", "--out", tmp_path / "twice", "--quiet").code == 0
+    assert {p.name: p.read_bytes() for p in (tmp_path / "twice").iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
 
 
 @pytest.mark.parametrize(("arguments", "code", "exit_code"), [
-    ((), "UPM-CF-193", 2), (("--scenario", "BTC -10 %", "--tail", "3"), "UPM-CF-193", 2), (("--tail", "3", "--out", "x"), "UPM-CF-193", 2), (("--scenario", "BTC -10 %", "--compare", "slowly"), "UPM-CF-194", 2),
+    ((), "UPM-CF-193", 2), (("--scenario", "BTC -10 %", "--tail", "3"), "UPM-CF-193", 2), (("--tail", "some"), "UPM-CF-192", 2), (("--scenario", "BTC -10 %", "--compare", "slowly"), "UPM-CF-194", 2),
     (("--scenario", "BTC down"), "UPM-CF-190", 2), (("--scenario", "XRP -10 %"), "UPM-CF-191", 2), (("--tail", "0"), "UPM-CF-192", 2), (("--scenario", "BTC -10 %", "--rules", "nowhere.toml"), "UPM-CF-058", 3)])
 def test_refusals(upm: Command, finished: Path, arguments: tuple[str, ...], code: str, exit_code: int):
     said = upm("liquidate", finished, *arguments)
@@ -96,5 +114,6 @@ def test_a_folder_in_use_and_a_page_of_nothing(upm: Command, finished: Path, tmp
     (tmp_path / "full" / "mine.txt").write_text("mine")
     assert upm("liquidate", finished, "--scenario", "BTC -10 %", "--out", tmp_path / "full").code == 2
     assert (tmp_path / "full" / "mine.txt").read_text() == "mine"
-    with pytest.raises(UsageError, match="UPM-RN-045"):
-        render_liquidation(tmp_path)
+    for page in (render_liquidation, render_tail_page):
+        with pytest.raises(UsageError, match="UPM-RN-045"):
+            page(tmp_path)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from reference_cases import FOLDER, group
 
-from upm_gpu.calibrate.garch_estimate import contributions, estimate, log_density
+from upm_gpu.calibrate.garch_estimate import estimate
+from upm_gpu.calibrate.garch_likelihood import contributions, log_density
 from upm_gpu.calibrate.parameter_file import read_history
 from upm_gpu.calibrate.series import asset_series, returns
 from upm_gpu.errors import CalibrationError
@@ -139,7 +140,7 @@ def test_series_and_choices_that_are_refused():
 def test_a_search_that_has_not_converged_is_refused(pounds, monkeypatch):
     from upm_gpu.calibrate import garch_estimate
 
-    monkeypatch.setattr(garch_estimate, "_newton", lambda search, theta: (theta, 0.01))
+    monkeypatch.setattr(garch_estimate, "newton", lambda search, theta: (theta, 0.01))
     with pytest.raises(CalibrationError, match=r"UPM-CA-180.*could still rise by 0.01"):
         estimate(pounds, "garch")
 

@@ -158,3 +158,14 @@ def test_a_holding_never_reads_another_row():
     both = profit(held, case.prices, case.volatilities, case.today, 1.0)
     np.testing.assert_array_equal(both[1:], profit(alone, case.prices, case.volatilities, case.today, 1.0))
     np.testing.assert_allclose(both[0], np.expm1(x[0]))
+
+
+def test_a_symmetric_law_of_what_falls_more_than_it_rises_is_told_by_its_sides():
+    from upm_gpu.backtest.summary import _sides
+
+    mine = pd.DataFrame({"portfolio": ["A long", "A short", "B long", "B short", "A straddle long"], "kind": ["single"] * 4 + ["straddle"], "number_of_observations": [1000] * 5,
+                         "value_at_risk_exceptions": [16, 6, 18, 4, 99]})
+    assert "Long portfolios have 1.70 times the number promised, short ones 0.50: falls are larger" in _sides(mine)
+    turned = mine.assign(portfolio=["A short", "A long", "B short", "B long", "A straddle long"])
+    assert "Long portfolios have 0.50 times the number promised, short ones 1.70: rises are larger" in _sides(turned)
+    assert _sides(mine.assign(value_at_risk_exceptions=10)) == _sides(mine[mine["portfolio"].str.endswith("long")]) == ""

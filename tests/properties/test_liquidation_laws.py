@@ -12,11 +12,11 @@ from liquidation_case import case, ground, rules
 
 from upm_gpu.errors import CapacityError
 from upm_gpu.liquidation import cascade
-from upm_gpu.liquidation.account import Account, Scene, nothing_taken
+from upm_gpu.liquidation.account import Account, Scene, cost_of, flows, nothing_taken, take
 from upm_gpu.liquidation.depth import depth_of
 from upm_gpu.liquidation.folder import contents
 from upm_gpu.liquidation.holdings import hold
-from upm_gpu.liquidation.impact import Square
+from upm_gpu.liquidation.impact import Square, slice_cost
 from upm_gpu.liquidation.money import MARKET, Ledger, shared, shared_up_to, to_cents
 from upm_gpu.liquidation.packages import grouped, hedges_of
 from upm_gpu.liquidation.scenarios import start_of
@@ -25,6 +25,7 @@ from upm_gpu.liquidation.systemic import simulate
 from upm_gpu.liquidation.waterfall import bear, funds_of
 
 CENTS = st.integers(0, 10**14)
+SCENES: dict = {}
 
 
 @given(CENTS, st.lists(CENTS, min_size=1, max_size=30))
@@ -66,6 +67,27 @@ def test_slices_cost_what_the_whole_costs_and_a_round_trip_nothing(flow, permane
     assert paid == pytest.approx(whole, abs=1e-9 * size + 1e-6)
     back = float(at.cost(np.array([-sum(flow)]), mark)[0])
     assert paid + back == pytest.approx(0.0, abs=1e-9 * size + 1e-6)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9), st.floats(0.0, 1.0))
+def test_one_slice_costs_what_the_law_says(traded, flow, permanent):
+    law = Square(np.array([1e-5]), np.array([traded]), permanent)
+    assert slice_cost(1e-5, traded, float(law.mark()[0]), flow) == pytest.approx(float(law.cost(np.array([flow]))[0]), rel=1e-9, abs=1e-11 * (abs(traded) + abs(flow)) ** 1.5)
+
+
+def test_a_plan_costs_what_the_laws_of_the_market_say():
+    """Three legs of two underlyings after others were taken, against the sums of the laws."""
+    scene, _ = SCENES.setdefault("", _scene(case(), rules(), "everything -5 %"))
+    instruments = [i.instrument_id for i in case().plan.instruments]
+    n = np.array([instruments.index(name) for name in ("BTC-P70", "BTC-LINEAR", "ETH-C20L")], np.int64)
+    lots, earlier = np.array([3 * 10**8, -2 * 10**8, 7 * 10**8], np.int64), np.array([10**8, 10**8, -(10**8)], np.int64)
+    taken = nothing_taken(scene)
+    take(scene, taken, (np.zeros(3, np.int64), n, earlier))
+    (delta, vega, units), depth = flows(scene, n, lots), scene.depth
+    before = np.array([taken.own[k] for k in n.tolist()])
+    own = depth.own.scale[n] * (2.0 / 3.0) * (np.abs(before + units) ** 1.5 - np.abs(before) ** 1.5)
+    expected = depth.price.after(taken.price).cost(delta, depth.price.mark()).sum() + depth.volatility.after(taken.volatility).cost(vega, depth.volatility.mark()).sum() + np.sum(depth.spread[n] * np.abs(units) + own)
+    assert cost_of(scene, taken, (np.zeros(3, np.int64), n, lots)) == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_the_square_root_law_in_numbers():
@@ -171,7 +193,7 @@ def test_sequencing_never_costs_more_where_pro_rata_saves(p, equity_share, share
     assert nothing_taken(scene).own == {}
 
 
-SCENES: dict = {}
+
 
 
 def test_packages_are_closed_leg_with_leg():

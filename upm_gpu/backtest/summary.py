@@ -144,8 +144,22 @@ def goals(summary: pd.DataFrame) -> list[dict[str, Any]]:
         for (what, asked), kept in zip(GOALS, (mine["achieved_coverage"] >= GOAL_LEVEL, mine["kupiec_p"] >= GOAL_SIGNIFICANCE), strict=True):
             missed = mine[~kept]
             found.append({"model": str(model), "goal": what, "asked": asked, "share": float(kept.mean()), "portfolios": len(mine), "met": bool(kept.mean() >= asked),
-                          "missed": [str(p) for p in missed["portfolio"]], "why": _why(missed, what == GOALS[1][0])})
+                          "missed": [str(p) for p in missed["portfolio"]], "why": _why(missed, what == GOALS[1][0]) + (_sides(mine) if what == GOALS[1][0] and len(missed) else "")})
     return found
+
+
+def _sides(mine: pd.DataFrame) -> str:
+    """What the long and the short of the same linear portfolios say of the law's skewness; blank where they differ by less than half."""
+    linear = mine[mine["kind"] != "straddle"]
+    found = []
+    for side in ("long", "short"):
+        own = linear[linear["portfolio"].str.endswith(f" {side}")]
+        expected = (1.0 - GOAL_LEVEL) * float(own["number_of_observations"].sum())
+        found.append(float(own["value_at_risk_exceptions"].sum()) / expected if expected else float("nan"))
+    long, short = found
+    if not max(found) > 1.5 * min(found):  # NaN where a side is missing
+        return ""
+    return f" Long portfolios have {long:.2f} times the number promised, short ones {short:.2f}: {'falls are larger and rises smaller' if long > short else 'rises are larger and falls smaller'} than the law has them."
 
 
 def _why(missed: pd.DataFrame, by_kupiec: bool) -> str:

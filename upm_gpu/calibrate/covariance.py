@@ -79,6 +79,10 @@ class CovarianceFit:
     """(K,) mean log-change a day over the whole history, equal weights; read under the `historical` measure only; empty: not known"""
     stressed_correlation: NDArray[np.float64] | None = None
     """(K, K) of a correlation regime, where the parameter file gives one"""
+    half_life_days: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """(K,) of the reversion of a factor, 0: none; empty: the file does not say"""
+    volatility_dynamics: str = ""
+    """what the volatility series are net of; blank: the file does not say"""
     residuals: NDArray[np.float64] | None = None
     """(N, K) standardised residuals that the model garch took its correlation from; NaN where a date lacks the factor"""
     residual_times: tuple[str, ...] = ()

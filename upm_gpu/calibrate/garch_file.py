@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from upm_gpu.calibrate.garch_estimate import DISTRIBUTIONS, ERRORS, KEYS, KINDS, MEANS, Estimate, estimate
-from upm_gpu.calibrate.series import Series, asset_series, returns
+from upm_gpu.calibrate.garch_estimate import Estimate, estimate
+from upm_gpu.calibrate.garch_likelihood import DISTRIBUTIONS, ERRORS, KEYS, KINDS, MEANS
+from upm_gpu.calibrate.residuals import Residuals, garch_residuals
+from upm_gpu.calibrate.series import MAX_GAP_DAYS, Series, asset_series, returns
 from upm_gpu.domain.clock import session_clock
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
@@ -30,7 +32,7 @@ METHODS = {"robust": "Bollerslev-Wooldridge (sandwich)", "hessian": "inverse Hes
 
 def calibrate_garch(history: Path | str, out: Path | str, assets: Sequence[str], kind: str = "garch", mean: str = "zero", distribution: str = "normal",
                     errors: str = "robust", clock: str = "auto") -> dict[str, Any]:
-    """Fit assets of a history file, market folder or sample, write the file, and return a summary of plain values.
+    """Fit assets of a history file, market folder or sample, write the file, and return a summary of plain values, and under `residuals` what a page draws.
 
     Raises `CalibrationError` UPM-CA-103 (no closes), 105 (bad closes), 109 (cannot be written), 122 to 124 and 180 (the fit), 181 (an unknown choice).
     """
@@ -45,14 +47,16 @@ def calibrate_garch(history: Path | str, out: Path | str, assets: Sequence[str],
         raise CalibrationError("UPM-CA-181", f"--asset {','.join(assets)!r}: name one series of the history or several different ones, such as BTC,ETH,BTC.IV30.")
     frame, valuation_time = read_history(str(history))
     fits: dict[str, tuple[Estimate, Series, str]] = {}
+    seen: list[Residuals] = []
     for name in names:
         series = asset_series(frame, name, valuation_time)
         used = _clock_of(series) if clock == "auto" else clock
         counted = series if used == "calendar" else Series(session_clock(valuation_time).at(series.time), series.value)
         fits[name] = estimate(PERCENT * returns(counted), kind, mean, distribution, name), series, used  # type: ignore[arg-type]
+        seen.append(garch_residuals(name, fits[name][0], PERCENT * returns(counted), series.time[1:][np.diff(counted.time) <= MAX_GAP_DAYS]))
     write_garch(fits, valuation_time, Path(out), errors, Path(str(history)).name)
     return {"out": str(out), "valuation_time": instant_text(valuation_time), "standard_errors": METHODS[errors], "units": "percent",
-            "assets": {name: _summary(fit, errors) | {"clock": used} for name, (fit, _, used) in fits.items()}}
+            "assets": {name: _summary(fit, errors) | {"clock": used} for name, (fit, _, used) in fits.items()}, "residuals": seen}
 
 
 def _clock_of(series: Series) -> ClockName:

@@ -15,8 +15,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from upm_gpu.calibrate.garch_estimate import DISTRIBUTIONS, KEYS, KINDS
 from upm_gpu.calibrate.garch_file import CLOCKS, PERCENT, SCHEMA_VERSION
+from upm_gpu.calibrate.garch_likelihood import DISTRIBUTIONS, KEYS, KINDS
 from upm_gpu.errors import InputError
 from upm_gpu.model.recursion import Garch, Recursion, check
 

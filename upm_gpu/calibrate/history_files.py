@@ -18,7 +18,9 @@ from upm_gpu.calibrate.copula_estimate import FILTERS, fit_copula, fit_marginal
 from upm_gpu.calibrate.covariance import CovarianceFit, calibrate_covariance, factor_names, price_series
 from upm_gpu.calibrate.estimates import estimate_lines, estimate_row, listed
 from upm_gpu.calibrate.jump_estimate import JumpFit, fit_jumps
+from upm_gpu.calibrate.residuals import jump_law, residuals, student_t_law
 from upm_gpu.calibrate.series import Series, common_returns, factor_series, returns
+from upm_gpu.calibrate.tail_fit import filtered
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
 from upm_gpu.strict_toml import toml_value
@@ -28,7 +30,7 @@ ONE_DAY = 0.05
 
 
 def calibrate_copula(history: Path | str, out: Path | str, assets: Sequence[str] = (), how: str = "ewma") -> dict[str, Any]:
-    """Degrees of freedom of every factor and of their copula, written as a covariance file: with `model.degrees_of_freedom = 0` and `model.copula_degrees_of_freedom = 0` a gbm run takes them.
+    """Degrees of freedom of every factor and of their copula, written as a covariance file: with `model.degrees_of_freedom = 0` and `model.copula_degrees_of_freedom = 0` a gbm run takes them. The summary holds plain values, and under `residuals` what a page draws.
 
     Raises `CalibrationError` UPM-CA-222 (too short), 223 (an unknown filter)."""
     from upm_gpu.calibrate.parameter_file import write_parameters
@@ -45,17 +47,20 @@ def calibrate_copula(history: Path | str, out: Path | str, assets: Sequence[str]
     i, j = np.tril_indices(len(fit.factors), -1)
     for a, b in zip(i, j, strict=True):
         rows[f"{_pair(fit.factors[b], fit.factors[a])}"] = estimate_row(float(copula.correlation[a, b]), float(copula.correlation_error[a, b]))
-    return _summary(out, fit, rows) | {"filter": how, "observations": copula.observations}
+    seen = [residuals(f, filtered(returns(s)) if how == "ewma" else returns(s), student_t_law(m.scale, m.degrees_of_freedom)) for s, f, m in zip(series, fit.factors, marginals, strict=True)]
+    return _summary(out, fit, rows) | {"filter": how, "observations": copula.observations, "residuals": seen}
 
 
 def calibrate_jumps(history: Path | str, out: Path | str, assets: Sequence[str] = ()) -> dict[str, Any]:
     """Jump clocks of the prices, written as a file of the model merton; volatilities move with the diffusion. Raises `CalibrationError` UPM-CA-220, 221."""
     fit, series = _covariance(history, assets)
     names = tuple(f[len("log_level["):-1] for f in fit.factors if f.startswith("log_level["))
-    jumps = fit_jumps(_one_day(series[: len(names)]), names)
+    changes = _one_day(series[: len(names)])
+    jumps = fit_jumps(changes, names)
     _write_merton(Path(out), fit, jumps, str(history))
     rows = listed(jumps.names, jumps.values, jumps.errors, jumps.bounds)
-    return _summary(out, fit, rows) | {"log_likelihood": jumps.log_likelihood, "log_likelihood_without_jumps": jumps.normal_log_likelihood, "observations": jumps.observations}
+    return _summary(out, fit, rows) | {"log_likelihood": jumps.log_likelihood, "log_likelihood_without_jumps": jumps.normal_log_likelihood, "observations": jumps.observations,
+                                          "residuals": [residuals(name, changes[:, k], jump_law(jumps, k)) for k, name in enumerate(names)]}
 
 
 def render_history_summary(summary: Mapping[str, Any]) -> str:

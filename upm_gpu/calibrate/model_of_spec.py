@@ -64,6 +64,9 @@ def calibrate_model(
         if fit.valuation_time > market.valuation_time:
             late = f"UPM-CA-110 {name} was calibrated at {fit.valuation_time.isoformat()}, after the market's {market.valuation_time.isoformat()}: it knows the future"
             fit = replace(fit, warnings=(*fit.warnings, late))
+        if fit.volatility_dynamics and (fit.volatility_dynamics == "sticky_strike") != (spec.volatility_dynamics == "sticky_strike"):
+            raise CalibrationError("UPM-CA-238", f"{name} has volatility series for {fit.volatility_dynamics}, and model.volatility_dynamics is {spec.volatility_dynamics}: the slide along the smile would count twice or not at all. "
+                                   "Set model.volatility_dynamics to the file's, or calibrate again with --volatility-dynamics.")
         own = tuple(f.partition("[")[2].removesuffix("]") for f in fit.factors if f.startswith("log_level["))
         fit = floored_fit(fit, market, spec, slides_of(spec, surfaces))
         return _under_measure(with_independent(fit, configured(fit.factors, own, market, spec)), spec, market)
@@ -174,6 +177,14 @@ def _pricing_drift(factors: Sequence[str], spec: ScenarioSpec, market: MarketSna
     return np.array([daily if is_price(f) else 0.0 for f in factors])
 
 
+def _half_lives(fit: CovarianceFit, spec: ScenarioSpec) -> NDArray[np.float64] | None:
+    """(K,) of the configuration, and where it has none those of the file."""
+    asked = half_lives(fit.factors, spec)
+    if not np.any(fit.half_life_days):
+        return asked
+    return fit.half_life_days if asked is None else np.where(asked > 0.0, asked, fit.half_life_days)
+
+
 def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:
     """The model of a fit under the laws of a specification, without drift; degrees of freedom of 0 there mean the fitted ones."""
     from upm_gpu.model.gbm import GbmParameters
@@ -188,5 +199,5 @@ def gbm_parameters(fit: CovarianceFit, spec: ScenarioSpec) -> GbmParameters:
     return GbmParameters(
         state_names=fit.factors, daily_volatility=fit.daily_volatility, correlation=fit.correlation, copula=spec.copula,
         copula_degrees_of_freedom=float(copula), marginal=(spec.marginal,) * size, marginal_degrees_of_freedom=marginal,
-        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure, half_life_days=half_lives(fit.factors, spec),
+        max_log_move=np.array(limit), step_days=spec.base_step_days, measure=spec.measure, half_life_days=_half_lives(fit, spec),
         stressed_correlation=fit.stressed_correlation)

@@ -18,7 +18,7 @@ from upm_gpu.strict_toml import toml_value
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "kind", "valuation_time", "states", "daily_volatility", "correlation", "degrees_of_freedom",
-        "copula_degrees_of_freedom", "daily_mean", "stressed_correlation", "provenance")
+        "copula_degrees_of_freedom", "daily_mean", "stressed_correlation", "half_life_days", "volatility_dynamics", "provenance")
 
 
 def write_parameters(fit: CovarianceFit, path: Path, more: Sequence[str] = ()) -> None:
@@ -36,6 +36,8 @@ def write_parameters(fit: CovarianceFit, path: Path, more: Sequence[str] = ()) -
         *(f"  {toml_value(row)}," for row in fit.correlation),
         "]",
         *([] if fit.stressed_correlation is None else ["stressed_correlation = [", *(f"  {toml_value(row)}," for row in fit.stressed_correlation), "]"]),
+        *(["# days in which half of a move is gone, 0: it stays; the configuration's half-lives come before them", f"half_life_days = {toml_value(fit.half_life_days)}"] if len(fit.half_life_days) else []),
+        *([f'volatility_dynamics = "{fit.volatility_dynamics}"'] if fit.volatility_dynamics else []),
         "# maximum likelihood estimates; the laws in force are those of the run's configuration",
         f"degrees_of_freedom = {toml_value(fit.degrees_of_freedom)}",
         f"copula_degrees_of_freedom = {toml_value(fit.copula_degrees_of_freedom)}",
@@ -88,6 +90,7 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         degrees = np.array(data.get("degrees_of_freedom", [math.nan] * len(factors)), np.float64)
         copula = float(data.get("copula_degrees_of_freedom", math.nan))
         mean = np.array(data.get("daily_mean", []), np.float64)
+        half_life = np.array(data.get("half_life_days", []), np.float64)
         stressed = np.array(data["stressed_correlation"], np.float64) if "stressed_correlation" in data else None
     except KeyError as error:
         raise InputError("UPM-CA-108", f"{path}: key {error.args[0]!r} is missing. Calibrate again.") from None
@@ -98,6 +101,8 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         raise InputError("UPM-CA-108", f"{path}: {size} states need {size} volatilities and means, {size} degrees of freedom and a {size} x {size} correlation. Calibrate again.")
     if stressed is not None and stressed.shape != (size, size):
         raise InputError("UPM-CA-108", f"{path}: {size} states need a {size} x {size} stressed_correlation. Correct the matrix, or remove the key.")
+    if half_life.shape not in ((size,), (0,)):
+        raise InputError("UPM-CA-108", f"{path}: {size} states need {size} half_life_days. Calibrate again, or remove the key.")
     kept = data.get("provenance", {})
     observations = np.array(kept.get("observations", np.zeros((size, size))), np.int64)
     if observations.shape != (size, size):
@@ -107,7 +112,8 @@ def read_parameters(path: Path | str) -> CovarianceFit:
         estimator=str(kept.get("estimator", "")), ewma_lambda=float(kept.get("ewma_lambda", math.nan)), shrinkage=str(kept.get("shrinkage", "none")),
         shrinkage_intensity=float(kept.get("shrinkage_intensity", 0.0)), dependence=str(kept.get("dependence", "sample")),
         repair_distance=float(kept.get("repair_distance", 0.0)), observations=observations, first=tuple(kept.get("first_close", ())), degrees_of_freedom=degrees,
-        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())), daily_mean=mean, stressed_correlation=stressed)
+        copula_degrees_of_freedom=copula, proxies=tuple(kept.get("proxies", ())), warnings=tuple(kept.get("warnings", ())), daily_mean=mean, stressed_correlation=stressed,
+        half_life_days=half_life, volatility_dynamics=str(data.get("volatility_dynamics", "")))
 
 
 def read_history(path: str) -> tuple[Any, datetime]:

@@ -110,4 +110,5 @@ def with_independent(fit: CovarianceFit, volatility: dict[str, float]) -> Covari
         fit, factors=(*fit.factors, *volatility), daily_volatility=np.concatenate([fit.daily_volatility, list(volatility.values())]), correlation=beside(fit.correlation),
         residuals=None if fit.residuals is None else np.column_stack([fit.residuals, np.full((len(fit.residuals), more), np.nan)]),
         stressed_correlation=None if fit.stressed_correlation is None else beside(fit.stressed_correlation), observations=observations, first=(*fit.first, *[""] * more) if fit.first else (), degrees_of_freedom=np.concatenate([degrees, np.full(more, HOUSE_DEGREES)]),
-        daily_mean=np.concatenate([fit.daily_mean, np.zeros(more)]) if len(fit.daily_mean) else fit.daily_mean)
+        daily_mean=np.concatenate([fit.daily_mean, np.zeros(more)]) if len(fit.daily_mean) else fit.daily_mean,
+        half_life_days=np.concatenate([fit.half_life_days, np.zeros(more)]) if len(fit.half_life_days) else fit.half_life_days)

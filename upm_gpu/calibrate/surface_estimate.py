@@ -10,20 +10,22 @@ a slice with butterflies gives way to c' = p + 2 psi, vtilde' = 4 v p c' / (p + 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.calibrate.chain.solver import solve
 from upm_gpu.calibrate.estimates import listed
+from upm_gpu.calibrate.ssvi_errors import ssvi_errors, tied_names
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError
 from upm_gpu.market.arbitrage import quote_violations, surface_violations
 from upm_gpu.market.marks import check_marks
 from upm_gpu.market.snapshot import MarketSnapshot, years_between
+from upm_gpu.market.ssvi import Ssvi, fit_ssvi
 from upm_gpu.market.surface import (
     MAX_LOG_MONEYNESS,
     SviSlice,
@@ -94,8 +96,8 @@ def slice_errors(svi: SviSlice, k: NDArray[np.float64], volatility: NDArray[np.f
     return np.asarray(np.sqrt(np.diag((turned.T / size**2) @ turned) * float(error @ error) / (len(k) - len(RAW))) / length)
 
 
-def calibrate_surface(market: MarketSnapshot, out: Path, underlyings: Sequence[str] = (), how: str = "joint") -> dict[str, Any]:
-    """Fit, write the TOML of slices, and return a summary of plain values with the smiles of every expiry under `smiles`. Raises `CalibrationError` UPM-CA-225 (an unknown fit, no chain), 226 (a slice that does not converge), 109."""
+def calibrate_surface(market: MarketSnapshot, out: Path, underlyings: Sequence[str] = (), how: str = "joint", ssvi: Callable[..., Ssvi] | None = None) -> dict[str, Any]:
+    """Fit (`ssvi` stands for `fit_ssvi`), write the TOML of slices, and return a summary of plain values with the smiles of every expiry under `smiles`. Raises `CalibrationError` UPM-CA-225 (an unknown fit, no chain), 226 (a slice that does not converge), 109."""
     if how not in ("joint", "slices"):
         raise CalibrationError("UPM-CA-225", f"--fit {how!r} is not known. Use joint or slices.")
     quoted = sorted(set(map(str, market.quotes.underlying)))
@@ -103,7 +105,8 @@ def calibrate_surface(market: MarketSnapshot, out: Path, underlyings: Sequence[s
     if not names:
         raise CalibrationError("UPM-CA-225", f"no chain of {', '.join(underlyings)} is in the market, which quotes {', '.join(quoted) or 'none'}. Name one of them with --underlying.")
     keep = ~check_marks(market).quarantined
-    surfaces = {u: fit_surface(market, u, keep) for u in names}
+    tied: dict[str, tuple[Any, ...]] = {}
+    surfaces = {u: fit_surface(market, u, keep, _kept(tied, u, ssvi or fit_ssvi)) for u in names}
     tables: dict[str, list[dict[str, Any]]] = {}
     smiles: dict[str, list[dict[str, Any]]] = {}
     fitted: dict[str, list[SviSlice]] = {}
@@ -124,7 +127,25 @@ def calibrate_surface(market: MarketSnapshot, out: Path, underlyings: Sequence[s
             smiles.setdefault(u, []).append({"label": instant_text(svi.expiry), "years": svi.expiry_years, "x": k / unit, "strike": np.exp(k), "quoted": sigma, "model": sigma + error})
     violations = {u: [*(surface_violations(surfaces[u]) if how == "joint" else _violations(u, found)), *quote_violations(market, u)] for u, found in fitted.items()}
     _write(out, market, how, tables, fitted)
-    return {"out": str(out), "valuation_time": instant_text(market.valuation_time), "fit": how, "family": market.surface_family, "surfaces": tables, "violations": violations, "smiles": smiles}
+    return {"out": str(out), "valuation_time": instant_text(market.valuation_time), "fit": how, "family": market.surface_family, "surfaces": tables, "violations": violations, "smiles": smiles,
+            "tied": {u: _tied(*found) for u, found in tied.items()}}
+
+
+def _kept(tied: dict[str, tuple[Any, ...]], underlying: str, ssvi: Callable[..., Ssvi]) -> Callable[..., Ssvi]:
+    """The fit, whose surface and quotes stay in `tied`."""
+
+    def fit(*quotes: Any) -> Ssvi:
+        tied[underlying] = (ssvi(*quotes), *quotes[:4])
+        return cast(Ssvi, tied[underlying][0])
+
+    return fit
+
+
+def _tied(ssvi: Ssvi, *quotes: Any) -> dict[str, Any]:
+    """What all expiries of an SSVI surface share, with standard errors."""
+    names = tied_names(ssvi.phi)
+    values, errors, bounds = ssvi_errors(ssvi, *quotes)
+    return listed(names, values[: len(names)], errors[: len(names)], bounds[: len(names)])
 
 
 def _violations(underlying: str, slices: Sequence[SviSlice]) -> list[dict[str, Any]]:

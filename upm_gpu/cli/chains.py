@@ -56,11 +56,12 @@ def merton(sources: Sources, out: Out, underlying: Underlying = "", objective: O
 @calibrate_app.command("surface")
 def surface(market: Annotated[str, typer.Argument(help="Market folder or sample:NAME.")], out: Out, underlying: Underlying = "",
             family: Annotated[str, typer.Option(help="svi, ssvi_power_law or ssvi_heston.")] = "svi",
-            fit: Annotated[str, typer.Option(help="joint: all expiries together, as a run does; slices: each alone, free to cross.")] = "joint", page: Page = None, json: Json = False) -> None:
+            fit: Annotated[str, typer.Option(help="joint: all expiries together, as a run does; slices: each alone, free to cross.")] = "joint", page: Page = None,
+            engine: Annotated[str, typer.Option(help="compiled, or jax for the ssvi families: derivatives made automatically (extra calibration).")] = "compiled", json: Json = False) -> None:
     """Volatility surfaces to option chains: slices with standard errors, jump wings, arbitrage."""
     from upm_gpu.fits.surfaces import calibrate_surfaces, render_surfaces
 
-    summary = calibrate_surfaces(market, out, _names(underlying), family, fit, page, tuple(sys.argv))
+    summary = calibrate_surfaces(market, out, _names(underlying), family, fit, page, tuple(sys.argv), engine)
     print_result(summary, json, "" if json else render_surfaces(summary))
 
 

@@ -59,13 +59,14 @@ def calibrate_garch(
     distribution: Annotated[str, typer.Option(help="normal, student_t or skewed_t.")] = "normal",
     errors: Annotated[str, typer.Option(help="Standard errors: robust or hessian; the file holds both.")] = "robust",
     clock: Annotated[str, typer.Option(help="calendar, sessions, or auto: sessions where weekends have no closes.")] = "auto",
+    page: Annotated[Path | None, typer.Option(help="HTML page to write.")] = None,
     json: Json = False,
 ) -> None:
     """GARCH(1,1) or GJR-GARCH(1,1) of percent returns by maximum likelihood."""
     from upm_gpu import job
     from upm_gpu.calibrate.garch_file import render_summary
 
-    summary = job.calibrate_garch(history, out, asset, model, mean, distribution, errors, clock)
+    summary = job.calibrate_garch(history, out, asset, model, mean, distribution, errors, clock, page)
     print_result(summary, json, "" if json else render_summary(summary))
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from upm_gpu.calibrate.chain.engines import ENGINES, engine_words
 from upm_gpu.calibrate.chain.fit import ChainFit, FitOptions, fit_chains
+from upm_gpu.calibrate.chain.intervals import Intervals, profile_intervals
 from upm_gpu.calibrate.chain.objective import OBJECTIVES, WEIGHTS
 from upm_gpu.calibrate.chain.sources import ARBITRAGE, Read, arbitrage_lines, read_chains
 from upm_gpu.calibrate.chain.summary import course, day_table, fit_summary, fit_warnings, smiles, when
@@ -69,17 +70,21 @@ def calibrate_chains(request: Request) -> dict[str, Any]:
         if not fit.converged:
             raise CalibrationError("UPM-CA-212", f"{u} {when(fit.chain)}: the fit of {request.model} did not converge in {fit.iterations} steps (weighted sum of squares {2.0 * fit.cost:.6g}). "
                                    "Start from an earlier fit with --start, or fit fewer expiries.")
+    spans = {}
+    for u in last:
+        last[u], spans[u] = _spanned(last[u], options)
+        fits[u][-1] = last[u]
     difference = {u: _engine_differences(found, request.device) for u, found in fits.items()}
     by_expiry = {u: fit_chains([f.chain.only(f.chain.expiry == e) for e in range(len(f.chain.years)) if np.count_nonzero(f.chain.expiry == e) > len(f.parameters)], options)
                  for u, f in last.items()} if request.per_expiry else {}
-    for found in fits.values():
+    for u, found in fits.items():
         for fit in found:
-            warnings += fit_warnings(fit)
+            warnings += fit_warnings(fit, spans[u] if fit is last[u] else None)
     from upm_gpu.calibrate.chain.files import write_chain_parameters
 
-    write_chain_parameters(request.out, last, _covariance(request, read, list(last)), _provenance(request, last, difference))
+    write_chain_parameters(request.out, last, _covariance(request, read, list(last)), _provenance(request, last, difference), spans)
     summary = {"out": str(request.out), "model": request.model, "objective": request.objective, "weights": request.weights, "feller": request.feller, "engine": engine_words(request.engine),
-               "fits": {u: fit_summary(f) | {"engine_difference": difference[u][-1], "days": len(fits[u]), "not_converged": sum(not x.converged for x in fits[u])} for u, f in last.items()},
+               "fits": {u: fit_summary(f, spans[u]) | {"engine_difference": difference[u][-1], "days": len(fits[u]), "not_converged": sum(not x.converged for x in fits[u])} for u, f in last.items()},
                "per_expiry": {u: [fit_summary(f) for f in found] for u, found in by_expiry.items()}, "warnings": warnings}
     if request.table is not None:
         write_output(request.table, day_table(fits))
@@ -88,6 +93,15 @@ def calibrate_chains(request: Request) -> dict[str, Any]:
 
         write_output(request.page, render_calibration(summary, {u: smiles(f) for u, f in last.items()}, {u: course(found) for u, found in fits.items()}, _provenance(request, last, difference)))
     return summary
+
+
+def _spanned(fit: ChainFit, options: FitOptions) -> tuple[ChainFit, Intervals]:
+    """The fit with its intervals; fitted once more where their search came upon a lower sum of squares."""
+    spans = profile_intervals(fit)
+    if spans.better is not None:
+        fit = fit_chains([fit.chain], options, spans.better)[0]
+        spans = profile_intervals(fit)
+    return fit, spans
 
 
 def engine_prices(fit: ChainFit, module: Any) -> NDArray[np.float64]:

@@ -72,7 +72,7 @@ def _warnings(names: Sequence[str], fit: FactorFit) -> list[str]:
     noise = 2.0 * (1.0 - fit.implied[i, j] ** 2) / np.sqrt(fit.days.effective)
     if abs(fit.residual[i, j]) > max(noise, 0.1):
         advice = "ask for more with --factors" if fit.loading.shape[1] < most_factors(len(names)) else "so few series tell no more of them, upm calibrate covariance keeps every correlation"
-        found.append(f"UPM-CA-230 the factors leave a correlation of {fit.residual[i, j]:+.2f} between {names[i]} and {names[j]}, more than the noise of {fit.days.effective:.0f} effective days: {advice}")
+        found.append(f"UPM-CA-239 the factors leave a correlation of {fit.residual[i, j]:+.2f} between {names[i]} and {names[j]}, more than the noise of {fit.days.effective:.0f} effective days: {advice}")
     return found
 
 

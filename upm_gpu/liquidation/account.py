@@ -7,16 +7,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.liquidation.depth import Depth
+from upm_gpu.liquidation.impact import slice_cost
 from upm_gpu.liquidation.world import Ground, Slopes
 from upm_gpu.margin.units import sum_by
 
 Trades = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """(unit, instrument, lots) that change hands: lots are what the unit gains"""
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A scene as plain numbers, by instrument or underlying."""
+
+    size: list[float]
+    of_instrument: list[int]
+    delta: list[float]
+    vega: list[float]
+    spread: list[float]
+    own_scale: list[float]
+    own_traded: list[float]
+    price_scale: list[float]
+    price_traded: list[float]
+    price_mark: list[float]
+    volatility_scale: list[float]
+    volatility_traded: list[float]
+    volatility_mark: list[float]
 
 
 @dataclass(frozen=True)
@@ -32,6 +53,13 @@ class Scene:
     """(N,) units in a lot"""
     hedges: NDArray[np.int64]
     """(U,) instrument, -1 for none"""
+
+    @cached_property
+    def flat(self) -> Flat:
+        """The numbers that costs are made of."""
+        price, volatility, own = self.depth.price, self.depth.volatility, self.depth.own
+        return Flat(*(x.tolist() for x in (self.size, self.ground.of_instrument, self.slopes.delta, self.slopes.vega, self.depth.spread, own.scale, own.traded, price.scale, price.traded, price.mark(),
+                                           volatility.scale, volatility.traded, volatility.mark())))
 
 
 @dataclass
@@ -57,14 +85,20 @@ def flows(scene: Scene, instrument: NDArray[np.int64], lots: NDArray[np.int64]) 
 
 
 def cost_of(scene: Scene, taken: Taken, trades: Trades) -> float:
-    """What trades would cost against the mark, after what was taken already."""
-    _, instrument, lots = trades
-    delta, vega, units = flows(scene, instrument, lots)
-    depth = scene.depth
-    total = float(depth.price.after(taken.price).cost(delta, depth.price.mark()).sum() + depth.volatility.after(taken.volatility).cost(vega, depth.volatility.mark()).sum())
-    before = depth.own.traded[instrument] + np.array([taken.own.get(n, 0.0) for n in instrument.tolist()])
-    own = depth.own.scale[instrument] * (2.0 / 3.0) * (np.abs(before + units) ** 1.5 - np.abs(before) ** 1.5)
-    return total + float(np.sum(scene.depth.spread[instrument] * np.abs(units) + own))
+    """What trades would cost against the mark, after what was taken already: one number after the other, since most plans trade a few legs of one underlying."""
+    f, total = scene.flat, 0.0
+    flow: dict[int, tuple[float, float]] = {}
+    for n, lots in zip(trades[1].tolist(), trades[2].tolist(), strict=True):
+        units, u = lots * f.size[n], f.of_instrument[n]
+        delta, vega = flow.get(u, (0.0, 0.0))
+        flow[u] = delta + units * f.delta[n], vega + units * f.vega[n]
+        total += f.spread[n] * abs(units)
+        if f.own_scale[n]:
+            total += slice_cost(f.own_scale[n], f.own_traded[n] + taken.own.get(n, 0.0), 0.0, units)
+    for u, (delta, vega) in flow.items():
+        total += slice_cost(f.price_scale[u], f.price_traded[u] + float(taken.price[u]), f.price_mark[u], delta)
+        total += slice_cost(f.volatility_scale[u], f.volatility_traded[u] + float(taken.volatility[u]), f.volatility_mark[u], vega)
+    return total
 
 
 def take(scene: Scene, taken: Taken, trades: Trades) -> None:

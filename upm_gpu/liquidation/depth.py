@@ -54,6 +54,15 @@ def depth_of(ground: Ground, slopes: Slopes, parameters: Parameters) -> Depth:
                  Square(own, np.zeros(count), 0.0), spread, volume)
 
 
+def depth_in_words(ground: Ground, parameters: Parameters) -> str:
+    """How many options are closed against a guess, since nothing is quoted of their volume."""
+    options = int(np.count_nonzero(ground.is_option))
+    blind = options - int(np.count_nonzero(np.isfinite(_contracts_a_day(ground, parameters))))
+    if not blind:
+        return "every option has a quoted volume or open interest" if options else "no options"
+    return f"{blind:,} of {options:,} options have no quoted volume or open interest: closed as if {parameters.impact.least_depth:g} unit a day traded (impact.least_depth)"
+
+
 def _contracts_a_day(ground: Ground, parameters: Parameters) -> NDArray[np.float64]:
     """(N,) units of each option that trade a day: NaN where it has no quote with a volume or open interest. A quote stands for the call and the put of its strike."""
     quotes = ground.plan.market.quotes

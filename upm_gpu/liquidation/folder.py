@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from upm_gpu.domain.text import csv_text
 from upm_gpu.liquidation.money import money
+from upm_gpu.liquidation.parameters import Parameters
 from upm_gpu.liquidation.systemic import Simulation, summary
 from upm_gpu.run import durable
 from upm_gpu.run.finish import sums_bytes
@@ -24,8 +25,7 @@ STEP_COLUMNS = ("round", "party", "order", "kind", "name", "contracts", "cost", 
 
 def contents(made: Simulation, run: str, facts: dict[str, Any]) -> dict[str, bytes]:
     """Files by name; `facts` go into the manifest."""
-    manifest = {"format": FORMAT, "kind": "liquidation", "upm_gpu": versions()["upm_gpu"], "libraries": versions(), "kernels_sha256": kernels_sha256(), "run": run, "scenario": made.scenario, "variants": list(made.cascades),
-                "rules": made.parameters.model_dump(), "margins": made.margins, **facts}
+    manifest = _manifest("liquidation", run, list(made.cascades), made.parameters, made.margins, {"scenario": made.scenario, **facts})
     assets = list(next(iter(made.cascades.values())).price)
     cascades = made.cascades.items()
     rounds = [[name, r.round, *(r.price[a] for a in assets), *(r.volatility[a] for a in assets), *(r.delta_traded[a] for a in assets), r.calls, r.call_amount, r.paid, r.new_defaults, r.liquidating, r.let_go,
@@ -41,17 +41,31 @@ def contents(made: Simulation, run: str, facts: dict[str, Any]) -> dict[str, byt
             "steps.csv": _csv(("variant", *STEP_COLUMNS), steps), "flows.csv": _csv(("variant", "round", "kind", "source", "target", "amount"), flows)}
 
 
-def write(target: Path, files: dict[str, bytes], page: bool) -> list[str]:
-    """Write files, page and checksums; the names. Raises CapacityError where it cannot be written."""
-    from upm_gpu.report.liquidation_page import render_liquidation
+def tail_contents(found: dict[str, Any], parameters: Parameters, variants: list[str], run: str, facts: dict[str, Any]) -> dict[str, bytes]:
+    """Files of a walk along the tail by name."""
+    lines = found["lines"]
+    layers = list(found["borne"][variants[0]])
+    plain_keys = [k for k in lines[0] if k not in ("borne", "funds_at_start", "price_moved")]
+    assets = list(lines[0]["price_moved"])
+    rows = [[*(x[k] for k in plain_keys), *(x["borne"].get(k, 0.0) for k in layers), *(x["price_moved"][a] for a in assets)] for x in lines]
+    means = {k: found[k] for k in ("paths", "means", "borne", "conserved")}
+    return {MANIFEST: json_bytes(_manifest("liquidation_tail", run, variants, parameters, found["margins"], facts)), "tail.json": json_bytes(means),
+            "paths.csv": _csv([*plain_keys, *(f"borne_by_{k}" for k in layers), *(f"price_move_{a}" for a in assets)], rows)}
 
+
+def _manifest(kind: str, run: str, variants: list[str], parameters: Parameters, margins: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    return {"format": FORMAT, "kind": kind, "upm_gpu": versions()["upm_gpu"], "libraries": versions(), "kernels_sha256": kernels_sha256(), "run": run, "variants": variants,
+            "rules": parameters.model_dump(), "margins": margins, **facts}
+
+
+def write(target: Path, files: dict[str, bytes], page: Callable[[Path], bytes]) -> list[str]:
+    """Write files, the page made from them and checksums; the names. Raises CapacityError where it cannot be written."""
     made = target.parent / f".{target.name}.{os.getpid()}{durable.PART_SUFFIX}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         durable.make_folder(made)
         hashes = {name: durable.write_file(made / name, content) for name, content in files.items()}
-        if page:
-            hashes[PAGE] = durable.write_file(made / PAGE, render_liquidation(made))
+        hashes[PAGE] = durable.write_file(made / PAGE, page(made))
         durable.write_file(made / SUMS, sums_bytes(hashes))
         with contextlib.suppress(FileNotFoundError):
             target.rmdir()  # an empty folder asked for by name

@@ -18,6 +18,7 @@ Verified by tests/properties/test_liquidation_laws.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,5 +61,12 @@ class Square:
         return replace(self, traded=self.traded + flow)
 
     def _phi(self, traded: NDArray[np.float64]) -> NDArray[np.float64]:
-        found: NDArray[np.float64] = (2.0 / 3.0) * self.scale * np.abs(traded) ** 1.5
+        size = np.abs(traded)
+        found: NDArray[np.float64] = (2.0 / 3.0) * self.scale * size * np.sqrt(size)
         return found
+
+
+def slice_cost(scale: float, traded: float, mark: float, flow: float) -> float:
+    """`Square.cost` of one thing: plans ask it thousands of times."""
+    before, after = abs(traded), abs(traded + flow)
+    return (2.0 / 3.0) * scale * (after * sqrt(after) - before * sqrt(before)) - mark * flow

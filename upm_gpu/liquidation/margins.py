@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from upm_gpu.liquidation.case import Case
 from upm_gpu.liquidation.charges import There, cannot, has_charges, kept_of, margins, there
 from upm_gpu.liquidation.coverage import Coverage
+from upm_gpu.liquidation.depth import depth_in_words
 from upm_gpu.liquidation.holdings import Holdings, hold
 from upm_gpu.liquidation.parameters import Parameters
 from upm_gpu.liquidation.starts import Start
@@ -117,7 +118,7 @@ class Margins:
 def margins_of(case: Case, parameters: Parameters) -> Margins:
     """How margins are measured in the cascades of a case."""
     ground = Ground(case, min(parameters.margin.scenarios, case.plan.scenarios.count), Coverage(case.choice))
-    said: dict[str, Any] = {"scenarios": ground.scenarios}
+    said: dict[str, Any] = {"scenarios": ground.scenarios, "depth": depth_in_words(ground, parameters)}
     if not has_charges(case.plan):
         return Margins(case, ground, False, said | {"charges": "none in the methodology", "not_recomputed": {k: v for k, v in kept_of(case.plan).items() if k != "plans"}})
     reason = "the rules say with_core" if parameters.margin.charges == "with_core" else cannot(case.plan)

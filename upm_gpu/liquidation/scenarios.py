@@ -16,6 +16,7 @@ from upm_gpu.outputs import STRESSES
 from upm_gpu.passes import chunk_ranges
 from upm_gpu.pricing.compiled import Rows
 from upm_gpu.pricing.tables import with_tables
+from upm_gpu.risk.measures import tail_size
 from upm_gpu.shipped import package_file
 
 MOVE = re.compile(r"\s*(?P<asset>[^\s,]+)\s*(?P<what>volatility\b)?\s*(?P<size>[+-]\s*\d+(?:\.\d*)?)\s*%\s*", re.IGNORECASE)
@@ -57,9 +58,11 @@ def _moves(case: Case, text: str, known: list[str]) -> dict[str, dict[str, float
     return {a: {**every, **m} for a, m in found.items()}
 
 
-def house_tail(case: Case, count: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The `count` scenarios in which all accounts together lose most at the core's horizon, worst first, and their P&L. Raises UsageError UPM-CF-192 where the run has fewer."""
+def house_tail(case: Case, count: int | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The `count` scenarios in which all accounts together lose most at the core's horizon, worst first, and their P&L; None: as many as the tail of the core's level has. Raises UsageError UPM-CF-192 where the run has fewer."""
     plan, backend = case.plan, case.choice.module
+    if count is None:
+        count = int(np.ceil(tail_size(plan.scenarios.count, plan.core.level)))
     if not 0 < count <= plan.scenarios.count:
         raise UsageError("UPM-CF-192", f"--tail {count}: the run has {plan.scenarios.count} scenarios. Give 1 to that many, such as 20.")
     total = sum_by(plan.rows.column, plan.rows.quantity, plan.compiled.columns)

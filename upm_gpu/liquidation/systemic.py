@@ -23,9 +23,15 @@ from upm_gpu.liquidation.scenarios import house_tail, start_of
 from upm_gpu.liquidation.sequencing import Order
 from upm_gpu.liquidation.starts import scenario_start
 from upm_gpu.liquidation.waterfall import UNPAID
+from upm_gpu.progress import Tell as Progress
+from upm_gpu.progress import silent
 
 VARIANTS: tuple[tuple[str, Order, bool], ...] = (("sequenced", "sequenced", False), ("pro rata", "pro_rata", False), ("by size", "by_size", False), ("auction, then sequenced", "sequenced", True))
 """name, order, whether whole books are offered first"""
+
+
+FIGURES = ("accounts_in_liquidation", "accounts_lost", "depth", "closing_cost", "open_risk_after_first_round", "loss_beyond_margin", "fund_used", "uncovered")
+"""of the table along the tail"""
 
 
 @dataclass(frozen=True)
@@ -69,19 +75,22 @@ def summary(made: Cascade) -> dict[str, Any]:
         "borne": used, "funds_at_start": {k: money(v) for k, v in made.opening_funds.items() if v}, "price_moved": made.price, "steps": len(made.steps), "conserved": made.conserved}
 
 
-def along_the_tail(case: Case, count: int, parameters: Parameters, variants: Sequence[str] = ("sequenced", "pro rata")) -> dict[str, Any]:
-    """The cascade along each of the worst `count` scenarios of the house: a line a path, and means with their standard errors."""
+def along_the_tail(case: Case, count: int | None, parameters: Parameters, variants: Sequence[str] = ("sequenced", "pro rata"), tell: Progress = silent) -> dict[str, Any]:
+    """The cascade along each of the worst `count` scenarios of the house (None: all of its tail): a line a path, and means with their standard errors."""
     scenarios, pnl = house_tail(case, count)
     named, margins = {name: (order, auction) for name, order, auction in VARIANTS}, margins_of(case, parameters)
-    lines = []
+    lines: list[dict[str, Any]] = []
     for s, house in zip(scenarios.tolist(), pnl.tolist(), strict=True):
         start = scenario_start(case.plan, case.choice, s)
         for name in variants:
             lines.append({"scenario": s, "house_pnl": house, "variant": name, **summary(cascade(case, start, parameters, *named[name], margins))})
-    figures = ("accounts_in_liquidation", "accounts_lost", "depth", "closing_cost", "open_risk_after_first_round", "loss_beyond_margin", "fund_used", "uncovered")
-    means = {}
-    for name in variants:
-        own = [line for line in lines if line["variant"] == name]
-        means[name] = {f: {"mean": float(np.mean([x[f] for x in own])), "standard_error": float(np.std([x[f] for x in own], ddof=1) / np.sqrt(len(own))) if len(own) > 1 else None,
-                           "worst": float(np.max([x[f] for x in own]))} for f in figures}
-    return {"paths": len(scenarios), "lines": lines, "means": means}
+            tell(len(lines), len(scenarios) * len(variants), f"scenario {s}, {name}")
+    means = {name: {f: _spread([float(x[f]) for x in lines if x["variant"] == name]) for f in FIGURES} for name in variants}
+    layers = list(dict.fromkeys(k for x in lines for k in x["borne"]))
+    borne = {name: {k: _spread([x["borne"].get(k, 0.0) for x in lines if x["variant"] == name]) for k in layers} for name in variants}
+    return {"paths": len(scenarios), "margins": margins.said, "lines": lines, "means": means, "borne": borne, "conserved": all(x["conserved"] for x in lines)}
+
+
+def _spread(values: list[float]) -> dict[str, float | None]:
+    """Mean, its standard error (None of one value alone) and the largest."""
+    return {"mean": float(np.mean(values)), "standard_error": float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None, "worst": float(np.max(values))}

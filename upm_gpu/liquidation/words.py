@@ -40,6 +40,7 @@ def render(made: Simulation, currency: str) -> str:
     unsettled = [n for n, t in table.items() if not t["settled"]]
     if unsettled:
         lines.append(f"UPM-RN-095 not settled within {made.parameters.pace.rounds} rounds: {', '.join(unsettled)}. Raise pace.rounds or pace.share in the rules.")
+    lines += said_of(made.margins)
     kept = "to the cent and the lot" if all(t["conserved"] for t in table.values()) else "NOT KEPT"
     return "\n".join([*lines, f"cash and positions conserved: {kept}"])
 
@@ -53,7 +54,12 @@ def render_tail(found: dict[str, Any], currency: str) -> str:
     for key, label in LINES:
         if key in found["means"][names[0]]:
             lines.append(f"{label:<40}" + "".join(f"{_mean(found['means'][n][key]):>{wide}}" for n in names))
-    return "\n".join(lines)
+    return "\n".join([*lines, *said_of(found["margins"]), f"cash and positions conserved: {'to the cent and the lot' if found['conserved'] else 'NOT KEPT'}"])
+
+
+def said_of(margins: dict[str, Any]) -> list[str]:
+    """How depth and margins were measured, and what was not computed again."""
+    return [f"depth: {printable(margins['depth'])}", f"charges: {printable(margins['charges'])}", *(f"  as before: {text}" for text in margins["not_recomputed"].values())]
 
 
 def _mean(figure: dict[str, Any]) -> str:

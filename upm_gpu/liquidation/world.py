@@ -161,8 +161,17 @@ class Ground:
 
     def measure(self, pnl: NDArray[np.float64]) -> NDArray[np.float64]:
         """(...,) the core's measure of P&L (..., M), at least 0."""
-        core = self.plan.methodology.core
-        return tail_measure(pnl, core.level, core.measure == "value_at_risk")
+        return tail_measure(pnl, self.tail, self.quantile)
+
+    @cached_property
+    def tail(self) -> float:
+        """Scenarios of the core's tail, with a fraction."""
+        return tail_size(self.scenarios, self.plan.methodology.core.level)
+
+    @cached_property
+    def quantile(self) -> bool:
+        """Whether the core is a value-at-risk."""
+        return bool(self.plan.methodology.core.measure == "value_at_risk")
 
     def cores(self, holdings: Holdings, unit_pnl: NDArray[np.float64]) -> NDArray[np.float64]:
         """(U,) the core's measure of every unit on the P&L (N, M) of instruments."""
@@ -230,13 +239,12 @@ def books_pnl(holdings: Holdings, units: Sequence[int], unit_pnl: NDArray[np.flo
     return found
 
 
-def tail_measure(pnl: NDArray[np.float64], level: float, quantile: bool) -> NDArray[np.float64]:
-    """(...,) expected shortfall (or value-at-risk) of P&L (..., M), floored at 0: the definitions of `risk/measures.py`, by partition instead of a sort."""
-    size = tail_size(pnl.shape[-1], level)
-    whole = int(np.floor(size))
+def tail_measure(pnl: NDArray[np.float64], size: float, quantile: bool) -> NDArray[np.float64]:
+    """(...,) expected shortfall over the worst `size` (or value-at-risk) of P&L (..., M), floored at 0: the definitions of `risk/measures.py`, by partition instead of a sort."""
+    whole = int(size)
     part = np.partition(pnl, whole, axis=-1) if whole < pnl.shape[-1] else np.sort(pnl, axis=-1)
     at = part[..., min(whole, pnl.shape[-1] - 1)]
-    loss: Any = -at if quantile else -(part[..., :whole].sum(axis=-1) + (size - whole) * at) / size
+    loss: Any = -at if quantile else -(np.add.reduce(part[..., :whole], axis=-1) + (size - whole) * at) / size
     found: NDArray[np.float64] = np.maximum(loss, 0.0)
     return found
 

@@ -113,8 +113,7 @@ def fit_ssvi(
     from scipy.optimize import least_squares
 
     start = ssvi_start(years, log_moneyness, volatilities, phi)
-    quotes = (np.concatenate(log_moneyness), np.concatenate(volatilities), np.repeat(years, [len(k) for k in log_moneyness]),
-              np.concatenate([w / np.sqrt(np.sum(w * w)) for w in weights]), np.repeat(np.arange(len(years)), [len(k) for k in log_moneyness]))
+    quotes = quote_rows(years, log_moneyness, volatilities, weights)
     make = partial(_surface, phi=phi, expiries=len(years))
     residual, jacobian = partial(_residuals, make=make, quotes=quotes, start=start), partial(_jacobian, make=make, quotes=quotes)
     return make(least_squares(residual, start, jac=jacobian, method="lm", x_scale="jac", max_nfev=EVALUATIONS, xtol=1e-8, ftol=1e-10).x)
@@ -162,11 +161,17 @@ def _increments(theta: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(np.append(held[0], held[1:] - held[:-1] * (1.0 + LEAST_GROWTH)))
 
 
+def quote_rows(years: NDArray[np.float64], log_moneyness: Sequence[NDArray[np.float64]], volatilities: Sequence[NDArray[np.float64]], weights: Sequence[NDArray[np.float64]]) -> tuple[NDArray, ...]:
+    """Of every quote (Q,): ln(K / F), volatility, years, share of its expiry's weight, and place of its expiry."""
+    return (np.concatenate(log_moneyness), np.concatenate(volatilities), np.repeat(years, [len(k) for k in log_moneyness]),
+            np.concatenate([w / np.sqrt(np.sum(w * w)) for w in weights]), np.repeat(np.arange(len(years)), [len(k) for k in log_moneyness]))
+
+
 def _residuals(x: NDArray, make: Callable[[NDArray], Ssvi], quotes: tuple[NDArray, ...], start: NDArray) -> NDArray:
-    return np.append(_per_quote(make(x), quotes)[0], PRIOR * (x - start))
+    return np.append(per_quote(make(x), quotes)[0], PRIOR * (x - start))
 
 
-def _per_quote(ssvi: Ssvi, quotes: tuple[NDArray, ...]) -> tuple[NDArray, NDArray]:
+def per_quote(ssvi: Ssvi, quotes: tuple[NDArray, ...]) -> tuple[NDArray, NDArray]:
     """Robust residuals (Q,) and their derivatives (3, Q) by theta and phi of the quote's expiry, and by rho."""
     k, volatility, years, share, at = quotes
     rho, theta, phi = ssvi.rho, ssvi.theta[at], curvature(ssvi.phi, ssvi.theta, ssvi.shape)[at]
@@ -183,7 +188,7 @@ def _per_quote(ssvi: Ssvi, quotes: tuple[NDArray, ...]) -> tuple[NDArray, NDArra
 def _jacobian(x: NDArray, make: Callable[[NDArray], Ssvi], quotes: tuple[NDArray, ...]) -> NDArray:
     """Exact by theta, phi and rho of every expiry; those by the unknowns as central differences, which no quote enters."""
     at, h = quotes[4], 1e-5
-    by_theta, by_phi, by_rho = _per_quote(make(x), quotes)[1]
+    by_theta, by_phi, by_rho = per_quote(make(x), quotes)[1]
     out = np.empty((len(at) + len(x), len(x)))
     out[len(at) :] = PRIOR * np.eye(len(x))
     for j in range(len(x)):

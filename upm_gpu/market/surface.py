@@ -11,16 +11,19 @@ Verified by `tests/known_answers/test_surface.py` (recovers a known surface, int
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.errors import MarketDataError
 from upm_gpu.market.snapshot import MarketSnapshot, SurfaceFamily, years_between
+
+if TYPE_CHECKING:
+    from upm_gpu.market.ssvi import Ssvi
 
 MAX_LOG_MONEYNESS = 3.0
 MIN_TOTAL_VARIANCE = 1e-12
@@ -107,14 +110,14 @@ def implied_volatility(svi: SviSlice, log_moneyness: NDArray[np.float64] | float
     return np.sqrt(total_variance(svi, log_moneyness) / svi.expiry_years)
 
 
-def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_] | None = None) -> Surface:
-    """The surface of one underlying from the quotes of a snapshot.
+def fit_surface(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_] | None = None, ssvi: Callable[..., Ssvi] | None = None) -> Surface:
+    """The surface of one underlying from the quotes of a snapshot; `ssvi` stands for `ssvi.fit_ssvi` where the family is one of its.
 
     `keep` (Q,) leaves quotes out (quarantined ones); quotes without a forward, past their expiry or outside
     0.5 % to 1,000 % volatility are left out as well. Weights: Black vega, divided by the bid-ask spread where there is one.
     Raises `MarketDataError` UPM-MD-120 when no usable quote is left.
     """
-    return fit_slices(underlying, market.valuation_time, *usable_quotes(market, underlying, keep), market.surface_family)
+    return fit_slices(underlying, market.valuation_time, *usable_quotes(market, underlying, keep), market.surface_family, ssvi)
 
 
 def usable_quotes(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool_] | None = None) -> QuoteLists:
@@ -145,7 +148,7 @@ def usable_quotes(market: MarketSnapshot, underlying: str, keep: NDArray[np.bool
         years.append(t)
         moneyness.append(k)
         volatility.append(sigma)
-        weight.append(_weights(k, sigma, t, quotes.ask[at] - quotes.bid[at]))
+        weight.append(quote_weights(k, sigma, t, quotes.ask[at] - quotes.bid[at]))
     if not expiries:
         quarantined = int(np.count_nonzero(quotes.underlying == underlying)) - len(rows)
         aside = f", {quarantined} more being quarantined: their volatility misses their mark, which is read in {'the quote currency' if underlying in market.linear_marks else 'coins'}" if quarantined else ""
@@ -177,6 +180,7 @@ def fit_slices(
     implied_volatilities: Sequence[NDArray[np.float64]],
     weights: Sequence[NDArray[np.float64]],
     family: SurfaceFamily = "svi",
+    ssvi: Callable[..., Ssvi] | None = None,
 ) -> Surface:
     """Fit all slices together; sequences run over expiries (ascending), arrays over the quotes of each."""
     from upm_gpu.market.ssvi import conditions, fit_ssvi
@@ -186,9 +190,9 @@ def fit_slices(
     if family == "svi":
         parameters = fit_jointly(np.asarray(years), log_moneyness, implied_volatilities, weights)
     else:
-        ssvi = fit_ssvi(np.asarray(years), log_moneyness, implied_volatilities, weights, "heston" if family == "ssvi_heston" else "power_law")
-        parameters = ssvi.slices()
-        broken = tuple({"underlying": underlying, "expiry": expiries[row.pop("expiry")].isoformat(), "violation": row.pop("condition"), "worst": row.pop("value")} for row in conditions(ssvi))
+        tied = (ssvi or fit_ssvi)(np.asarray(years), log_moneyness, implied_volatilities, weights, "heston" if family == "ssvi_heston" else "power_law")
+        parameters = tied.slices()
+        broken = tuple({"underlying": underlying, "expiry": expiries[row.pop("expiry")].isoformat(), "violation": row.pop("condition"), "worst": row.pop("value")} for row in conditions(tied))
     return surface_of(underlying, valuation_time, expiries, years, parameters, log_moneyness, implied_volatilities, broken)
 
 
@@ -270,7 +274,7 @@ def at_the_money_skew(surface: Surface, days: float = 30.0) -> float:
     return float(slope / (2.0 * np.sqrt(total_variance(svi, 0.0) * svi.expiry_years)))
 
 
-def _weights(k: NDArray, sigma: NDArray, years: float, spread: NDArray) -> NDArray:
+def quote_weights(k: NDArray, sigma: NDArray, years: float, spread: NDArray) -> NDArray:
     """Fourth root of vega (1 at the money), floored so that wings still count, over the root of the relative spread where quoted."""
     distance = k / _at_the_money_deviation(k, sigma, years)
     vega = np.exp(-0.5 * (k / (sigma * np.sqrt(years))) ** 2)

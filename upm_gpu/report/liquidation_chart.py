@@ -13,8 +13,8 @@ FILLS = ("fill-accent", "fill-warn", "fill-gain", "fill-muted", "fill-loss")
 BAR = 26.0
 
 
-def rounds_svg(series: Mapping[str, Sequence[float]], label: str, percent: bool = False) -> str:
-    """One line a variant over rounds, from 0."""
+def rounds_svg(series: Mapping[str, Sequence[float]], label: str, percent: bool = False, axis: str = "round", first: int = 0) -> str:
+    """One line a variant over rounds, from `first`, or over what `axis` names."""
     longest = max((len(v) for v in series.values()), default=1)
     values = [v for own in series.values() for v in own] or [0.0]
     low, high = min(0.0, *values), max(0.0, *values)
@@ -33,13 +33,13 @@ def rounds_svg(series: Mapping[str, Sequence[float]], label: str, percent: bool 
         text = f"{100.0 * value:.2f} %" if percent else short(value)
         parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{WIDTH - RIGHT:.0f}" y1="{y(value):.1f}" y2="{y(value):.1f}"/><text x="{LEFT - 6:.0f}" y="{y(value) + 4:.1f}" text-anchor="end">{text}</text>')
     for n in range(0, longest, max(1, longest // 12)):
-        parts.append(f'<text x="{x(n):.1f}" y="{TOP + HEIGHT + 16:.1f}" text-anchor="middle">{n}</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT:.0f}" y="{TOP + HEIGHT + 29:.1f}" text-anchor="end">round</text>')
+        parts.append(f'<text x="{x(n):.1f}" y="{TOP + HEIGHT + 16:.1f}" text-anchor="middle">{n + first}</text>')
+    parts.append(f'<text x="{0.5 * (LEFT + WIDTH - RIGHT):.0f}" y="{TOP + HEIGHT + 29:.1f}" text-anchor="middle">{_safe(axis)}</text>')
     ends: list[float] = []
     for k, (name, own) in enumerate(series.items()):
         path = "M" + "L".join(f"{x(n):.1f} {y(v):.1f}" for n, v in enumerate(own))
         parts.append(f'<path d="{path}" class="{LINES[k % len(LINES)]}" fill="none" stroke-width="2"/>')
-        parts += [f'<circle class="fill-none" cx="{x(n):.1f}" cy="{y(v):.1f}" r="5"><title>{_safe(name)}, round {n}: {f"{100 * v:.3f} %" if percent else f"{v:,.0f}"}</title></circle>' for n, v in enumerate(own)]
+        parts += [f'<circle class="fill-none" cx="{x(n):.1f}" cy="{y(v):.1f}" r="5"><title>{_safe(name)}, {_safe(axis)} {n + first}: {f"{100 * v:.3f} %" if percent else f"{v:,.0f}"}</title></circle>' for n, v in enumerate(own)]
         at = y(own[-1]) + 4.0
         while any(abs(at - e) < 14.0 for e in ends):  # names that end at one place stand below each other
             at += 14.0

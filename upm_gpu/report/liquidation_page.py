@@ -26,29 +26,34 @@ TITLES = {"own_capital": "own capital of the house", "insurance_fund": "insuranc
 
 def render_liquidation(folder: Path) -> bytes:
     """The page of a folder. Raises UsageError where it is no simulation or jinja2 is not installed, CapacityError for a page beyond LIMIT."""
-    try:
-        import jinja2
-    except ImportError:
-        raise UsageError("UPM-CF-040", "the page needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'`, or leave --out away.") from None
     manifest, table = read_json(folder / "manifest.json"), read_json(folder / "systemic.json")
     rounds, defaults, steps = (read_rows(folder / f"{n}.csv") for n in ("rounds", "defaults", "steps"))
     if manifest is None or table is None or rounds is None or defaults is None or steps is None:
         raise UsageError("UPM-RN-045", f"{folder} is no simulation of liquidations: a table is missing. Simulate again.")
-    here = Path(__file__).parent
-    style = here.joinpath("report.css").read_text(encoding="utf-8")
-    policy = f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode('ascii')}'; base-uri 'none'; form-action 'none'"
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"money": lambda v: f"{float(v):,.0f}", "short": lambda v: short(float(v)), "share": lambda v: "" if v in ("", None) else f"{100.0 * float(v):+.2f} %"}
     variants = [str(v) for v in manifest["variants"]]
     first = variants[0]
     own = [d for d in defaults if d["variant"] == first]
     lost = sorted(own, key=lambda d: (-float(d["loss"]), -float(d["cost"]), d["party"]))
     worst = lost[0]["party"] if lost else ""
+    return filled("liquidation.html.j2", folder, manifest=manifest, table=table, variants=variants, first=first, titles=TITLES, layers=list(dict.fromkeys(k for t in table.values() for k in t["borne"])),
+                  charts=_charts(rounds, table, variants), lost=lost[:SHOWN], hidden=max(0, len(lost) - SHOWN), worst=worst,
+                  worst_steps=[s for s in steps if s["variant"] == first and s["party"] == worst][:STEPS])
+
+
+def filled(template: str, folder: Path, charts: list[tuple[str, str, str]], **values: Any) -> bytes:
+    """A page of this room: a template with its style, charts (title, note, SVG) and values. Raises as `render_liquidation` does."""
+    try:
+        import jinja2
+    except ImportError:
+        raise UsageError("UPM-CF-040", "the page needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'`, or leave --out away.") from None
+    here = Path(__file__).parent
+    style = here.joinpath("report.css").read_text(encoding="utf-8")
+    policy = f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode('ascii')}'; base-uri 'none'; form-action 'none'"
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"money": lambda v: f"{float(v):,.0f}", "short": lambda v: short(float(v)), "share": lambda v: "" if v in ("", None) else f"{100.0 * float(v):+.2f} %"}
     markup = jinja2.utils.markupsafe.Markup
-    page = environment.from_string(here.joinpath("liquidation.html.j2").read_text(encoding="utf-8")).render(
-        policy=policy, style=markup(style), manifest=manifest, table=table, variants=variants, first=first, titles=TITLES, layers=list(dict.fromkeys(k for t in table.values() for k in t["borne"])),
-        charts=[(title, note, markup(svg)) for title, note, svg in _charts(rounds, table, variants)], lost=lost[:SHOWN], hidden=max(0, len(lost) - SHOWN), worst=worst,
-        worst_steps=[s for s in steps if s["variant"] == first and s["party"] == worst][:STEPS]).encode("utf-8", errors="xmlcharrefreplace")
+    page = environment.from_string(here.joinpath(template).read_text(encoding="utf-8")).render(
+        policy=policy, style=markup(style), charts=[(title, note, markup(svg)) for title, note, svg in charts], **values).encode("utf-8", errors="xmlcharrefreplace")
     if len(page) > LIMIT:
         raise CapacityError("UPM-RN-044", f"the page of {folder} would have {len(page):,} bytes, above {LIMIT:,}. Read the tables.")
     return bytes(page)

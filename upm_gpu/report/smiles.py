@@ -61,18 +61,23 @@ def axes(x: NDArray[np.float64], y: NDArray[np.float64], label: str, unit: str, 
         return TOP + (high - np.asarray(value, np.float64)) / (high - low) * HEIGHT
 
     parts = [f'<svg class="chart" viewBox="0 0 {right + MARGIN:.0f} {TOP + HEIGHT + 20:.0f}" role="img" aria-label="{html.escape(label, quote=True)}">']
-    raw = times * (high - low) / 4.0
-    size = 10.0 ** np.floor(np.log10(raw))
-    step = float(size * next(m for m in (1.0, 2.0, 5.0, 10.0) if m * size >= raw)) / times
+    step = _round_step(times * (high - low) / 4.0) / times
     for value in step * np.arange(np.ceil(low / step), np.floor(high / step) + 1.0):
         at = float(up(value))
-        parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{right:.0f}" y1="{at:.1f}" y2="{at:.1f}"/><text x="{LEFT - 5:.0f}" y="{at + 4:.1f}" text-anchor="end">{times * value:.4g}{unit}</text>')
+        parts.append(f'<line class="axis" x1="{LEFT:.0f}" x2="{right:.0f}" y1="{at:.1f}" y2="{at:.1f}"/><text x="{LEFT - 5:.0f}" y="{at + 4:.1f}" text-anchor="end">{times * value + 0.0:.6g}{unit}</text>')
     if abs(first) < 100.0:
-        for number in range(int(np.ceil(first)), int(np.floor(last)) + 1):
-            parts.append(f'<text x="{across(number):.1f}" y="{TOP + HEIGHT + 14:.0f}" text-anchor="middle">{number}</text>')
+        spacing = 1.0 if span >= 3.0 else _round_step(span / 5.0)
+        for number in range(int(np.ceil(first / spacing)), int(np.floor(last / spacing)) + 1):
+            parts.append(f'<text x="{across(number * spacing):.1f}" y="{TOP + HEIGHT + 14:.0f}" text-anchor="middle">{number * spacing:.6g}</text>')
     return across, up, parts
 
 
 def line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
     """The path of a polygon through points of the drawing."""
     return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
+
+
+def _round_step(raw: float) -> float:
+    """The next 1, 2, 5 or 10 times a power of ten."""
+    size = 10.0 ** np.floor(np.log10(raw))
+    return float(size * next(m for m in (1.0, 2.0, 5.0, 10.0) if m * size >= raw))

@@ -1,4 +1,4 @@
-"""Charts of estimates as SVG text: bars with errors, clouds with a line, courses over time with a window. Class names are those of report.css. Verified by tests/end_to_end/test_calibrate_factors.py."""
+"""Charts of estimates as SVG text: bars with errors, clouds with a line, quantiles, courses over time with a window. Class names are those of report.css. Verified by tests/end_to_end/test_calibrate_factors.py."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def cloud_svg(x: NDArray[np.float64], y: NDArray[np.float64], slope: float, labe
     parts += [f'<circle class="fill-muted" cx="{across(a):.1f}" cy="{up(b):.1f}" r="2"/>' for a, b in zip(x, y, strict=True)]
     ends = np.array([np.min(x), np.max(x)])
     return "".join([*parts, f'<path d="{line(across(ends), up(slope * ends))}" class="line-accent" fill="none" stroke-width="1.6"/></svg>'])
+
+
+def diagonal_svg(model: NDArray[np.float64], observed: NDArray[np.float64], label: str) -> str:
+    """Observed quantiles over those of a law, and the line on which they are equal."""
+    across, up, parts = axes(model, np.concatenate([observed, model]), label, "", 1.0)
+    ends = np.array([model[0], model[-1]])
+    parts.append(f'<path d="{line(across(ends), up(ends))}" class="line-accent" fill="none" stroke-width="1.2"/>')
+    return "".join([*parts, *(f'<circle class="fill-loss" cx="{across(a):.1f}" cy="{up(b):.1f}" r="2"><title>law {a:.4g}, observed {b:.4g}</title></circle>' for a, b in zip(model, observed, strict=True)), "</svg>"])
 
 
 def window_svg(day: NDArray[np.float64], value: NDArray[np.float64], first: float, last: float, label: str, times: float = 100.0) -> str:

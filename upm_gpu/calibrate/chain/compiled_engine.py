@@ -60,10 +60,11 @@ def at(batch: Batch, rule: Rule, weight: NDArray[np.float64], task: Task, z: NDA
     return At(price[:, 0], volatility_of(batch, price)[0][:, 0], r[:, 0], np.matmul(j[:, 0], by))  # type: ignore[index]
 
 
-def polish(batch: Batch, rule: Rule, weight: NDArray[np.float64], task: Task, z: NDArray[np.float64], linear: bool = False, tolerance: float = 1e-12) -> Polished:
-    """Levenberg-Marquardt from unknowns (C, J, P); every start is a problem of its own."""
+def polish(batch: Batch, rule: Rule, weight: NDArray[np.float64], task: Task, z: NDArray[np.float64], linear: bool = False, tolerance: float = 1e-12,
+           limits: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None) -> Polished:
+    """Levenberg-Marquardt from unknowns (C, J, P); every start is a problem of its own, with bounds of its own where `limits` (C, J, P) are given."""
     chains, sets, size = z.shape
-    low, high = box(task.model, task.feller)
+    low, high = box(task.model, task.feller) if limits is None else (b.reshape(-1, size) for b in limits)
     held: dict[bytes, tuple[Batch, Rule, NDArray[np.float64]]] = {}
 
     def evaluate(alive: NDArray[np.int64], here: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

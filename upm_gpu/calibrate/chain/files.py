@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.calibrate.chain.fit import ChainFit
+from upm_gpu.calibrate.chain.intervals import Intervals
 from upm_gpu.calibrate.chain.moments import DIFFUSION, JUMPS, chain_model
 from upm_gpu.calibrate.covariance import CovarianceFit
 from upm_gpu.domain.text import instant_text
@@ -27,7 +28,8 @@ OWN = dict(zip(JUMPS, ("intensity", "mean", "deviation"), strict=True))
 """the same of the section [own]"""
 
 
-def write_chain_parameters(path: Path, fits: Mapping[str, ChainFit], covariance: CovarianceFit | None, provenance: Mapping[str, Any]) -> None:
+def write_chain_parameters(path: Path, fits: Mapping[str, ChainFit], covariance: CovarianceFit | None, provenance: Mapping[str, Any],
+                           intervals: Mapping[str, Intervals] | None = None) -> None:
     """The file of one fit an underlying; `covariance` joins several and gives the volatilities their own motion under merton. Raises `CalibrationError` UPM-CA-217 without what several need, 109."""
     names = list(fits)
     kind = next(iter(fits.values())).model.name
@@ -44,6 +46,7 @@ def write_chain_parameters(path: Path, fits: Mapping[str, ChainFit], covariance:
         rows += ["", f"[provenance.fit.{toml_value(name)}]", f"quotes = {len(fit.chain.strike)}", f"expiries = {len(fit.chain.years)}",
                  f"root_mean_square_volatility_error = {toml_value(float(np.sqrt(np.mean(fit.residual**2))))}", f"condition_number = {toml_value(fit.condition)}",
                  "# nan: held by its bound", *(f"{p} = {toml_value(v)}" for p, v in zip((f"{p}_standard_error" for p in fit.model.parameters), fit.standard_errors, strict=True)),
+                 *(f"{p}_interval_95 = {toml_value(v)}" for p, v in zip(fit.model.parameters, [] if intervals is None else intervals[name].ends.tolist(), strict=intervals is not None)),
                  f"bounds = {toml_value([f'{p}: {b}' for p, b in zip(fit.model.parameters, fit.bounds, strict=True) if b])}"]
     try:
         path.write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")

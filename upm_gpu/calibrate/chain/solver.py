@@ -38,10 +38,11 @@ class Solution:
 
 def solve(evaluate: Evaluate, start: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64], most: int = 100, tolerance: float = 1e-10,
           least: NDArray[np.float64] | float = 0.0) -> Solution:
-    """`start` (B, P). A problem ends where an undamped step over its free unknowns promises less than `tolerance` of the sum of squares, or no step lowers
+    """`start` (B, P), bounds (P,) or (B, P); equal bounds hold an unknown. A problem ends where an undamped step over its free unknowns promises less than `tolerance` of the sum of squares, or no step lowers
     the sum any more, or half the sum is below `least` (B,), which is rounding; it has converged where that promise is below `ENDED` or the sum is rounding. One whose residuals are not finite at the start has not."""
     z = np.clip(np.asarray(start, np.float64), lower, upper)
     size = len(z)
+    lower, upper = np.broadcast_to(lower, z.shape), np.broadcast_to(upper, z.shape)
     cost, iterations, ended = np.full(size, np.inf), np.zeros(size, np.int64), np.zeros(size, bool)
     alive = np.arange(size)
     residual, jacobian = evaluate(alive, z)
@@ -59,7 +60,7 @@ def solve(evaluate: Evaluate, start: NDArray[np.float64], lower: NDArray[np.floa
             z[alive[out]], cost[alive[out]] = x[out], now[out]
             ended[alive[out]] = (done | (hoped <= ENDED * now))[out] & np.isfinite(now[out])
             stay = ~out
-            alive, held, rounding = alive[stay], held[stay], rounding[stay]
+            alive, held, rounding, lower, upper = alive[stay], held[stay], rounding[stay], lower[stay], upper[stay]
             x, gradient, square, now, scale, damping, growth = (v[stay] for v in (x, gradient, square, now, scale, damping, growth))
         if not len(alive):
             return Solution(z, cost, ended, iterations)

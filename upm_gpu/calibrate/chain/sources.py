@@ -46,7 +46,7 @@ def read_chains(sources: Sequence[str], model: str, underlyings: Sequence[str] =
         found: dict[str, list[Chain]]
         if path.is_dir():
             found, history, time = _of_market(path, underlyings, limits)
-        elif _is_snapshot(path):
+        elif is_snapshot(path):
             from upm_gpu.calibrate.chain.days import read_days
 
             found, refused = read_days(path, tuple(underlyings), **limits)
@@ -95,7 +95,7 @@ def _of_market(path: Path, underlyings: Sequence[str], limits: dict[str, Any]) -
     return {u: [market_chain(market, u, keep, **limits)] for u in names}, market.history, market.valuation_time
 
 
-def _is_snapshot(path: Path) -> bool:
+def is_snapshot(path: Path) -> bool:
     """Does the table name instruments, as an exchange's snapshot does?"""
     if path.name.endswith(".parquet"):
         return True

@@ -13,17 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.calibrate.chain.fit import ChainFit
+from upm_gpu.calibrate.chain.intervals import Intervals
 from upm_gpu.calibrate.chain.quotes import Chain
 from upm_gpu.domain.text import instant_text
 
+SIDES = ("lower", "upper")
 
-def fit_summary(fit: ChainFit) -> dict[str, Any]:
-    """Value, standard errors, t and bound of every parameter, and how well the smile is met; null where there is none."""
-    table = {}
+
+def fit_summary(fit: ChainFit, intervals: Intervals | None = None) -> dict[str, Any]:
+    """Value, standard errors, t, bound and, where given, interval of every parameter, and how well the smile is met; null where there is none."""
+    table: dict[str, dict[str, Any]] = {}
     for i, name in enumerate(fit.model.parameters):
         value, error, clustered = float(fit.parameters[i]), float(fit.standard_errors[i]), float(fit.clustered_errors[i])
         table[name] = {"value": _digits(value), "standard_error": _digits(error), "t": _digits(value / error) if error > 0.0 else None,
                        "standard_error_by_expiry": _digits(clustered), "bound": fit.bounds[i] or None}
+        if intervals is not None:
+            table[name] |= {"interval_95": [_digits(float(x)) for x in intervals.ends[i]], "interval_open": [side for side, free in zip(SIDES, intervals.open[i], strict=True) if free]}
     found = {"valuation_time": when(fit.chain) or None, "expiries": list(fit.chain.labels), "quotes": len(fit.chain.strike), "left_out": dict(fit.chain.left_out), "parameters": table,
              "root_mean_square_volatility_error": _digits(float(np.sqrt(np.mean(fit.residual**2)))), "sum_of_squares_volatility_points": _digits(float(np.sum((100.0 * fit.residual) ** 2))),
              "weighted_sum_of_squares": _digits(2.0 * fit.cost), "condition_number": _digits(fit.condition), "converged": fit.converged, "iterations": fit.iterations}
@@ -32,13 +37,16 @@ def fit_summary(fit: ChainFit) -> dict[str, Any]:
     return found
 
 
-def fit_warnings(fit: ChainFit) -> list[str]:
+def fit_warnings(fit: ChainFit, intervals: Intervals | None = None) -> list[str]:
     """What a reader of the parameters must know."""
     where = f"{fit.chain.underlying} {when(fit.chain)}".strip()
     found = [f"UPM-CA-214 {where}: {name} sits on its {bound if bound != 'feller' else 'Feller'} bound ({fit.value(name):.6g}); it has no standard error and the quotes ask for more"
              for name, bound in zip(fit.model.parameters, fit.bounds, strict=True) if bound]
     if fit.weakest:
         found.append(f"UPM-CA-214 {where}: condition number {fit.condition:.3g}: the quotes do not tell {', '.join(fit.weakest)} apart")
+    if intervals is not None:
+        found += [f"UPM-CA-214 {where}: the quotes put no {side} end to {name}: its 95 % interval reaches the bound {intervals.ends[i, s]:.6g}"
+                  for i, name in enumerate(fit.model.parameters) for s, side in enumerate(SIDES) if intervals.open[i, s] and not fit.bounds[i]]
     if not fit.converged:
         found.append(f"UPM-CA-214 {where}: no convergence in {fit.iterations} steps")
     return found
@@ -50,10 +58,10 @@ def render_summary(summary: Mapping[str, Any]) -> str:
     for name, fit in summary["fits"].items():
         which = (f", {fit['valuation_time']}" if fit["valuation_time"] else "") + (f", last of {fit['days']} chains" if fit["days"] > 1 else "")
         lines.append(f"{name}: {summary['model']}, {fit['quotes']} quotes of {len(fit['expiries'])} expiries{which}; root mean square error {100.0 * fit['root_mean_square_volatility_error']:.2f} volatility points; {fit['iterations']} steps{'' if summary['engine'] == 'compiled' else ', ' + summary['engine']}")
-        lines.append(f"  {'':18}{'value':>12}{'std. error':>12}{'t':>10}{'by expiry':>12}  bound")
+        lines.append(f"  {'':18}{'value':>12}{'std. error':>12}{'t':>10}{'by expiry':>12}  {'95 % interval':>24}  bound")
         for key, row in fit["parameters"].items():
             cells = "".join(f"{'-' if row[c] is None else format(row[c], f):>{w}}" for c, w, f in (("value", 12, ".5g"), ("standard_error", 12, ".3g"), ("t", 10, ".4g"), ("standard_error_by_expiry", 12, ".3g")))
-            lines.append(f"  {key:18}{cells}  {row['bound'] or ''}".rstrip())
+            lines.append(f"  {key:18}{cells}  {_span(row):>24}  {row['bound'] or ''}".rstrip())
     for name, found in summary["per_expiry"].items():
         for fit in found:
             values = ", ".join(f"{k} {row['value']:.4g}" for k, row in fit["parameters"].items())
@@ -61,6 +69,14 @@ def render_summary(summary: Mapping[str, Any]) -> str:
     shown = summary["warnings"][:12]
     hidden = len(summary["warnings"]) - len(shown)
     return "\n".join([*lines, *shown, *([f"{hidden} more warnings with --json"] if hidden else []), str(summary["out"])])
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    """An interval as text; an end that is the box's in brackets."""
+    if None in row.get("interval_95", [None]):
+        return "-"
+    low, high = (f"({x:.5g})" if side in row["interval_open"] else f"{x:.5g}" for side, x in zip(SIDES, row["interval_95"], strict=True))
+    return f"{low} to {high}"
 
 
 def smiles(fit: ChainFit) -> list[dict[str, Any]]:
