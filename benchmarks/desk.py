@@ -1,11 +1,12 @@
 """What-if from resident scenarios beside a fresh run and a plain NumPy implementation, on the crypto sample.
 
-Run: python benchmarks/desk.py [--scenarios S] [--positions N] [--singles N] [--many N]. The sample's book with one more account of N positions in random instruments of the sample, house methodology 1,
-precision mixed. Times are of the whole call, in wall-clock seconds and, because a busy machine spoils those, in processor seconds of all threads (`cpu`); the desk itself runs on one thread.
+Run: python benchmarks/desk.py [--scenarios S] [--positions N] [--singles N] [--many N] [--rounds N]. The sample's book with one more account of N positions in random instruments of the sample, house methodology 1,
+precision mixed. Times are of the whole call, in wall-clock seconds and, because a busy machine spoils those, in processor seconds of all threads (`cpu`); selection, sum and order of many orders run on two threads.
 
 1. `open`: drawing the scenarios and keeping them; footprint beside it.
 2. `single`: one order of one instrument a call, after the account's vector was made: median and 99 % of `--singles` calls.
-3. `many`: `--many` orders in one call, per item.
+3. `many`: `--many` orders in one call, per item, median of `--rounds` calls (the first finds what is kept of every instrument); its answers are columns, `read` puts every one of them together as an
+   object. `times_less`: of a call of one order.
 4. `numpy`: the account's P&L as a product of its quantities and the unit P&L (float32 matrix of its own columns), partition, mean of the tail: ES alone, no equity, charges or errors.
 5. `fresh`: the engine over the whole changed book.
 """
@@ -48,7 +49,7 @@ def with_large_account(book: Book, market: object, positions: int, draw: np.rand
 def main() -> None:
     """Measure and print one JSON object."""
     ask = argparse.ArgumentParser()
-    for name, default in (("scenarios", 100_000), ("positions", 500), ("singles", 200), ("many", 10_000)):
+    for name, default in (("scenarios", 100_000), ("positions", 500), ("singles", 200), ("many", 10_000), ("rounds", 3)):
         ask.add_argument(f"--{name}", type=int, default=default)
     given = ask.parse_args()
     draw = np.random.default_rng(1)
@@ -72,9 +73,16 @@ def main() -> None:
         desk.whatif(resident, [one])
         single.append(time.perf_counter() - start)
         single_cpu.append(time.process_time() - spent)
-    start, spent = time.perf_counter(), time.process_time()
-    desk.whatif(resident, orders[: given.many])
-    many, many_cpu = ((t - s) / given.many for t, s in ((time.perf_counter(), start), (time.process_time(), spent)))
+    many, many_cpu, read = [], [], []
+    for _ in range(given.rounds):
+        start, spent = time.perf_counter(), time.process_time()
+        answers = desk.whatif(resident, orders[: given.many])
+        many.append((time.perf_counter() - start) / given.many)
+        many_cpu.append((time.process_time() - spent) / given.many)
+        start = time.perf_counter()
+        for answer in answers:
+            assert answer
+        read.append((time.perf_counter() - start) / given.many)
 
     plan, cube = resident.plan, next(iter(resident.cubes.values()))
     unit = list(plan.units.names).index(account)
@@ -91,7 +99,8 @@ def main() -> None:
     print(json.dumps({"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0], "device": "cpu", "precision": "mixed",
                       "accounts": len(book.accounts), "scenarios": given.scenarios, "positions": given.positions, "open_s": opened, "first_use_s": first, "single_median_ms": 1e3 * float(np.median(single)),
                       "single_p99_ms": 1e3 * float(np.quantile(single, 0.99)), "single_median_cpu_ms": 1e3 * float(np.median(single_cpu)),
-                      "single_p99_cpu_ms": 1e3 * float(np.quantile(single_cpu, 0.99)), "many": given.many, "many_ms_an_item": 1e3 * many, "many_cpu_ms_an_item": 1e3 * many_cpu,
+                      "single_p99_cpu_ms": 1e3 * float(np.quantile(single_cpu, 0.99)), "many": given.many, "many_ms_an_item": 1e3 * float(np.median(many)), "many_first_ms_an_item": 1e3 * many[0], "many_cpu_ms_an_item": 1e3 * float(np.median(many_cpu)),
+                      "read_ms_an_item": 1e3 * float(np.median(read)), "times_less": float(np.median(single) / np.median(many)), "times_less_cpu": float(np.median(single_cpu) / np.median(many_cpu)),
                       "numpy_cpu_ms": 1e3 * float(np.median(plain)), "fresh_s": fresh, "fresh_cpu_s": fresh_cpu,
                       "footprint": resident.footprint()}, indent=2))
 

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -64,6 +65,10 @@ class Said:
         assert "Traceback" not in self.err
         for word in words:
             assert word in self.err, self.err
+
+
+Command = Callable[..., Said]
+"""the fixture `upm`: its arguments are those of the command line"""
 
 
 def environment(**changes: str | None) -> dict[str, str]:

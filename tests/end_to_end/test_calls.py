@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from command_line import Said
+from command_line import Command
 
 from upm_gpu.desk.calls.ladder import Calendar, OpenCall, Stage, Standing, calls, deadline, load_ladder, natural_stage
 from upm_gpu.desk.calls.ladder_command import read_open_calls
 from upm_gpu.errors import InputError
 from upm_gpu.margin.methodology import load_methodology
 
-Command = Callable[..., Said]
 NOON = datetime(2026, 2, 5, 12, tzinfo=UTC)
 HOUSE = load_ladder()
 

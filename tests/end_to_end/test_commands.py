@@ -8,14 +8,13 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from command_line import CONFIG, POSITIONS, PROMISED, Said, here, small_run
+from command_line import CONFIG, POSITIONS, PROMISED, Command, Said, here, small_run
 
 from upm_gpu.rng import normal
 
@@ -23,7 +22,6 @@ CHAIN = Path(__file__).parent / "data" / "deribit_chain_20260206.csv.gz"
 FACTORS = ("log_level[BTC]", "log_level[ETH]", "volatility_shift[BTC]", "volatility_shift[ETH]")
 VOLATILITY = (0.03, 0.04, 0.05, 0.06)
 PLAIN_MODEL = 'name = "gbm"\ncopula = "gaussian"\nmarginal = "gaussian"\nparameters = "plain.toml"\nhorizons = ["1d", "2d"]\nsteps = {steps}\n'
-Command = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")

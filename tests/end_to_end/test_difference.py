@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import POSITIONS, Said, here, history, small_run
+from command_line import POSITIONS, Command, here, history, small_run
 from small_book import STUDENT, methodology, read, write
 
 from upm_gpu import job
@@ -25,7 +24,6 @@ from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.scenario.spec import ScenarioSpec
 
-Command = Callable[..., Said]
 METHOD = """schema_version = 1
 name = "other"
 version = "9"

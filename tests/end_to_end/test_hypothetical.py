@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import POSITIONS, Said, small_run
+from command_line import POSITIONS, Command, small_run
 from small_book import INSTRUMENTS
 
 from upm_gpu import desk, job
@@ -18,7 +17,6 @@ from upm_gpu.desk.hypothetical import instruments_of, read_instruments
 from upm_gpu.desk.words import read_sets
 from upm_gpu.errors import InputError
 
-Command = Callable[..., Said]
 TERMS = {
     "another strike": ("like=BTC-C70,instrument_id=BTC-C72X,strike=72000", "BTC-C72X,option,BTC,inverse,USD,1,2026-02-27T08:00:00Z,72000,call,european\n", 3.0),
     "another expiry": ("like=BTC-P60,instrument_id=A-BTC-P60M,expiry=2026-03-27T08:00:00Z", "A-BTC-P60M,option,BTC,inverse,USD,1,2026-03-27T08:00:00Z,60000,put,european\n", -2.0),

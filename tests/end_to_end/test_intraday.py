@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Said, here, small_run
+from command_line import Command, here, small_run
 
 from upm_gpu import job
 from upm_gpu.desk.calls.intraday import Snapshots, increases, intraday, load_rules
 from upm_gpu.errors import InputError
 
-Command = Callable[..., Said]
 RULES = load_rules()
 CENTRAL = timedelta(hours=6)
 """to UTC in winter"""

@@ -6,18 +6,15 @@ import csv
 import hashlib
 import html
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import Said, here, small_run
+from command_line import Command, here, small_run
 
 from upm_gpu import job
 from upm_gpu.errors import UsageError
 from upm_gpu.report.liquidation_page import render_liquidation
 from upm_gpu.report.liquidation_tail_page import render_tail_page
-
-Command = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Said
+from command_line import Command
 from small_book import SPOT, STUDENT, methodology, read, write
 
 from upm_gpu.backend.select import choose
@@ -19,7 +18,6 @@ from upm_gpu.report.page import document, heat, table
 from upm_gpu.report.read import read_table, select
 from upm_gpu.scenario.spec import ScenarioSpec
 
-Command = Callable[..., Said]
 BOOK = "account_id,instrument_id,quantity\nA,BTC-LINEAR,-2\nA,ETH-PERP,10\nB,BTC-C75D,3\nC,BTC-C70,1\nC,ETH-C20L,-4\n"
 
 

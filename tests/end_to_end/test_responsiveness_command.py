@@ -5,18 +5,16 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from command_line import Said, here
+from command_line import Command, here
 from small_book import MARKET, VALUATION, write
 
 from upm_gpu.calibrate.covariance import CovarianceFit
 from upm_gpu.calibrate.parameter_file import write_parameters
 
-Command = Callable[..., Said]
 BOOK = "account_id,instrument_id,quantity\nA,BTC-LINEAR,1\nB,ETH-PERP,-9000\n"
 METHOD = 'schema_version = 1\nname = "test"\nversion = "1"\neffective_date = 2026-01-01\n{more}[collateral]\ndefault_haircut = 1.0\n'
 BUFFER = '[[charges]]\nname = "anti_procyclicality"\ntool = "buffer"\n'

@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import COLLATERAL, Said, here, history
+from command_line import COLLATERAL, Command, here, history
 from small_book import write
 
 from upm_gpu import job
 from upm_gpu.desk.calls.statement import file_stem
 
-Command = Callable[..., Said]
 NAMES = {"A": "ALPHA-77", "B": "<b>BETA-88</b>", "C": "../GAMMA-99", "D": "DELTA-66"}
 POSITIONS = ("account_id,instrument_id,quantity,netting_set,entry_price\nA,BTC-C70,3,,\nA,BTC-P60,-5,,\nA,BTC-C70,1,HEDGE,\nB,ETH-C20L,40,,\nC,BTC-FUT,-50,,71000\nC,BTC-PERP,100,,69000\nD,ETH-PERP,4000,,\n"
              "D,BTC-C75D,-2,POOL,\nC,BTC-C70,-1,POOL,\n")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import Said
+from command_line import Command
 
 from upm_gpu import desk
 from upm_gpu.report import explain
 from upm_gpu.report.told import told
 
-Command = Callable[..., Said]
 MANIFEST = {"scenarios": 100_000, "reporting_currency": "USD", "volatility_30d": {"BTC": 0.55}, "valuation_time": "2026-02-05T09:00:00Z"}
 
 

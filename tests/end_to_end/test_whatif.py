@@ -6,18 +6,15 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import CONFIG, POSITIONS, Said, small_run
+from command_line import CONFIG, POSITIONS, Command, small_run
 
 from upm_gpu import desk, job
 from upm_gpu.desk.words import read_changes
 from upm_gpu.errors import InputError, IntegrityError, StaleDataError, UsageError
-
-Command = Callable[..., Said]
 
 
 def margins(run: Path) -> dict[str, dict[str, str]]:

@@ -13,18 +13,16 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import CODED, CONFIG, POSITIONS, PROMISED, Said, environment, here, small_run, upm
+from command_line import CODED, CONFIG, POSITIONS, PROMISED, Command, Said, environment, here, small_run, upm
 
 from upm_gpu import job
 from upm_gpu.backend.select import module
 from upm_gpu.run.verify import verify_run
 
 ESCAPE = "\x1b"
-Command = Callable[..., Said]
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,10 @@ def test_errors_of_one_unit_are_those_of_several(tmp_path):
             joined = common_error._excesses(resident.plan, replace(before, shares=tuple(x[:1] for x in before.shares)), 0, replace(after, shares=shares), 0)
             assert variance == pytest.approx(common_error._variance(resident.plan, *joined), rel=1e-9, abs=1e-12)
         assert found[4] == 0.0 < found[1] < found[2]
+        if spec.variance_reduction == "none":
+            quick = common_error._independent(resident.plan, replace(before, shares=tuple(x[:1] for x in before.shares)), 0, after, np.ones(len(sets)), np.arange(len(sets)) * units)
+            assert quick == pytest.approx(found, rel=1e-9)
+            assert quick[4] == 0.0
 
 
 @pytest.mark.slow

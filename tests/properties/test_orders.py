@@ -19,14 +19,14 @@ from upm_gpu.risk.measures import expected_shortfall
 from upm_gpu.scenario.spec import ScenarioSpec
 
 POSITIONS = ("account_id,instrument_id,quantity,netting_set,entry_price\nA,BTC-C70,3,,\nA,BTC-P60,-5,S,\nA,BTC-LINEAR,-0.5,,\nB,ETH-C20L,-40,,\nC,BTC-FUT,-5000,,71000\nC,BTC-PERP,-3000,S,70000\n"
-             "C,ETH-PERP,1000,,\nE,BTC-PERP,10000,,70000\nM1,BTC-C70,1,P,\nM2,BTC-C70,-1,P,\n")
-COLLATERAL = "account_id,asset,quantity\nA,USD,10000\nA,BTC,0.3\nB,USD,9000\nC,USD,9000\nC,BTC,1.2\nD,USD,1000\nE,USD,5000\nM1,USD,10\nM2,USD,20000\n"
+             "C,ETH-PERP,1000,,\nE,BTC-PERP,10000,,70000\nM1,BTC-C70,1,P,\nM2,BTC-C70,-1,P,\nF,BTC-PERP,500,,\nF,BTC-C75D,0.1,,\n")
+COLLATERAL = "account_id,asset,quantity\nA,USD,10000\nA,BTC,0.3\nB,USD,9000\nC,USD,9000\nC,BTC,1.2\nD,USD,1000\nE,USD,5000\nF,USD,-900\nF,BTC,0.01\nM1,USD,10\nM2,USD,20000\n"
 SPEC = ScenarioSpec(count=4_096, seed=5, horizons=(2.0,))
 
 
 @pytest.fixture(scope="module")
 def at_desk(tmp_path_factory):
-    book, market = read(write(tmp_path_factory.mktemp("orders"), POSITIONS, COLLATERAL, "account_id,member_id\nA,\nB,\nC,\nD,\nE,\nM1,M\nM2,M\n"))
+    book, market = read(write(tmp_path_factory.mktemp("orders"), POSITIONS, COLLATERAL, "account_id,member_id\nA,\nB,\nC,\nD,\nE,\nF,\nM1,M\nM2,M\n"))
     return desk.keep(book, market, SPEC, methodology(), choose("cpu"), model=STUDENT), market
 
 
@@ -120,3 +120,13 @@ def test_what_has_nothing_to_place_is_refused(at_desk):
     resident, _ = at_desk
     with pytest.raises(InputError, match=r"UPM-IN-162 .*member"):
         allocate(resident, "M2")
+
+
+def test_a_bankrupt_account_and_what_expires_have_their_clear_answer(at_desk):
+    resident, _ = at_desk
+    broke = largest_order(resident, "F", "BTC-PERP", "sell")
+    assert broke.contracts is None and "account F is bankrupt: its equity is -" in broke.notes[0] and "makes the account pass" in broke.notes[1]
+    assert "bankrupt" in allocate(resident, "F").notes[0]
+    soon = largest_order(resident, "A", "BTC-C75D", "buy")
+    assert soon.contracts is not None and soon.market_limit == 0.0
+    assert "BTC-C75D expires at 2026-02-06T" in soon.notes[0] and any("only traded to reduce what is held: no order in it." in n for n in soon.notes)

@@ -11,7 +11,8 @@ from upm_gpu.backend.contract import NO_SCENARIO
 from upm_gpu.desk.margins import State
 from upm_gpu.margin.units import sum_by
 from upm_gpu.plan import Plan
-from upm_gpu.risk.dependence import dependence_of, variance_of_mean
+from upm_gpu.risk.dependence import dependence_of, usable, variance_of_mean
+from upm_gpu.risk.tail import tail_size
 
 Pair = tuple[State, int, int]
 """margins before, place of the account in them and in the margins after"""
@@ -19,25 +20,58 @@ Pair = tuple[State, int, int]
 
 def difference_errors(plan: Plan, pairs: Sequence[Pair], after: State) -> list[float]:
     """Of the core of each account, in the order of `pairs`."""
-    found = [0.0] * len(pairs)
-    count, of = np.bincount(after.shares[1], minlength=len(after.table["account_id"])), _unit_of(after)
+    variance, scenarios = np.zeros(len(pairs)), plan.scenarios.count
+    count, of = np.bincount(after.shares[1], minlength=len(after.table["account_id"])).tolist(), _unit_of(after)
+    dependence = usable(dependence_of(plan.scenarios), scenarios)
+    alone: dict[tuple[int, int], bool] = {}
     alike: dict[tuple[int, int], list[int]] = {}
     for n, (before, a, b) in enumerate(pairs):
-        if count[b] == 1 and int(np.count_nonzero(before.shares[1] == a)) == 1:
-            alike.setdefault((id(before), a), []).append(n)
+        key = (id(before), a)
+        if key not in alone:
+            alone[key] = int(np.count_nonzero(before.shares[1] == a)) == 1
+        if count[b] == 1 and alone[key]:
+            alike.setdefault(key, []).append(n)
         else:
-            found[n] = _error(plan, np.sqrt(_variance(plan, *_excesses(plan, before, a, after, b))))
+            variance[n] = _variance(plan, *_excesses(plan, before, a, after, b))
     for members in alike.values():
         before, a, _ = pairs[members[0]]
-        shares, units = (np.array([of[0][pairs[n][2]] for n in members]), np.array([of[1][pairs[n][2]] for n in members]))
-        values, ids = _of_one_unit(plan, before, a, after, shares, units)
-        for n, variance in zip(members, variance_of_mean(values, ids, plan.scenarios.count, dependence_of(plan.scenarios)).tolist(), strict=True):
-            found[n] = _error(plan, np.sqrt(variance))
+        at = [pairs[n][2] for n in members]
+        shares, units = of[0][at], of[1][at]
+        if dependence == "independent":
+            variance[members] = _independent(plan, before, a, after, shares, units)
+        else:
+            variance[members] = variance_of_mean(*_of_one_unit(plan, before, a, after, shares, units), scenarios, dependence)
+    found: list[float] = _errors(plan, np.sqrt(variance)).tolist()
     return found
 
 
-def _error(plan: Plan, deviation: float) -> float:
-    return float(deviation / (1.0 - plan.core.level) * plan.methodology.core.multiplier)
+def _independent(plan: Plan, before: State, account: int, after: State, shares: NDArray[np.float64], units: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(M,) variance of the mean of the differences, as `variance_of_mean` of `_of_one_unit` where scenarios are independent, without an array of both tails: what is in the tail after, less what it was
+    before, and what has left. Each sum is over its own account alone, so an answer has the same bits whatever is asked beside it."""
+    mine = int(np.flatnonzero(before.shares[1] == account)[0])
+    u, scenarios = int(before.shares[2][mine]), plan.scenarios.count
+    beyond = int(tail_size(scenarios, plan.core.level))  # no more lose more than the value-at-risk
+    old = np.r_[_excess(before, u, float(before.shares[0][mine]))[:beyond], 0.0]
+    place = np.full(scenarios, beyond, np.int32)
+    place[before.tail.scenario[0, u, :beyond]] = np.arange(beyond, dtype=np.int32)
+    step = np.diff(units)
+    rows: slice | NDArray[np.int64] = slice(int(units[0]), int(units[-1]) + 1, int(step[0]) if len(step) else 1) if len(step) == 0 or (step[0] > 0 and np.all(step == step[0])) else units
+    at = place.take(after.tail.scenario[0, rows, :beyond])
+    change = after.tail.pnl[0, rows, :beyond] + after.value_at_risk[units][:, None]
+    np.multiply(change, np.where(after.shortfall[units] > 0.0, -shares, 0.0)[:, None], out=change)
+    change -= old.take(at)
+    stays = np.zeros((len(units), beyond + 1), bool)
+    stays.ravel()[at + np.arange(len(units), dtype=np.int32)[:, None] * np.int32(beyond + 1)] = True
+    row, gone = np.divmod(np.flatnonzero(~stays), beyond + 1)
+    total = np.sum(change, axis=1) - sum_by(row, old[gone], len(units))
+    squares = np.einsum("ij,ij->i", change, change) + sum_by(row, old[gone] ** 2, len(units))
+    about = np.maximum(squares - total / scenarios * total, 0.0)
+    found: NDArray[np.float64] = about * (scenarios / (scenarios - 1.0)) / (float(scenarios) * scenarios) if scenarios > 1 else np.full(len(units), np.nan)
+    return found
+
+
+def _errors(plan: Plan, deviation: NDArray[np.float64]) -> NDArray[np.float64]:
+    return deviation / (1.0 - plan.core.level) * plan.methodology.core.multiplier
 
 
 def _unit_of(state: State) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

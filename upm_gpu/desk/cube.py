@@ -250,11 +250,18 @@ def row_changes(cube: Cube, base: Base, items: Sequence[Sequence[Entry]]) -> Row
     flat = [e for i in items for e in i]
     place, kind, column = (np.array([e[k] for e in flat], np.int32) for k in range(3))
     quantity, difference = (np.array([e[k] for e in flat], np.float64) for k in (3, 4))
-    item = np.repeat(np.arange(len(items)), np.diff(first))
+    return bounded(cube, base, first, place, kind, column, quantity, difference)
+
+
+def bounded(cube: Cube, base: Base, first: NDArray[np.int64], place: NDArray[np.int32], kind: NDArray[np.int32], column: NDArray[np.int32], quantity: NDArray[np.float64],
+            difference: NDArray[np.float64]) -> RowChanges:
+    """The same of arrays: those of `RowChanges`."""
+    count = len(first) - 1
+    item = np.repeat(np.arange(count), np.diff(first))
     before = float(np.abs(base.row.quantity) @ cube.largest[base.row.column])
-    gross = 2.0 * before + sum_by(item, np.abs(quantity) * cube.largest[column], len(items))
+    gross = 2.0 * before + sum_by(item, np.abs(quantity) * cube.largest[column], count)
     guard = 4.0 * (len(base.row.column) + np.diff(first) + 8) * ROUNDING * gross
-    least = sum_by(item, np.minimum(difference * cube.lowest[column], difference * cube.highest[column]), len(items))
+    least = sum_by(item, np.minimum(difference * cube.lowest[column], difference * cube.highest[column]), count)
     return RowChanges(first, place, kind, column, quantity, difference, guard, least)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from upm_gpu.desk.answers import Answer
 from upm_gpu.desk.change import Change, Order, Premium
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.whatif import Answer, whatif
+from upm_gpu.desk.whatif import whatif
 from upm_gpu.errors import InputError
 
 EXACT = 10

@@ -118,6 +118,11 @@ class Group:
         rows = [self.base(name, next(iter(self.resident.cubes))).row for name in self.units.names]
         return [({c: i for i, c in enumerate(row.column.tolist())}, row.column.tolist(), row.quantity.tolist()) for row in rows]
 
+    @cached_property
+    def slots(self) -> dict[tuple[str, str, str], Any]:
+        """What orders of (account, instrument, netting set) have in common, see `single_orders.py`."""
+        return {}
+
     def base(self, name: str, horizon: int) -> Base:
         """The kept row of a unit."""
         return self.resident.bases[name, MAIN, horizon]
@@ -191,21 +196,26 @@ def _entry(group: Group, unit: int, column: int, quantity: float | None, rank: N
 
 def stacked_margins(group: Group, items: Sequence[Touched], moved: Sequence[Moved]) -> State:
     """Margins of the accounts of every item, item after item."""
-    r, plan, count = group.resident, group.resident.plan, len(items)
+    tails = {h: _tails(group, h, moved) for h in group.resident.cubes}
+    return stacked(group, len(items), tails, _collateral(group, items), _values(group, items))
+
+
+def stacked(group: Group, count: int, tails: dict[int, TailState], collateral: Collateral, values: tuple[PositionValues, NDArray[np.int64]]) -> State:
+    """Margins of `count` copies of the accounts, copy after copy, from the tails of their units, their collateral and what their positions add to equity."""
+    r, plan = group.resident, group.resident.plan
     units, accounts = len(group.units.names), len(group.book.accounts)
-    tails = {h: _tails(group, h, moved) for h in r.cubes}
     names = group.units
-    stacked = Units(names.member * count, names.netting_set * count, names.names * count, names.lines)
-    book = replace(group.book, accounts=group.book.accounts * count, collateral=_collateral(group, items))
-    lean = replace(plan, instruments=(), book=book, units=stacked)  # no charge reads what is held
+    copies = Units(names.member * count, names.netting_set * count, names.names * count, names.lines)
+    book = replace(group.book, accounts=group.book.accounts * count, collateral=collateral)
+    lean = replace(plan, instruments=(), book=book, units=copies)  # no charge reads what is held
     measures = measures_of(lean, tails)
     posted = posted_of(book, plan.market, plan.methodology.collateral, {a for a in set(book.collateral.asset) if a in r.coin_of or a in r.simulable})
     measured, charges = charged(lean, measures, Further(), posted, r.charges, np.zeros(units * count))
-    equity = equity_of(*_values(group, items), posted, accounts * count)
+    equity = equity_of(*values, posted, accounts * count)
     share, account, unit = group.state.shares
     offset = np.repeat(np.arange(count), len(share))
     shares = (np.tile(share, count), (np.tile(account, count) + offset * accounts).astype(np.int32), (np.tile(unit, count) + offset * units).astype(np.int32))
-    table, _ = margin_columns(book, stacked, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio, Common(tails[group.state.core], 0, dependence_of(plan.scenarios)))
+    table, _ = margin_columns(book, copies, measured, plan.core, charges, equity, *shares, plan.methodology.maintenance_ratio, Common(tails[group.state.core], 0, dependence_of(plan.scenarios)))
     found = measures[plan.core]
     return State(table, tails, group.state.core, found.value_at_risk, found.expected_shortfall, shares)
 
@@ -239,11 +249,17 @@ def _collateral(group: Group, items: Sequence[Touched]) -> Collateral:
     return Collateral(np.array(account, np.int32), tuple(asset), np.array(quantity, np.float64))
 
 
+def tiled(group: Group, count: int) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
+    """`count` copies of what the positions add to equity, and whose they are."""
+    own = group.values
+    account = np.tile(group.book.positions.account.astype(np.int64), count) + np.repeat(np.arange(count) * len(group.book.accounts), len(own.assets))
+    return [np.tile(x, count) for x in (own.unrealised, own.assets, own.options)], account
+
+
 def _values(group: Group, items: Sequence[Touched]) -> tuple[PositionValues, NDArray[np.int64]]:
     """What the positions of all items add to equity, and whose they are."""
-    own, count, accounts = group.values, len(items), len(group.book.accounts)
-    arrays = [np.tile(x, count) for x in (own.unrealised, own.assets, own.options)]
-    account = np.tile(group.book.positions.account.astype(np.int64), count) + np.repeat(np.arange(count) * accounts, len(own.assets))
+    own, accounts = group.values, len(group.book.accounts)
+    arrays, account = tiled(group, len(items))
     at: list[int] = []
     patched: list[tuple[float, float, float]] = []
     new: list[tuple[int, int, tuple[float, float, float]]] = []
@@ -273,11 +289,15 @@ def _values(group: Group, items: Sequence[Touched]) -> tuple[PositionValues, NDA
 
 def _value(group: Group, key: int, held: Held) -> tuple[float, float, float]:
     """What a position adds to unrealised P&L, spot at market, and option value."""
-    r = group.resident
     n = group.ledger.parts(key)[2]
-    instrument = r.plan.book.instruments[n]
-    if n not in r.factors:
-        r.factors[n] = tuple(float(x) for x in equity_factors(instrument, r.plan.market, r.known.unit_value))
-    now, entry, spot, option = r.factors[n]
-    quantity = held[0] * instrument.contract_size + 0.0
+    now, entry, spot, option = factors_of(group, n)
+    quantity = held[0] * group.resident.plan.book.instruments[n].contract_size + 0.0
     return held[1] * now + held[2] * entry, quantity * spot, quantity * option
+
+
+def factors_of(group: Group, n: int) -> tuple[float, ...]:
+    """What a unit of an instrument of the book adds to equity: `equity_factors`."""
+    r = group.resident
+    if n not in r.factors:
+        r.factors[n] = tuple(float(x) for x in equity_factors(r.plan.book.instruments[n], r.plan.market, r.known.unit_value))
+    return r.factors[n]

@@ -11,50 +11,32 @@ difference; the sum of their bounds before and after is given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.desk.answers import Answers, Margined, answers_of
 from upm_gpu.desk.change import Change, Order, Premium, Transfer, accounts_of, changed_book, check, sub_book
-from upm_gpu.desk.common_error import difference_errors
+from upm_gpu.desk.common_error import Pair, difference_errors
 from upm_gpu.desk.felt_tables import fresh_state
 from upm_gpu.desk.ledger import Touched, book_with, ledger_of, touch
 from upm_gpu.desk.margins import State, margined
 from upm_gpu.desk.rebuilt import Holdings, other_holdings, refused, with_holdings
 from upm_gpu.desk.resident import Resident, column_rank, payable
-from upm_gpu.desk.stack import Group, Moved, group_of, moved_rows, plain_column, stacked_margins
+from upm_gpu.desk.single_orders import Orders, Slot, done_ahead, order_slot, ordered_margins
+from upm_gpu.desk.stack import Group, Moved, group_of, moved_rows, stacked_margins
 from upm_gpu.domain.book import Book
 from upm_gpu.errors import InputError, IntegrityError
-from upm_gpu.margin.result import OK
 
-FIGURES = ("initial_margin", "maintenance_margin", "core", "expected_shortfall", "value_at_risk", "collateral_value", "unrealised_pnl", "option_value", "equity", "excess")
 TOGETHER = 128
 """trade sets margined at once: what they share is made once, and their tails stay in the caches"""
+ORDERS = 256
+"""the same of trade sets of one order, where more is shared"""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One account under one trade set; amounts in the reporting currency."""
-
-    account_id: str
-    before: dict[str, Any]
-    """columns of margin.csv"""
-    after: dict[str, Any]
-    difference: dict[str, float]
-    """after less before, of every amount"""
-    difference_standard_error: float | None
-    """of the difference of the core, common scenarios; None where the core is a value-at-risk or from a fitted law"""
-    charges_standard_error: float | None
-    """bound of that of the difference of the charges; None where none has an error"""
-    would_pass: bool
-    """equity covers the initial margin after the change"""
-    notes: tuple[str, ...]
-
-
-def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: Premium = "cash", rebuild: bool = True) -> list[tuple[Answer, ...]]:
+def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: Premium = "cash", rebuild: bool = True) -> Answers:
     """Answers of every trade set, each on its own from the book of the run: one for each account that it names. Trades that change what the book holds in a book with value tables need it to be priced
     again (`rebuilt.py`), seconds for each set of holdings; without `rebuild` they are refused.
 
@@ -62,13 +44,13 @@ def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: 
     run changed or its margins cannot be had again.
     """
     resident.check()
-    asked = [_ask(resident, changes, premium) for changes in trade_sets]
-    answers: list[tuple[Answer, ...]] = [()] * len(asked)
+    parts, left = _single_orders(resident, trade_sets, premium)
+    asked = {n: _ask(resident, trade_sets[n], premium) for n in left}
     quick: dict[int, list[int]] = {}
     slow: dict[bytes, list[int]] = {}
     again: dict[Holdings, list[int]] = {}
     doubted: list[int] = []
-    for n, one in enumerate(asked):
+    for n, one in asked.items():
         if one.holdings:
             if not rebuild:
                 raise refused(one.holdings)
@@ -82,14 +64,12 @@ def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: 
         for part in _parts(members, TOGETHER):
             some = [asked[n] for n in part]
             after = stacked_margins(some[0].group, [one.touched for one in some], [one.moved or {} for one in some])
-            for n, answer in zip(part, _answers(resident, some, after), strict=True):
-                answers[n] = answer
+            parts.append((part, _margined(resident, some, after), [len(one.names) for one in some]))
     for members in slow.values():
         for part in _parts(members, 1 if alone else TOGETHER):
             some = [asked[n] for n in part]
             after = margined(resident, [book_with(one.group.ledger, one.touched) for one in some], some[0].rank, some[0].held)
-            for n, answer in zip(part, _answers(resident, some, after), strict=True):
-                answers[n] = answer
+            parts.append((part, _margined(resident, some, after), [len(one.names) for one in some]))
             doubted += [n for n, one, doubt in zip(part, some, after.doubts, strict=False) if doubt or any(one.group.state.doubts)]
     for holdings, members in again.items():
         other = with_holdings(resident, holdings, asked[members[0]].changes)
@@ -97,16 +77,72 @@ def whatif(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: 
             some = [asked[n] for n in part]
             books = [book_with(one.group.ledger, touch(one.group.ledger, resident.plan.market, one.changes, other.known, premium)) for one in some]
             after = margined(other, books, other.rank, other.held)
-            for n, answer in zip(part, _answers(resident, some, after), strict=True):
-                answers[n] = answer
+            parts.append((part, _margined(resident, some, after), [len(one.names) for one in some]))
             doubted += [n for n, doubt in zip(part, after.doubts or [False] * len(part), strict=True) if doubt or other.doubtful]
     for n in doubted:
-        (answers[n],) = _answers(resident, [asked[n]], fresh_state(resident, book_after(resident, trade_sets[n], premium)), [resident.known.accounts[name] for name in asked[n].names])
-    return answers
+        fresh = fresh_state(resident, book_after(resident, trade_sets[n], premium))
+        parts.append(([n], _margined(resident, [asked[n]], fresh, [resident.known.accounts[name] for name in asked[n].names]), [len(asked[n].names)]))
+    return answers_of(parts, len(trade_sets))
+
+
+def _single_orders(resident: Resident, trade_sets: Sequence[Sequence[Change]], premium: Premium) -> tuple[list[Rows], list[int]]:
+    """Trade sets of one order margined many at a time, and the numbers of all others."""
+    asked: dict[int, tuple[Group, list[int], list[int], list[Slot]]] = {}
+    ways: dict[tuple[str, str, str], tuple[list[int], list[int], int] | None] = {}
+    left: list[int] = []
+    for n, changes in enumerate(trade_sets):
+        order = changes[0] if len(changes) == 1 else None
+        if type(order) is not Order:
+            left.append(n)
+            continue
+        key = (order.account_id, order.instrument_id, order.netting_set)
+        if key not in ways:
+            group, slot = _slot(resident, key, order)
+            ways[key] = None
+            if group is not None and slot is not None:
+                _, numbers, of, slots = asked.setdefault(id(group), (group, [], [], []))
+                ways[key] = (numbers, of, len(slots))
+                slots.append(slot)
+        way = ways[key]
+        if way is None:
+            left.append(n)
+        else:
+            way[0].append(n)
+            way[1].append(way[2])
+    parts: list[Rows] = []
+    for group, numbers, of, slots in asked.values():
+        orders = Orders(group, slots, np.array(of), np.array([trade_sets[n][0].contracts for n in numbers], np.float64))  # type: ignore[union-attr]
+        other = orders.left_over()
+        left += [numbers[i] for i in np.flatnonzero(other).tolist()]
+        for made in done_ahead(orders, orders.parts(ORDERS, other)):
+            after, accounts, some = ordered_margins(orders, made, premium), made.s["account"], made.some
+            rows = accounts + np.arange(len(some)) * len(group.book.accounts)
+            of_sets = [trade_sets[numbers[i]] for i in some.tolist()]
+            places = accounts.tolist()
+            errors = _errors(resident, [(group.state, p, q) for p, q in zip(places, rows.tolist(), strict=True)], after)
+            names = [c[0].account_id for c in of_sets]
+            answered = Margined(resident, after.table, names, [(group.before, p) for p in places], rows, of_sets, errors)
+            parts.append(([numbers[i] for i in some.tolist()], answered, [1] * len(some)))
+    return parts, sorted(left)
+
+
+def _slot(resident: Resident, key: tuple[str, str, str], order: Order) -> tuple[Group | None, Slot | None]:
+    """What orders of (account, instrument, netting set) have in common; None for names that the run does not know and what goes another way."""
+    known = resident.known
+    if key[0] not in known.accounts or key[1] not in known.instruments or key[2] not in resident.plan.book.netting_sets:
+        return None, None
+    group = _group(resident, key[:1])
+    if key not in group.slots:
+        group.slots[key] = order_slot(group, order)
+    return group, group.slots[key]
 
 
 def _parts(members: list[int], size: int) -> list[list[int]]:
     return [members[first : first + size] for first in range(0, len(members), size)]
+
+
+Rows = tuple[list[int], Margined, list[int]]
+"""numbers of trade sets, their rows one after the other, how many each has"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +168,7 @@ def _ask(resident: Resident, changes: Sequence[Change], premium: Premium) -> _As
     check(changes, resident.plan.book, resident.known)
     _require_resident(resident, changes)
     names = accounts_of(changes)
-    accounts = _together(resident, [resident.known.accounts[a] for a in names])
-    if accounts not in resident.before:
-        book, held = sub_book(resident.plan.book, accounts), resident.holders > 0
-        state = margined(resident, [book], resident.rank, held, keep=True)
-        _as_the_run(resident, book, state)
-        resident.before[accounts] = group_of(resident, book, state)
-    group: Group = resident.before[accounts]
+    group = _group(resident, names)
     touched = touch(group.ledger, resident.plan.market, changes, resident.known, premium)
     if resident.sized and (holdings := other_holdings(resident, group.ledger, touched)):
         return _Asked(changes, names, group, touched, resident.held, resident.rank, None, holdings)
@@ -146,6 +176,18 @@ def _ask(resident: Resident, changes: Sequence[Change], premium: Premium) -> _As
     looked_at = bool(group.state.doubts)  # every changed unit's tail, on the long way
     moved = moved_rows(group, touched, rank) if not looked_at and (same or _in_order(group, rank)) else None
     return _Asked(changes, names, group, touched, held, rank, moved)
+
+
+def _group(resident: Resident, names: Sequence[str]) -> Group:
+    """Accounts and all that are margined with them, before any change."""
+    accounts = _together(resident, [resident.known.accounts[a] for a in names])
+    if accounts not in resident.before:
+        book, held = sub_book(resident.plan.book, accounts), resident.holders > 0
+        state = margined(resident, [book], resident.rank, held, keep=True)
+        _as_the_run(resident, book, state)
+        resident.before[accounts] = group_of(resident, book, state)
+    group: Group = resident.before[accounts]
+    return group
 
 
 def _held_after(resident: Resident, group: Group, touched: Touched) -> tuple[NDArray[np.bool_], NDArray[np.int64] | None, bool]:
@@ -204,31 +246,21 @@ def _together(resident: Resident, accounts: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({*accounts, *(n for m in members for n in resident.of_member[m])}))
 
 
-def _answers(resident: Resident, asked: Sequence[_Asked], after: State, whole: Sequence[int] | None = None) -> list[tuple[Answer, ...]]:
+def _margined(resident: Resident, asked: Sequence[_Asked], after: State, whole: Sequence[int] | None = None) -> Margined:
     """The answers of trade sets from the margins of their changed accounts, one set after the other; `whole`: places of the accounts of a single set in margins of a whole book."""
-    plan, core = resident.plan, resident.plan.methodology.core
-    columns = {k: plain_column(v) for k, v in after.table.items()}
-    amounts = [k for k in columns if k in FIGURES or k.startswith("charge_")]
     starts = np.cumsum([0, *(len(one.group.book.accounts) for one in asked)]).tolist()
     places = [[one.group.ledger.account[name] for name in one.names] for one in asked]
     there = [[start + p for p in own] for own, start in zip(places, starts, strict=False)] if whole is None else [list(whole)]
     pairs = [(one.group.state, p, q) for one, own, other in zip(asked, places, there, strict=True) for p, q in zip(own, other, strict=True)]
-    errors: list[float | None] = [None] * len(pairs)
-    if core.measure != "value_at_risk" and core.estimator == "plain":
-        errors = list(difference_errors(plan, pairs, after))
-    found, n = [], 0
-    for one, own, other in zip(asked, places, there, strict=True):
-        answers = []
-        for name, p, q in zip(one.names, own, other, strict=True):
-            old = {k: v[p] for k, v in one.group.before.items()}
-            new = {k: v[q] for k, v in columns.items()}
-            old["account_id"] = new["account_id"] = name
-            bounds = [s["charges_standard_error"] for s in (old, new) if s.get("charges_standard_error") is not None]
-            answers.append(Answer(name, old, new, {k: new[k] - old[k] for k in amounts}, errors[n], float(sum(bounds)) if bounds else None, new["status"] == OK,
-                                  _notes(resident, name, one.changes, old, new)))
-            n += 1
-        found.append(tuple(answers))
-    return found
+    return Margined(resident, after.table, [name for one in asked for name in one.names], [(one.group.before, p) for one, own in zip(asked, places, strict=True) for p in own],
+                    np.array([q for _, _, q in pairs], np.int64), [one.changes for one in asked for _ in one.names], _errors(resident, pairs, after))
+
+
+def _errors(resident: Resident, pairs: Sequence[Pair], after: State) -> list[float | None]:
+    core = resident.plan.methodology.core
+    if core.measure == "value_at_risk" or core.estimator != "plain":
+        return [None] * len(pairs)
+    return list(difference_errors(resident.plan, pairs, after))
 
 
 def _as_the_run(resident: Resident, book: Book, state: State) -> None:
@@ -243,20 +275,3 @@ def _as_the_run(resident: Resident, book: Book, state: State) -> None:
                 raise IntegrityError("UPM-RN-084", f"account {account.account_id!a}: {name} is {again!r} from the scenarios drawn again, and {wrote.get(name)!r} in the run. Another processor or "
                                      "library computes other bits here: run again on this machine.")
         resident.checked.add(account.account_id)
-
-
-def _notes(resident: Resident, account: str, changes: Sequence[Change], old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a desk must be told beside the figures."""
-    notes = []
-    if old["equity"] < 0.0:
-        notes.append(f"account {account} is bankrupt before the change: its equity is {old['equity']:,.2f}.")
-    elif old["status"] != OK:
-        notes.append(f"account {account} is in {old['status']} before the change: equity {old['equity']:,.2f}, initial margin {old['initial_margin']:,.2f}.")
-    if new["equity"] < 0.0 <= old["equity"]:
-        notes.append(f"account {account} would be bankrupt: its equity would be {new['equity']:,.2f}.")
-    for c in changes:
-        name = c.instrument_id if isinstance(c, Order) else c.name if isinstance(c, Transfer) else ""
-        expiry = resident.expiring.get(name)
-        if expiry is not None and account in accounts_of([c]):
-            notes.append(f"{name} expires at {expiry:%Y-%m-%dT%H:%M}Z, inside the margin period: it settles at the index then, its payoff is held to the end of the period, and hedges stay open.")
-    return tuple(dict.fromkeys(notes))

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from upm_gpu.desk.answers import Answer
 from upm_gpu.desk.change import Change, Deposit, Order, Transfer
 from upm_gpu.desk.fills import WorstFill
-from upm_gpu.desk.whatif import Answer
 from upm_gpu.errors import InputError, UsageError
 
 COLUMNS = ("account_id", "kind", "name", "quantity", "set", "netting_set", "to_account")

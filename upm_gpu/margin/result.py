@@ -89,10 +89,15 @@ def equity_of(values: PositionValues, account: NDArray[np.integer], posted: Post
     """Equity of `count` accounts from their positions, of `account` (P,), and their collateral."""
     collateral = sum_by(posted.account, posted.counted, count)
     assets = values.assets
-    market_value, liabilities = (sum_by(posted.account, of_posted, count) + sum_by(account, np.maximum(of_spot, 0.0), count)
+
+    def added(amount: NDArray[np.float64]) -> NDArray[np.float64]:
+        at = np.flatnonzero(amount)  # few positions have more than one kind of value, and nothing changes no sum
+        return sum_by(account[at], amount[at], count)
+
+    market_value, liabilities = (sum_by(posted.account, of_posted, count) + added(np.maximum(of_spot, 0.0))
                                  for of_posted, of_spot in ((np.maximum(posted.value, 0.0), assets), (np.maximum(-posted.counted, 0.0), -assets)))
     haircut = sum_by(posted.account, np.maximum(posted.value, 0.0) - np.maximum(posted.counted, 0.0), count)
-    return Equity(collateral + sum_by(account, assets, count), sum_by(account, values.unrealised, count), sum_by(account, values.options, count), market_value, haircut, liabilities)
+    return Equity(collateral + added(assets), added(values.unrealised), added(values.options), market_value, haircut, liabilities)
 
 
 def gain_factors(instrument: Future | Perpetual, market: MarketSnapshot) -> tuple[float, float]:

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.desk.answers import Answer
 from upm_gpu.desk.change import Change, Deposit, Order
 from upm_gpu.desk.explain.factors import factor_parts, held_still
 from upm_gpu.desk.explain.shares import Parted, UnitTail, errors, has_errors, line_parts, unit_tail
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.whatif import Answer, whatif
+from upm_gpu.desk.whatif import whatif
 from upm_gpu.domain.tables import nearest
 from upm_gpu.errors import InputError
 from upm_gpu.margin.units import COLLATERAL_PREFIX, sum_by

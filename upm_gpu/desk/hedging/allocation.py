@@ -90,6 +90,8 @@ def allocate(resident: Resident, account: str) -> Allocation:
     core = _cores(programmes, best)
     short, short_before = (_short(c + charges, own + counts @ y) for c, y in ((core, best), (core_before, blank)))
     notes = []
+    if before["equity"] < 0.0:
+        notes.append(f"account {account} is bankrupt: its equity is {before['equity']:,.2f}, and where collateral stands moves no equity up.")
     if abs(rest) > 0.0:
         notes.append(f"charges of {rest:,.2f} are taken as they stand, with the blank set.")
     if len(sets) == 1:

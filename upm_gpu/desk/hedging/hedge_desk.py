@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.desk.answers import Answer
 from upm_gpu.desk.change import Change, Deposit, Order
 from upm_gpu.desk.cube import exact_sum, row_of
 from upm_gpu.desk.hedging.hedge_programme import Programme, Solution
 from upm_gpu.desk.hedging.hedge_rounding import rounded
 from upm_gpu.desk.hedging.trading import Tradable, Trading, held_contracts, tradable
 from upm_gpu.desk.resident import Resident
-from upm_gpu.desk.whatif import Answer, whatif
+from upm_gpu.desk.whatif import whatif
 
 NEARLY = 0.005
 """of the relief: what whole lots may miss of the least margin that can be had"""

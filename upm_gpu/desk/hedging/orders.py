@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from upm_gpu.desk.answers import Answer
 from upm_gpu.desk.change import LARGEST, Change, Deposit, Order
 from upm_gpu.desk.hedging.trading import Trading, load_trading, tradable
 from upm_gpu.desk.resident import Resident, payable
-from upm_gpu.desk.whatif import Answer, whatif
+from upm_gpu.desk.whatif import whatif
 from upm_gpu.errors import InputError
 from upm_gpu.market.levels import spot_price
 
@@ -74,7 +75,7 @@ def largest_order(resident: Resident, account: str, instrument: str, side: str, 
             break
         answers |= dict(zip(more, ask(more), strict=True))
         good = _found(answers)
-    notes: list[str] = []
+    notes = _first_notes(resident, account, instrument, probe)
     if not good and not now:
         best = max(answers.values(), key=lambda a: a.after["excess"])
         notes.append(f"no {side} order in {instrument} makes the account pass: the best leaves {-best.after['excess']:,.2f} {currency} to be posted.")
@@ -88,10 +89,21 @@ def largest_order(resident: Resident, account: str, instrument: str, side: str, 
     if not fails:
         notes.append("every size that was asked passes: this order does not raise the margin beyond equity.")
     if end * lot > limit:
-        notes.append(f"the market takes {limit:,.10g} contracts at once by the terms: the margin is not what bounds this order.")
+        notes.append("by the terms, what expires inside the margin period is only traded to reduce what is held: " + (f"{limit:,.10g} contracts." if limit > 0.0 else "no order in it.")
+                     if instrument in resident.expiring else f"the market takes {limit:,.10g} contracts at once by the terms: the margin is not what bounds this order.")
     if start is not None:
         notes.append("the account does not pass today; orders from the smallest to the largest given make it pass.")
     return LargestOrder(account, instrument, side, sign * round(end * lot, 10), None if start is None else sign * round(start * lot, 10), limit, answers[end], fails, tuple(notes))
+
+
+def _first_notes(resident: Resident, account: str, instrument: str, probe: Answer) -> list[str]:
+    """What must be known of the account and the instrument before any size."""
+    notes, expiry = [], resident.expiring.get(instrument)
+    if probe.before["equity"] < 0.0:
+        notes.append(f"account {account} is bankrupt: its equity is {probe.before['equity']:,.2f}, and no order moves equity up.")
+    if expiry is not None:
+        notes.append(f"{instrument} expires at {expiry:%Y-%m-%dT%H:%M}Z, inside the margin period: it settles at the index then and its payoff is held to the end of the period.")
+    return notes
 
 
 def _mine(answers: Sequence[Answer], account: str) -> Answer:
