@@ -46,6 +46,7 @@ def test_a_folder_is_written_that_verifies_and_repeats(tmp_path, capsys, monkeyp
     assert "<script" not in page and "<b>two</b>" not in page and "&lt;b&gt;two&lt;/b&gt; basket long" in page
     assert not re.search(r"<[^>]* style=|<[^>]* on\w+=|https?://(?!www.w3.org)", page)
     assert page.count("<svg") == 5
+    assert "auth.066.001.01" in page and len(list((tmp_path / "one" / "auth066").iterdir())) == 2
 
 
 def test_the_same_command_finds_a_finished_back_test_and_another_leaves_it_alone(tmp_path, capsys, monkeypatch):

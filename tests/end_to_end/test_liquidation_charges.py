@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from small_book import GAUSSIAN, methodology, read, write
 from upm_gpu.backend.select import choose
 from upm_gpu.engine import compute_outcome
 from upm_gpu.liquidation import Case, cascade, case_of
+from upm_gpu.liquidation.account import Account
 from upm_gpu.liquidation.folder import contents
 from upm_gpu.liquidation.holdings import hold
 from upm_gpu.liquidation.margins import margins_of
@@ -77,6 +79,13 @@ def test_a_cascade_with_charges(tmp_path: Path):
     assert "move with the core" in other.margins["charges"] and "charges" in other.margins["not_recomputed"]
     assert other.cascades["sequenced"].rounds[0].charges == 0.0
     assert [r.initial_margin for r in other.cascades["sequenced"].rounds] != [r.initial_margin for r in made.cascades["sequenced"].rounds]
+
+
+def test_plans_let_charges_stand():
+    """80 of core and 20 of charges: half the core leaves 60, no core 20; where charges move with the core, 50 and nothing."""
+    held = Account(0, 0.0, 100.0, 40.0, 1.0, False, {}, {}, 1.0, 20.0)
+    assert [held.required(e) for e in (40.0, 20.0, 0.0)] == [100.0, 60.0, 20.0]
+    assert [replace(held, charges=0.0).required(e) for e in (40.0, 20.0, 0.0)] == [100.0, 50.0, 0.0]
 
 
 def test_what_a_market_does_not_quote_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

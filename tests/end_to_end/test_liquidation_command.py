@@ -36,6 +36,7 @@ def test_a_scenario_in_words_its_folder_and_its_page(upm: Command, finished: Pat
     for words in ("BTC -30 %, volatility +50 %, USD; rules venue 1", "accounts in liquidation", "risk still open", "cash and positions conserved: to the cent and the lot", "largest losses, sequenced"):
         assert words in said.out, said.out
     assert said.out.isascii()
+    assert said.err.index("opening ") < said.err.index("sequenced, round 0: ") < said.err.index("auction, then sequenced, round 0: ")
     sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text().splitlines() if line and not line.startswith("#"))
     assert set(sums) == {p.name for p in out.iterdir()} - {"SHA256SUMS"}
     assert all(hashlib.sha256((out / name).read_bytes()).hexdigest() == digest for name, digest in sums.items())

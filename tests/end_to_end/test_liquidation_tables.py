@@ -15,6 +15,7 @@ from upm_gpu.liquidation import Case, simulate
 from upm_gpu.liquidation.bankruptcy import bankruptcy_moves
 from upm_gpu.liquidation.coverage import REACH
 from upm_gpu.liquidation.folder import contents
+from upm_gpu.liquidation.margins import margins_of
 from upm_gpu.liquidation.scenarios import start_of
 from upm_gpu.liquidation.world import given_states
 from upm_gpu.pricing.compiled import ValueTable
@@ -76,6 +77,16 @@ def test_a_market_pushed_a_little_asks_for_the_tables_it_has():
     world.margin_pnl(np.array([-2.0 * REACH, 0.0]), NONE)
     assert len(own.coverage.shelf.made) > made
     assert ground(given_case, 512).reaching(start).today.slopes(NONE, NONE).value.tobytes() == before.value.tobytes()
+
+
+def test_a_long_tail_keeps_the_tables_of_the_last_scenario_alone():
+    given_case = american()
+    margins, shelf = margins_of(given_case, rules()), []
+    for text in ("BTC -30 %", "BTC +30 %", "BTC -30 %", "BTC -30 %"):
+        margins.opening(start_of(given_case, text))
+        shelf.append(set(margins.ground.coverage.shelf.made))
+    assert shelf[3] == shelf[2] - (shelf[1] - shelf[0]) == shelf[0]  # those of the rise went with the second question after it
+    assert shelf[1] - shelf[0]
 
 
 def test_no_bit_hangs_on_what_was_asked_before():

@@ -58,7 +58,7 @@ def test_the_chance_of_liquidation_and_tomorrow_s_margin(upm: Command, finished:
     assert broken and all(r["probability"][-1] == 1.0 and r["equity"] < r["maintenance_margin"] for r in broken)
     page = upm("margin-at-risk", finished, "--account", "A", "--points", "30", "--inner", "1000")
     assert page.code == 0 and page.out.isascii(), page
-    for words in ("Margin at risk 1 day ahead, USD, model gbm: 1 account,", "house, called: today", "30 scenarios run in full", "against brute force: 8 further scenarios"):
+    for words in ("Margin at risk 1 day ahead, USD, model gbm: 1 account,", "together, called: today", "30 scenarios run in full", "against brute force: 8 further scenarios", "6 further scenarios of the outer 5 %"):
         assert words in page.out, page.out
     upm("liquidation-probability", finished, "--maintenance", "fixed").refused(2, "UPM-CF-166", "regressed")
     upm("margin-at-risk", finished, "--days", "-1").refused(3, "UPM-IN-180")

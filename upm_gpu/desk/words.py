@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,7 @@ def fill_lines(fill: WorstFill | None) -> list[str]:
 
 def plain(answer: Answer) -> dict[str, Any]:
     """An answer as plain data for JSON."""
-    return asdict(answer) | {"notes": list(answer.notes)}
+    return vars(answer) | {"notes": list(answer.notes)}
 
 
 def render(answer: Answer, currency: str, title: str = "") -> list[str]:

@@ -1,6 +1,6 @@
 """One party whose book is being closed: what it holds on the margin scenarios, what it must have, and what a set of trades would change.
 
-  required(E) = R x E / E_0,   R the initial margin and E_0 the core measure of its units as the round begins, E that after trades: charges move with the core inside a round (`margins.py` has them again at both ends)
+  required(E) = C + (R - C) x E / E_0,   R the initial margin, C its charges and E_0 the core measure of its units as the round begins, E that after trades: charges stand inside a round, `margins.py` has them again at both ends
   safe        = equity - cost >= restore x required(E) and equity - cost >= 0
 """
 
@@ -127,10 +127,12 @@ class Account:
     pnl: dict[int, NDArray[np.float64]]
     """unit -> (M,)"""
     core_multiplier: float = 1.0
+    charges: float = 0.0
+    """C; 0 where charges move with the core"""
 
     def required(self, core: float) -> float:
         """Initial margin at a core measure."""
-        return self.initial * core / self.core if self.core > 0.0 else self.initial + self.core_multiplier * core
+        return self.charges + (self.initial - self.charges) * core / self.core if self.core > 0.0 else self.initial + self.core_multiplier * core
 
     def measure(self, scene: Scene) -> dict[int, float]:
         """Core measure of each unit."""

@@ -26,7 +26,7 @@ from upm_gpu.pricing.compiled import Compiled, Rows
 from upm_gpu.pricing.tables import Shelf
 
 KEPT = {"law": "the law that scenarios are drawn from is the one estimated before the scenario", "time": "margins are those of the valuation time: no option is nearer to its expiry",
-        "plans": "inside a round, plans of closing let charges move with the core from where the round began; every round begins and ends with all of them computed again"}
+        "plans": "inside a round, plans of closing let charges stand where the round began, so they may close up to a round's share more than is needed; every round begins and ends with all of them computed again"}
 PLEDGED = "collateral that charges look at is what was posted before, at the prices of the moved market"
 MEANS = "one-year means of margins are those of before"
 

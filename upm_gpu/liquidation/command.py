@@ -36,6 +36,8 @@ def liquidate_command(path: Path, scenario: str | None, tail: str | None, rules:
     if out is not None:
         check_target(out)
     begun = time.perf_counter()
+    if not quiet:
+        line()(f"opening {path}")
     case = case_of_run(path)
     currency = case.plan.market.reporting_currency
     opened = time.perf_counter()

@@ -26,14 +26,22 @@ class Memory:
     """A shelf that lasts as long as the cascades of one question."""
 
     made: dict[str, tuple[ValueTable, float]] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
+    """keys of the scenario at hand"""
 
     def take(self, key: str) -> tuple[ValueTable, float] | None:
         """The table kept under a key and its largest error."""
+        self.asked.add(key)
         return self.made.get(key)
 
     def keep(self, key: str, table: ValueTable, error: float) -> None:
         """Keep a table that was just made."""
         self.made[key] = table, error
+
+    def turn(self) -> None:
+        """The next scenario: what the one before did not ask for goes, so that a long tail stays small."""
+        self.made = {key: table for key, table in self.made.items() if key in self.asked}
+        self.asked.clear()
 
 
 @dataclass

@@ -83,6 +83,7 @@ class Margins:
     def opening(self, start: Start) -> Opening:
         """Where the cascades of a scenario begin."""
         if not self.opened or self.opened[0].start is not start:
+            self.ground.coverage.shelf.turn()
             ground = self.ground.reaching(start)
             world, none, holdings = ground.at(start), np.zeros(len(ground.underlyings)), hold(self.case.plan.units, self.case.plan.instruments)
             core = self.by_party(ground.today_cores)

@@ -93,7 +93,7 @@ def portions(account: Account, instruments: tuple[Instrument, ...], begun: dict[
 
 def _copy(account: Account) -> Account:
     return Account(account.party, account.equity, account.initial, account.core, account.restore, account.close_all, {u: dict(x) for u, x in account.lots.items()}, dict(account.pnl),
-                   account.core_multiplier)
+                   account.core_multiplier, account.charges)
 
 
 def _greedy(given: Account, scene: Scene, begun: dict[tuple[int, int], int], share: float) -> list[Step]:

@@ -90,4 +90,4 @@ class Standing:
     def account(self, p: int, pnl: dict[int, NDArray[np.float64]]) -> Account:
         """A party with the P&L (M,) of its units."""
         equity, pace = self.equity(p), self.parameters.pace
-        return Account(p, equity, float(self.level.required[p]), float(self.level.core[p]), pace.restore, pace.close_all or equity < 0.0, self.lots(p), pnl, self.multiplier)
+        return Account(p, equity, float(self.level.required[p]), float(self.level.core[p]), pace.restore, pace.close_all or equity < 0.0, self.lots(p), pnl, self.multiplier, float(self.level.charges[p]))

@@ -36,7 +36,7 @@ def margin_at_risk_command(path: Path, accounts: Sequence[str], days: float, pat
             "accounts": [_account(found, short, a) for a in range(len(found.accounts))],
             "house": {"margin_today": float(np.sum(found.today)), "called_today": float(np.sum(short)), "margin": _row(found.house_margin, 0), "called": _row(found.house_called, 0), "regression_error": found.house_error},
             "brute_force": _checked(found.fitted)}
-    return data, "\n".join(_page(found, short, currency, resident.plan.spec.model, top))
+    return data, "\n".join(_page(found, short, currency, resident.plan.spec.model, top, "together" if accounts else "house"))
 
 
 def _checked(fitted: Fitted) -> dict[str, Any]:
@@ -65,23 +65,22 @@ def _account(found: MarginAtRisk, short: np.ndarray, a: int) -> dict[str, Any]:
             "regression_error": float(regression.error[a]), "regression_error_far": float(regression.far_error[a]), "brute_force_error": float(check.error(False)[a]), "brute_force_error_far": float(check.error(True)[a])}
 
 
-def _page(found: MarginAtRisk, short: np.ndarray, currency: str, model: str, top: int) -> list[str]:
+def _page(found: MarginAtRisk, short: np.ndarray, currency: str, model: str, top: int, whole: str) -> list[str]:
     from upm_gpu.report.explain import printable
 
     regression = found.fitted.regression
     rise = found.margin.quantile[:, -1] - found.today
     order = np.argsort(-found.called.quantile[:, -1], kind="stable")[: max(top, 1)]
     lines = [f"Margin at risk {_days(found.days)} ahead, {currency}, model {model}: {len(found.accounts):,} account{'s' * (len(found.accounts) != 1)}, {found.scenarios:,} scenarios of the market then.",
-             f"{'':<20}{'':>16}{'margin then':>32}{'':>14}{'':>12}{'called':>16}{'':>9}{'called then':>16}",
-             f"{'account':<20}{'margin today':>16}{'median':>16}{'99 %':>16}{'at risk':>14}{'error':>12}{'today':>16}{'P(call)':>9}{'99 %':>16}"]
+             f"{'account':<20}{'margin today':>16}{'then, median':>16}{'then, 99 %':>16}{'at risk':>14}{'error':>12}{'called today':>16}{'P(call)':>9}{'called, 99 %':>16}"]
     for a in order.tolist():
         lines.append(f"{printable(found.accounts[a])[:19]:<20}{found.today[a]:>16,.2f}{found.margin.quantile[a, 0]:>16,.2f}{found.margin.quantile[a, -1]:>16,.2f}{rise[a]:>+14,.2f}"
                      f"{np.hypot(regression.error[a], found.margin.quantile_error[a, -1]):>12,.2f}{short[a]:>16,.2f}{found.call_probability[a]:>9.2%}{found.called.quantile[a, -1]:>16,.2f}")
     if len(found.accounts) > len(order):
         lines.append(f"... and {len(found.accounts) - len(order):,} more accounts (--top N lists more, --json has them all); listed by what is called at 99 %")
     house, called = found.house_margin, found.house_called
-    lines.append(f"house, margin: today {np.sum(found.today):,.2f}, then median {house.quantile[0, 0]:,.2f}, 99 % {house.quantile[0, -1]:,.2f} (standard error {house.quantile_error[0, -1]:,.2f}, regression {found.house_error:,.2f})")
-    lines.append(f"house, called: today {np.sum(short):,.2f}, then mean {called.mean[0]:,.2f} (standard error {called.mean_error[0]:,.2f}), 95 % {called.quantile[0, 1]:,.2f}, 99 % {called.quantile[0, -1]:,.2f} "
+    lines.append(f"{whole}, margin: today {np.sum(found.today):,.2f}, then median {house.quantile[0, 0]:,.2f}, 99 % {house.quantile[0, -1]:,.2f} (standard error {house.quantile_error[0, -1]:,.2f}, regression {found.house_error:,.2f})")
+    lines.append(f"{whole}, called: today {np.sum(short):,.2f}, then mean {called.mean[0]:,.2f} (standard error {called.mean_error[0]:,.2f}), 95 % {called.quantile[0, 1]:,.2f}, 99 % {called.quantile[0, -1]:,.2f} "
                  f"(standard error {called.quantile_error[0, -1]:,.2f})")
     lines += _how(found.fitted)
     lines.append("at risk: 99 % less today. called: what margin lacks in equity. P(call): share of the scenarios in which it lacks any. error: of the regression and of the 99 % quantile. Nobody trades, pays in or takes out.")
@@ -96,11 +95,11 @@ def _how(fitted: Fitted) -> list[str]:
 
     def off(far: bool) -> str:
         total = float(np.sum(check.level(far)))
-        return f"{_median_share(check.error(far), check.level(far)):.2%} of the margin (median account), {check.house(far) / total if total else 0.0:.2%} of the house's"
+        return f"{_median_share(check.error(far), check.level(far)):.2%} of the margin (median account), {check.house(far) / total if total else 0.0:.2%} of all together"
 
     near = int(np.sum(~check.far))
-    lines.append(f"against brute force: {near} further scenarios, spread over all: off by {off(False)}, bias of the house {bias:+,.2f} (standard error {error:,.2f}); {len(check.far) - near} of the outer 5 %: off by {off(True)}; "
-                 f"equity within {np.max(np.abs(check.equity)):,.2f}")
+    lines.append(f"against brute force: {near} further scenarios run in full, spread over all: error {off(False)}; bias of all together {bias:+,.2f} (standard error {error:,.2f})")
+    lines.append(f"against brute force: {len(check.far) - near} further scenarios of the outer 5 %: error {off(True)}; equity within {np.max(np.abs(check.equity)):,.2f} in all")
     return lines
 
 
