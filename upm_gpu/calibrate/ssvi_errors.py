@@ -1,6 +1,6 @@
 """Standard errors of the parameters of an SSVI surface: rho, the curve's own, and the total variance at the money of every expiry.
 
-From the residuals r of the fit's robust loss and their derivatives J by the parameters, (J'J)^-1 (sum over quotes of r_q^2 j_q j_q') (J'J)^-1 n / (n - p) (H. White 1980, lifted as J. MacKinnon and H. White 1985): quotes are
+From the residuals r of the fit's robust loss and their derivatives J by the parameters, (J'J)^-1 (sum over quotes of (r_q / (1 - h_q))^2 j_q j_q') (J'J)^-1 with h_q = j_q' (J'J)^-1 j_q (H. White 1980; J. MacKinnon and H. White 1985, the third of theirs): quotes are
 weighted by vega and spread, not by the inverse of their errors, so equal variances are not taken for granted; errors of different quotes are taken as independent. A curve on the bound that excludes butterflies follows the other
 parameters: its level has no error. Verified: tests/known_answers/test_ssvi_errors.py (differences), tests/statistics/test_chain_recovery.py (coverage over seeds).
 """
@@ -17,6 +17,9 @@ from upm_gpu.market.ssvi import BUTTERFLY, Phi, Ssvi, curvature, per_quote, quot
 SHAPE: dict[Phi, tuple[str, ...]] = {"power_law": ("eta", "gamma"), "heston": ("lambda",)}
 NEAR = 1e-3
 """of the largest level without butterflies: nearer is on it"""
+
+MOST_PULL = 0.99
+"""of a quote on the fit: one that decides a parameter alone has no residual of its own"""
 
 
 def tied_names(phi: Phi) -> tuple[str, ...]:
@@ -41,8 +44,10 @@ def ssvi_errors(ssvi: Ssvi, years: NDArray[np.float64], log_moneyness: Sequence[
     square = unit.T @ unit
     if np.linalg.cond(square) > 1e14:
         return values, found, bounds
-    score = np.linalg.solve(square, (unit * residual[:, None]).T)
-    found[free] = np.sqrt(np.sum(score * score, axis=1) * count / (count - size)) / length
+    slopes = np.linalg.solve(square, unit.T)
+    # what a quote's own error bends the fit by is missing from its residual
+    pull = np.minimum(np.sum(unit.T * slopes, axis=0), MOST_PULL)
+    found[free] = np.sqrt(np.sum((slopes * (residual / (1.0 - pull))) ** 2, axis=1)) / length
     return values, found, bounds
 
 

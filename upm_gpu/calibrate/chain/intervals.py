@@ -22,10 +22,12 @@ from upm_gpu.calibrate.chain.objective import make_batch
 from upm_gpu.calibrate.chain.unknowns import box, coordinates, values_of
 
 LEVEL = 0.95
-TURNS = 16
+TURNS = 24
 """held fits an end; a well-behaved one takes three or four"""
 NEAR = 0.01
 """of t: an end known to a hundredth of the half width"""
+CHALLENGES, SEEDS = 2, 4
+"""how often ends that have settled are tried once more from points of other searches, and from how many"""
 WIDEST = 4.0
 """a step outward is at most so many times the last one"""
 LOWER = 1e-6
@@ -72,12 +74,23 @@ def profile_intervals(fit: ChainFit, level: float = LEVEL) -> Intervals:
     tau_in, tau_out = np.zeros(2 * size), np.full(2 * size, np.inf)
     z, ended = np.repeat(best[None], 2 * size, axis=0), room <= 0.0
     better, least = None, fit.cost
+    challenges = CHALLENGES
     for _ in range(TURNS):
         at = np.flatnonzero(~ended)
-        if not len(at):
-            break
-        held = np.clip(best[which[at]] + way[at] * step[at], low[which[at]], high[which[at]])
-        start, lows, highs = z[at].copy(), np.tile(low, (len(at), 1)), np.tile(high, (len(at), 1))
+        challenged = not len(at)
+        if challenged:
+            # a little further out from where other searches ended: another basin may reach where this one does not
+            if not challenges or not np.any(inner < room):
+                break
+            challenges -= 1
+            seeds = _far_apart((z - best) / np.where(spread > 0.0, np.minimum(spread, high - low), high - low))
+            at = np.repeat(np.flatnonzero(inner < room), len(seeds))
+            origin = z[np.tile(seeds, len(at) // len(seeds))]
+            further_out = np.minimum((1.0 + 2.0 * NEAR) * step[at], room[at])
+        else:
+            origin, further_out = z[at], step[at]
+        held = np.clip(best[which[at]] + way[at] * further_out, low[which[at]], high[which[at]])
+        start, lows, highs = origin.copy(), np.tile(low, (len(at), 1)), np.tile(high, (len(at), 1))
         rows = np.arange(len(at))
         for part in (start, lows, highs):
             part[rows, which[at]] = held
@@ -88,10 +101,11 @@ def profile_intervals(fit: ChainFit, level: float = LEVEL) -> Intervals:
             better, least = values_of(model, found.z[0, lowest], feller), float(cost[lowest])
         tau = np.sqrt(np.maximum(cost / fit.cost - 1.0, 0.0) * freedom)
         inside = tau <= t
-        z[at] = np.where(inside[:, None], found.z[0], z[at])
-        inner[at], tau_in[at] = np.where(inside, step[at], inner[at]), np.where(inside, tau, tau_in[at])
-        outer[at], tau_out[at] = np.where(inside, outer[at], step[at]), np.where(inside, tau_out[at], tau)
-        ended[at] = (np.abs(tau / t - 1.0) < NEAR) | (inside & (step[at] >= room[at]))
+        if not challenged:
+            z[at] = np.where(inside[:, None], found.z[0], z[at])
+            inner[at], tau_in[at] = np.where(inside, step[at], inner[at]), np.where(inside, tau, tau_in[at])
+            outer[at], tau_out[at] = np.where(inside, outer[at], step[at]), np.where(inside, tau_out[at], tau)
+            ended[at] = (np.abs(tau / t - 1.0) < NEAR) | (inside & (step[at] >= room[at]))
         kept = found.z[0][inside]
         if len(kept):
             # a point that one parameter's search finds inside is inside for all
@@ -111,6 +125,15 @@ def profile_intervals(fit: ChainFit, level: float = LEVEL) -> Intervals:
     unbounded = np.zeros((size, 2), bool)
     unbounded[which, (way > 0.0).astype(int)] = (room <= 0.0) | ((inner >= room) & ~np.isfinite(outer))
     return Intervals(_of_parameters(fit, ends, best), unbounded, better)
+
+
+def _far_apart(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """`SEEDS` of the rows, each the farthest from those before."""
+    chosen = [int(np.argmax(np.sum(points**2, axis=1)))]
+    while len(chosen) < min(SEEDS, len(points)):
+        away = np.min(np.sum((points[:, None] - points[chosen]) ** 2, axis=2), axis=1)
+        chosen.append(int(np.argmax(away)))
+    return np.array(chosen)
 
 
 def _next(step: NDArray, tau: NDArray, t: float, inner: NDArray, outer: NDArray, tau_in: NDArray, tau_out: NDArray, room: NDArray, ended: NDArray) -> NDArray[np.float64]:
