@@ -84,6 +84,8 @@ def test_a_full_run_is_due(tmp_path):
     resident = desk.keep(book, market, SPEC, methodology(), choose("cpu"), model=STUDENT)
     with pytest.raises(InputError, match=r"UPM-RN-086 a full run is due: the valuation time"):
         under_market(resident, replace(market, valuation_time=market.valuation_time + timedelta(hours=1)))
+    with pytest.raises(InputError, match=r"UPM-RN-086 the market snapshot is older than the run"):
+        under_market(resident, replace(market, valuation_time=market.valuation_time - timedelta(hours=1)))
     # another law
     resident.model = replace(STUDENT, daily_volatility=STUDENT.daily_volatility * 1.001)
     with pytest.raises(InputError, match=r"UPM-RN-086.*the law that scenarios are drawn from is another one"):

@@ -49,8 +49,11 @@ class Moved:
 def under_market(resident: Resident, market: MarketSnapshot, progress: Callable[[int, int], None] | None = None) -> Moved:
     """The same scenarios under another market. Raises InputError UPM-RN-086 with the reason where a full run is due."""
     old, book = resident.plan, resident.plan.book
-    if market.valuation_time != old.market.valuation_time:
-        raise due(f"the valuation time is {market.valuation_time:%Y-%m-%dT%H:%M}Z and was {old.market.valuation_time:%Y-%m-%dT%H:%M}Z: every instrument is nearer to its expiry")
+    now, then = market.valuation_time, old.market.valuation_time
+    if now < then:
+        raise InputError("UPM-RN-086", f"the market snapshot is older than the run: its valuation time is {now:%Y-%m-%dT%H:%M}Z, that of the run {then:%Y-%m-%dT%H:%M}Z. Give the newest snapshot, or none to ask under the run's own.")
+    if now != then:
+        raise due(f"the valuation time is {now:%Y-%m-%dT%H:%M}Z and was {then:%Y-%m-%dT%H:%M}Z: every instrument is nearer to its expiry")
     if old.spec.surface_file:
         raise due("its volatility surfaces are those of a file, which was made for one market")
     if any(p.table_requests for p in old.compiled.programs):

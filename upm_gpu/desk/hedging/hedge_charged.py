@@ -175,7 +175,7 @@ def _said(search: _Search) -> tuple[str, ...]:
     out = f", in which {', '.join(loose)} count{'s' * (len(loose) == 1)} nothing" if loose else ""
     if not (search.desk.alone and search.desk.plain):
         return ("charges move with the trades: exact what-ifs decide, and it is not proved that no cheaper hedge exists.",)
-    return (f"charges move with the trades: no trades near these are cheaper by more than {TOLERANCE:.1%} and whole lots; that none elsewhere are is proved by a bound that leaves room{out}.",)
+    return (f"charges move with the trades: among trades near these none are cheaper by more than {TOLERANCE:.1%}, whole lots aside; what others may cost at least is proved, by a bound that leaves room{out}.",)
 
 
 def _beginning(search: _Search) -> Point:
