@@ -13,6 +13,7 @@ from small_book import GAUSSIAN, INSTRUMENTS, VALUATION, methodology, read, writ
 from upm_gpu import desk, engine, job, table_check
 from upm_gpu.backend import cpu
 from upm_gpu.backend.select import choose
+from upm_gpu.desk.carried import MadeTables
 from upm_gpu.domain.reader import load_book
 from upm_gpu.engine import compute_outcome
 from upm_gpu.errors import InputError, RunInterrupted
@@ -70,26 +71,13 @@ def test_tables_that_are_felt_are_made_finer_and_no_others(tmp_path, monkeypatch
 
 
 def test_chunks_threads_and_kept_tables_change_nothing(tmp_path, coarse):
-    plan, shelf = plan_of(tmp_path), Shelf()
+    plan, shelf = plan_of(tmp_path), MadeTables()
     one = outcome_of(plan, 4_096, 1, shelf)
-    made = set(shelf.kept)
+    made = set(shelf.made)
     two = outcome_of(plan, 8_192, 2, shelf)
     assert table_refinement.finer_of(one.plan.compiled, 0)
-    assert set(shelf.kept) == made
+    assert set(shelf.made) == made
     np.testing.assert_array_equal(one.tail.pnl, two.tail.pnl)
-
-
-class Shelf:
-    """Tables in memory, by key."""
-
-    def __init__(self):
-        self.kept = {}
-
-    def take(self, key):
-        return self.kept.get(key)
-
-    def keep(self, key, table, error):
-        self.kept[key] = table, error
 
 
 def test_what_no_finer_table_mends_stops_the_run(tmp_path, coarse, monkeypatch):

@@ -14,8 +14,11 @@ from upm_gpu import desk
 from upm_gpu.backend.select import choose
 from upm_gpu.desk.carried import places
 from upm_gpu.desk.hypothetical import instruments_of, listed_with
+from upm_gpu.desk.resident import require_columns
 from upm_gpu.domain.reader import load_book
 from upm_gpu.engine import compute_outcome
+from upm_gpu.errors import InputError
+from upm_gpu.model.gbm import GbmParameters
 from upm_gpu.passes import in_memory
 from upm_gpu.plan import make_plan
 from upm_gpu.pricing import table_refinement, tables
@@ -25,7 +28,7 @@ whatif_module = importlib.import_module("upm_gpu.desk.whatif")
 AMERICAN = "".join(f"ETH-P{k}A,option,ETH,linear,USD,1,2026-02-27T08:00:00Z,{k},put,american\n" for k in (1500, 2000, 2600, 3200))
 RATES = "currency,tenor_days,zero_rate\nUSD,30,0.3\n"
 POSITIONS = "account_id,instrument_id,quantity\nA,ETH-P2600A,-1\nA,BTC-C70,1\nB,ETH-P2000A,2\nB,ETH-P2600A,1\nC,ETH-C20L,-3\nC,BTC-PERP,40\n"
-COLLATERAL = "account_id,asset,quantity\nA,USD,900\nB,USD,500\nC,USD,800\n"
+COLLATERAL = "account_id,asset,quantity\nA,USD,900\nB,USD,500\nC,USD,80000\n"
 SPEC = ScenarioSpec(count=4_096, horizons=(2.0,), seed=9)
 HYPOTHETICAL = [{"like": "ETH-P2000A", "instrument_id": "ETH-P1800H", "strike": "1800"},
                 {"instrument_id": "ETH-UOC", "kind": "option", "underlying": "ETH", "settlement": "linear", "quote_currency": "USD", "contract_size": "1", "expiry": "2026-02-27T08:00:00Z", "strike": "2000",
@@ -39,8 +42,8 @@ def given(folder, positions=POSITIONS):
     return load_book(folder / "book", VALUATION), market
 
 
-def fresh(resident, market, changes):
-    plan = make_plan(desk.book_after(resident, changes), market, SPEC, methodology(), GAUSSIAN, resident.plan.surfaces)
+def fresh(resident, market, changes, spec=SPEC, model=GAUSSIAN):
+    plan = make_plan(desk.book_after(resident, changes), market, spec, methodology(), model, resident.plan.surfaces)
     return compute_outcome(replace(plan, library=resident.plan.library), resident.choice, 0, in_memory()).result
 
 
@@ -72,6 +75,44 @@ def test_trades_in_a_book_with_value_tables(tmp_path, precision):
     resident = desk.keep(book, market, SPEC, methodology(), choose("cpu", precision), model=GAUSSIAN)
     sets = list(SETS.values())
     compared(resident, market, sets if precision == "mixed" else sets[5:6])
+
+
+def test_states_made_on_demand(tmp_path):
+    """Returns of perpetuals whose funding is paid along the path are states that instruments ask for: the first of another underlying renumbers them."""
+    correlation = np.eye(5)
+    correlation[:4, :4] = GAUSSIAN.correlation
+    model = GbmParameters((*GAUSSIAN.state_names, "funding_rate[BTC]"), np.array([*GAUSSIAN.daily_volatility, 4e-4]), correlation, half_life_days=np.array([0.0] * 4 + [3.0]))
+    history = {"history.csv": "date,asset,close\n2026-02-03,BTC.FUNDING,0.0002\n2026-02-04,BTC.FUNDING,-0.0007\n"}
+    book, market = read(write(tmp_path, "account_id,instrument_id,quantity\nA,BTC-C70,1\nB,ETH-PERP,500\nC,ETH-C20L,-3\n", COLLATERAL, market=history))
+    spec = replace(SPEC, funding="path", funding_rate=3e-4)
+    resident = desk.keep(book, market, spec, methodology(), choose("cpu"), model=model)
+    assert resident.sized
+    for changes in ([desk.Order("C", "BTC-PERP", 30.0)], [desk.Order("B", "ETH-PERP", -500.0), desk.Order("B", "BTC-C70", 0.5)]):
+        ((answer,),) = desk.whatif(resident, [changes])
+        same(fresh(resident, market, changes, spec, model), answer)
+
+
+def test_what_is_not_answered_so_is_refused_by_name(tmp_path):
+    book, market = given(tmp_path)
+    resident = desk.keep(book, market, SPEC, methodology(), choose("cpu"), model=GAUSSIAN)
+    with pytest.raises(InputError, match="UPM-IN-149 after the trades ETH-P2000A is held by nobody any more"):
+        desk.whatif(resident, [[desk.Order("B", "ETH-P2000A", -2.0)]], rebuild=False)
+    with pytest.raises(InputError, match="UPM-RN-082 ETH-P1500A is held by nobody"):
+        require_columns(resident, ["ETH-P2000A", "ETH-P1500A"])
+
+
+def test_the_largest_order_in_an_unheld_option(tmp_path):
+    from upm_gpu.desk.hedging.orders import largest_order
+
+    book, market = given(tmp_path)
+    resident = desk.keep(book, market, SPEC, methodology(), choose("cpu"), model=GAUSSIAN)
+    account = next(a.account_id for a in book.accounts if desk.whatif(resident, [[desk.Deposit(a.account_id, "USD", 1.0)]])[0][0].before["status"] == "ok")
+    found = largest_order(resident, account, "ETH-P1500A", "sell")
+    assert found.contracts < 0.0
+    assert found.answer.would_pass
+    assert found.next_fails
+    ((beyond,),) = desk.whatif(resident, [[desk.Order(account, "ETH-P1500A", 2.0 * found.contracts)]])
+    assert not beyond.would_pass
 
 
 def test_what_is_the_same_is_taken_over(tmp_path):

@@ -45,6 +45,7 @@ def test_one_and_two_factors_are_found():
         np.testing.assert_allclose(fit.implied - np.eye(6), expected - np.diag(np.diag(expected)), atol=0.05)
         assert np.all(np.diag(fit.implied) == 1.0) and np.min(np.linalg.eigvalsh(fit.implied)) > 0.0
         assert np.all(abs(fit.specific - 1.0 + np.diag(expected)) < 4.0 * fit.specific_error) and np.max(abs(fit.residual)) < 0.05
+        assert np.all((fit.loading_error > 0.004) & (fit.loading_error < 0.1)), "a turn without a block is undone before it is compared"
         turned = fit.loading.T @ (fit.loading / fit.specific[:, None])
         assert np.max(abs(turned - np.diag(np.diag(turned)))) < 1e-6 and np.all(np.diff(np.diag(turned)) < 0.0)
 

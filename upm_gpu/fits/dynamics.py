@@ -184,7 +184,7 @@ def _more(fit: DynamicsFit, provenance: Mapping[str, Any]) -> list[str]:
 def _page(path: Path, series: Sequence[Series], fit: DynamicsFit, summary: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
     from upm_gpu.report.smiles import course_svg
     from upm_gpu.report.study_charts import cloud_svg
-    from upm_gpu.report.study_page import Part, Study, Table, write_study
+    from upm_gpu.report.study_page import Part, Study, Table, render_study
 
     place = {f: k for k, f in enumerate(fit.factors)}
     unit = fit.days.days / np.sqrt(np.mean(fit.days.days**2, axis=0))
@@ -205,10 +205,10 @@ def _page(path: Path, series: Sequence[Series], fit: DynamicsFit, summary: Mappi
             (WORDS[f.partition("[")[0]], float(fit.volatility[place[f]]), "" if r is None or not r.rate else float(np.log(2.0) / r.rate), "" if r is None else float(r.in_force) if r.in_force else "none") for f in own for r in (fit.reversion[place[f]],)])
         parts.append(Part(u, f"A price that falls by 1 % moves volatility by {-slope:+.2f} % (standard error {error:.2f}).", charts, (table, halves)))
         said.append(f"{u} {fit.correlation[p, v]:+.2f}")
-    write_study(path, Study("Dynamics of volatility surfaces", (f"to {summary['valuation_time']}", f"{summary['observations']} daily changes", f"{summary['estimator']} weights", summary["volatility_dynamics"].replace("_", " ")),
+    write_output(path, render_study(Study("Dynamics of volatility surfaces", (f"to {summary['valuation_time']}", f"{summary['observations']} daily changes", f"{summary['estimator']} weights", summary["volatility_dynamics"].replace("_", " ")),
                             f"Spot and volatility: correlation {', '.join(said)}.",
                             f"Negative is wrong way for whoever is short puts: what loses is worth more volatility as well. Level, skew and slope of the surface are factors of their own; the weights leave {fit.days.effective:.0f} effective days.",
-                            parts, summary["parameters"], "Volatilities and correlations: leaving out blocks of days of equal weight. Reversion: robust to changing volatility.", summary["warnings"], provenance))
+                            parts, summary["parameters"], "Volatilities and correlations: leaving out blocks of days of equal weight. Reversion: robust to changing volatility.", summary["warnings"], provenance)))
 
 
 __all__ = ["Request", "Rule", "calibrate_dynamics", "render_dynamics"]

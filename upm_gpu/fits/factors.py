@@ -16,7 +16,7 @@ from upm_gpu.calibrate.covariance import CovarianceFit
 from upm_gpu.calibrate.estimates import estimate_lines, estimate_row
 from upm_gpu.calibrate.factor_estimate import FactorFit, fit_factors, most_factors
 from upm_gpu.domain.text import instant_text
-from upm_gpu.fits.output import history_provenance
+from upm_gpu.fits.output import history_provenance, write_output
 from upm_gpu.strict_toml import toml_value
 
 LARGEST = 12
@@ -85,7 +85,7 @@ def _more(fit: FactorFit, provenance: Mapping[str, Any]) -> list[str]:
 
 def _page(path: Path, names: Sequence[str], made: CovarianceFit, fit: FactorFit, summary: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
     from upm_gpu.report.study_charts import bars_svg
-    from upm_gpu.report.study_page import Part, Study, Table, write_study
+    from upm_gpu.report.study_page import Part, Study, Table, render_study
 
     short = [f"{n.partition('[')[2].rstrip(']')}{' IV' if n.startswith('volatility') else ''}" for n in names]
     nothing = np.zeros(len(names))
@@ -97,8 +97,8 @@ def _page(path: Path, names: Sequence[str], made: CovarianceFit, fit: FactorFit,
     charts.append(("Eigenvalues", "of the correlation; line: edge of pure noise", bars_svg([str(i + 1) for i in range(len(names))], fit.eigenvalues.tolist(), nothing.tolist(), "eigenvalues", fit.edge)))
     tables = [Table("Largest residual correlations", ("Pair", "estimated", "of the model", "residual"), [(f"{short[i]} and {short[j]}", float(fit.correlation[i, j]), float(fit.implied[i, j]), float(residual[i, j])) for _, i, j in pairs])]
     share = " + ".join(f"{100.0 * v:.1f}" for v in fit.explained)
-    write_study(path, Study(
+    write_output(path, render_study(Study(
         "Factor model of a history", (f"to {summary['valuation_time']}", f"{summary['observations']} common returns", f"{made.estimator} weights" + (f", shrinkage {made.shrinkage}" if made.shrinkage != "none" else "")),
         f"{m} {'factor explains' if m == 1 else 'factors explain'} {100.0 * fit.explained.sum():.1f} % of the variance of {len(names)} series.",
         f"By factor {share} %. The weights leave {fit.days.effective:.0f} effective days. The largest correlation that the factors leave is {summary['largest_residual_correlation']:.2f}. A run that reads the file draws with the correlation of the model.",
-        (Part("Loadings and what is left", "", charts, tables),), summary["parameters"], "Standard errors leave out blocks of days of equal weight.", summary["warnings"], provenance))
+        (Part("Loadings and what is left", "", charts, tables),), summary["parameters"], "Standard errors leave out blocks of days of equal weight.", summary["warnings"], provenance)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from upm_gpu.calibrate.residuals import Residuals
-from upm_gpu.fits.output import history_provenance
+from upm_gpu.fits.output import history_provenance, write_output
 
 EYEBROWS = {"garch": "GARCH of a history", "copula": "Tails and copula of a history", "jumps": "Jumps of a history"}
 UNITS = {"garch": "innovations, in deviations of their day", "copula": "returns, as the filter leaves them", "jumps": "daily log-changes"}
@@ -17,7 +17,7 @@ def write_law_page(path: Path, kind: str, verdict: str, lead: str, found: Sequen
     """Raises `CalibrationError` UPM-CA-109."""
     from upm_gpu.report.smiles import course_svg
     from upm_gpu.report.study_charts import diagonal_svg
-    from upm_gpu.report.study_page import Part, Study, Table, write_study
+    from upm_gpu.report.study_page import Part, Study, Table, render_study
 
     parts = []
     for r in found:
@@ -25,7 +25,7 @@ def write_law_page(path: Path, kind: str, verdict: str, lead: str, found: Sequen
         if r.day is not None and r.volatility is not None:
             charts.append(("Volatility of a day", "percent, known the day before", course_svg(r.day, r.volatility, f"volatility of {r.name}")))
         parts.append(Part(r.name, "", charts, (Table("Quantiles", ("Probability", "observed", "of the law"), r.table),)))
-    write_study(path, Study(EYEBROWS[kind], (), verdict, lead, parts, parameters, errors, warnings, history_provenance(source, command)))
+    write_output(path, render_study(Study(EYEBROWS[kind], (), verdict, lead, parts, parameters, errors, warnings, history_provenance(source, command))))
 
 
 def page_of_garch(path: Path, summary: Mapping[str, Any], found: Sequence[Residuals], source: str, command: Sequence[str]) -> None:

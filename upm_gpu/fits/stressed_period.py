@@ -174,16 +174,16 @@ def _warnings(found: StressedWindow, request: Request) -> list[str]:
 
 def _page(path: Path, found: StressedWindow, summary: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
     from upm_gpu.report.study_charts import window_svg
-    from upm_gpu.report.study_page import Part, Study, Table, write_study
+    from upm_gpu.report.study_page import Part, Study, Table, render_study
 
     s, t = found.stressed, found.today
     named = [("stressed", s), ("today", t), *([("worst apart from it", found.runner_up)] if found.runner_up is not None else [])]
     table = Table("Windows, in percent of what is held, long and short", ("Window", "first day", "last day", "measure", "std. error", "largest loss"), [(n, *_days(w), PERCENT * w.measure, PERCENT * w.error, PERCENT * w.worst) for n, w in named])
     chart = (summary["measure"].capitalize(), "of the window that ends on the day; shaded: the stressed window", window_svg(found.day, found.measure, s.first, s.last, "measure of every window"))
-    write_study(path, Study("Stressed period of a history", (f"{summary['windows']} windows of {provenance['window']} losses", f"portfolio {provenance['portfolio']}"),
+    write_output(path, render_study(Study("Stressed period of a history", (f"{summary['windows']} windows of {provenance['window']} losses", f"portfolio {provenance['portfolio']}"),
                             f"{summary['start']} to {summary['end']}: {summary['measure']} {PERCENT * s.measure:.1f} %, {s.measure / t.measure:.1f} times today's.",
                             f"The median of all windows is {PERCENT * float(np.nanmedian(found.measure)):.1f} %. In the methodology written, {summary['methodology']}.",
-                            (Part("The measure over time", "", (chart,), (table,)),), summary["parameters"], "Losses are taken as independent; the largest of many windows is too large by chance as well.", summary["warnings"], provenance))
+                            (Part("The measure over time", "", (chart,), (table,)),), summary["parameters"], "Losses are taken as independent; the largest of many windows is too large by chance as well.", summary["warnings"], provenance)))
 
 
 __all__ = ["Request", "calibrate_stressed_period", "render_stressed_period", "with_period"]

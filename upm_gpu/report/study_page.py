@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from upm_gpu.errors import CalibrationError
 from upm_gpu.report.calibration_page import page_parts
 
 
@@ -54,11 +52,3 @@ def render_study(study: Study) -> bytes:
     """Raises UsageError where jinja2 is not installed."""
     environment, context = page_parts("study.html.j2")
     return bytes(environment.from_string(context.pop("source")).render(study=study, **context).encode("utf-8", errors="xmlcharrefreplace"))
-
-
-def write_study(path: Path, study: Study) -> None:
-    """Raises `CalibrationError` UPM-CA-109."""
-    try:
-        path.write_bytes(render_study(study))
-    except OSError as error:
-        raise CalibrationError("UPM-CA-109", f"{path}: cannot be written ({error.strerror}). Give another --page file.") from None

@@ -16,7 +16,7 @@ import numpy as np
 from upm_gpu.desk.answers import Answer
 from upm_gpu.desk.change import LARGEST, Change, Deposit, Order
 from upm_gpu.desk.hedging.trading import Trading, load_trading, tradable
-from upm_gpu.desk.resident import Resident
+from upm_gpu.desk.resident import Resident, payable
 from upm_gpu.desk.whatif import whatif
 from upm_gpu.errors import InputError
 from upm_gpu.market.levels import spot_price
@@ -50,7 +50,8 @@ def largest_order(resident: Resident, account: str, instrument: str, side: str, 
         raise InputError("UPM-IN-161", f"side {side!a} of an order: give buy or sell.")
     sign = 1.0 if side == "buy" else -1.0
     probe = _mine(whatif(resident, [[Order(account, instrument, sign, netting_set)]])[0], account)  # names that are not known are refused here
-    market = tradable(resident, account, netting_set, trading or load_trading(), [instrument])
+    priced = None if payable(resident, instrument) else next(iter(resident.rebuilt.values()))  # what nobody holds in a book with value tables: priced for the probe
+    market = tradable(resident, account, netting_set, trading or load_trading(), [instrument], priced)
     lot, cost, limit = float(market.lot[0]), float(market.cost[0]), float((market.buy if sign > 0.0 else market.sell)[0])
     currency = resident.plan.market.reporting_currency
 

@@ -131,16 +131,18 @@ def _quotes(market: MarketSnapshot) -> dict[tuple[str, object, float], _Quote]:
     return {(str(q.underlying[n]), q.expiry[n], float(q.strike[n])): _Quote(float(half[n]), float(q.open_interest[n]), float(q.volume[n]), str(q.mark_type[n])) for n in range(len(q.strike))}
 
 
-def tradable(resident: Resident, account: str, netting_set: str, trading: Trading, only: Sequence[str] = ()) -> Tradable:
-    """What an account may trade of what is resident, with the market's and the terms' limits; `only` narrows it to some ids.
+def tradable(resident: Resident, account: str, netting_set: str, trading: Trading, only: Sequence[str] = (), priced: Resident | None = None) -> Tradable:
+    """What an account may trade of what is resident, with the market's and the terms' limits; `only` narrows it to some ids. `priced` is the resident whose
+    instruments and values are meant, where it is not the one that says what is held (`desk/rebuilt.py`).
 
     An instrument that expires inside the margin period is no hedge of it: it may only be reduced. Combos are traded by their legs.
     """
-    plan = resident.plan
+    source = priced or resident
+    plan = source.plan
     market, quotes = plan.market, _quotes(plan.market)
     period = plan.horizons[plan.horizon(plan.core.horizon)]
     held = held_contracts(resident, account, netting_set)
-    wanted, values = set(only), model_values(plan.compiled, plan.instruments, resident.value0)
+    wanted, values = set(only), model_values(plan.compiled, plan.instruments, source.value0)
     rows: list[tuple[Instrument, int, float, float, float, float, float]] = []
     for place, instrument in enumerate(plan.instruments):
         name = instrument.instrument_id
