@@ -111,7 +111,7 @@ def _load(config: Any, files: Any, started: float, now: datetime | None) -> _Loa
 
 def _execute(folder: Any, config: Any, loaded: _Loaded, choice: Any, quiet: bool, fail_on: str | None, started: float) -> Finished:
     """Compute and write a run into its open folder."""
-    from upm_gpu.desk.resident import store_unit_pnl
+    from upm_gpu.desk.keeping import store_unit_pnl
     from upm_gpu.engine import compute_outcome
     from upm_gpu.measuring import FIRST_PASS
     from upm_gpu.outputs import collect

@@ -9,8 +9,10 @@ from upm_gpu.desk.explain.why import Holding, Part, Why, why
 from upm_gpu.desk.fills import WorstFill, worst_fill
 from upm_gpu.desk.hedging.hedge import Reduction, reduce
 from upm_gpu.desk.hedging.hedge_desk import Goal
+from upm_gpu.desk.keeping import keep
 from upm_gpu.desk.moved import Moved, under_market
-from upm_gpu.desk.resident import Resident, keep, open_run
+from upm_gpu.desk.opening import open_run
+from upm_gpu.desk.resident import Resident
 from upm_gpu.desk.whatif import book_after, whatif
 
 __all__ = ["Answer", "Change", "Deposit", "Goal", "Holding", "Moved", "Order", "Part", "Reduction", "Resident", "Transfer", "Why", "WorstFill",

@@ -11,7 +11,8 @@ from typing import Any
 from upm_gpu.desk.change import Premium
 from upm_gpu.desk.fills import worst_fill
 from upm_gpu.desk.hypothetical import read_instruments
-from upm_gpu.desk.resident import Resident, open_run
+from upm_gpu.desk.opening import open_run
+from upm_gpu.desk.resident import Resident
 from upm_gpu.desk.whatif import whatif
 from upm_gpu.desk.words import fill_lines, given, instruments_of, plain, plain_fill, read_sets, render, resting_orders
 from upm_gpu.errors import UsageError

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from upm_gpu.desk.change import with_nothing_of
 from upm_gpu.desk.cube import Cube, cube_of
-from upm_gpu.desk.resident import FurtherCube, Resident, posted_by_nobody
+from upm_gpu.desk.keeping import posted_by_nobody
+from upm_gpu.desk.resident import FurtherCube, Resident
 from upm_gpu.errors import InputError
 from upm_gpu.exhibits import unit_greeks
 from upm_gpu.margin.methodology import simulated_assets

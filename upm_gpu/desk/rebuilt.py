@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from upm_gpu.desk.change import Change, changed_book
 from upm_gpu.desk.felt_tables import others_feel
+from upm_gpu.desk.keeping import keep
 from upm_gpu.desk.ledger import Ledger, Touched
-from upm_gpu.desk.resident import Resident, keep
+from upm_gpu.desk.resident import Resident
 from upm_gpu.errors import InputError
 from upm_gpu.margin.units import COLLATERAL_PREFIX
 from upm_gpu.pricing.table_refinement import finer_of

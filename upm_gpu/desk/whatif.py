@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from upm_gpu.desk.answers import Answers, Margined, answers_of
 from upm_gpu.desk.change import Change, Order, Premium, Transfer, accounts_of, changed_book, check, sub_book
+from upm_gpu.desk.column_order import column_rank
 from upm_gpu.desk.common_error import Pair, difference_errors
 from upm_gpu.desk.felt_tables import fresh_state
 from upm_gpu.desk.ledger import Touched, book_with, ledger_of, touch
 from upm_gpu.desk.margins import State, margined
 from upm_gpu.desk.rebuilt import Holdings, other_holdings, refused, with_holdings
-from upm_gpu.desk.resident import Resident, column_rank, payable
+from upm_gpu.desk.resident import Resident, payable
 from upm_gpu.desk.single_orders import Orders, Slot, done_ahead, order_slot, ordered_margins
 from upm_gpu.desk.stack import Group, Moved, group_of, moved_rows, stacked_margins
 from upm_gpu.domain.book import Book

@@ -49,7 +49,7 @@ class Case:
 
 def case_of_run(path: str | Path) -> Case:
     """A finished run, its inputs read again and every checksum looked at. Raises as `desk.open_run` does."""
-    from upm_gpu.desk.resident import same_program
+    from upm_gpu.desk.opening import same_program
     from upm_gpu.inputs_again import inputs_again
     from upm_gpu.plan import make_plan, with_count
     from upm_gpu.report.read import read_table

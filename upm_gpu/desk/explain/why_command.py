@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from upm_gpu.desk.explain.why import Part, Why, why
-from upm_gpu.desk.resident import open_run
+from upm_gpu.desk.opening import open_run
 from upm_gpu.report.accounts import charge_title
 from upm_gpu.report.explain import explain, printable
 

@@ -10,7 +10,8 @@ from typing import Any
 from upm_gpu.desk.hedging.hedge import Reduction, reduce
 from upm_gpu.desk.hedging.hedge_desk import Goal, Hedge
 from upm_gpu.desk.hedging.trading import Trading, load_trading
-from upm_gpu.desk.resident import open_run, require_columns
+from upm_gpu.desk.opening import open_run
+from upm_gpu.desk.resident import require_columns
 from upm_gpu.errors import UsageError
 
 FIGURES = ("initial_margin", "maintenance_margin", "core", "equity", "excess", "margin_ratio", "status")

@@ -10,7 +10,7 @@ import numpy as np
 from upm_gpu.desk.hedging.allocation import Allocation, allocate
 from upm_gpu.desk.hedging.orders import LargestOrder, Switch, best_switch, largest_order
 from upm_gpu.desk.hedging.trading import load_trading
-from upm_gpu.desk.resident import open_run
+from upm_gpu.desk.opening import open_run
 
 FIGURES = ("initial_margin", "equity", "excess", "status")
 

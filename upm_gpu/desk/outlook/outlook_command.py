@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from upm_gpu.desk.opening import open_plan
 from upm_gpu.desk.outlook.margin_at_risk import (
     LEVELS,
     OUTER,
@@ -21,7 +22,6 @@ from upm_gpu.desk.outlook.margin_at_risk import (
 )
 from upm_gpu.desk.outlook.passage import Passage, first_passage
 from upm_gpu.desk.outlook.paths import Paths, paths_of
-from upm_gpu.desk.resident import open_plan
 from upm_gpu.errors import UsageError
 
 
