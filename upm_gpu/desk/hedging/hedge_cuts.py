@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.hedging.hedge_model import Cut, Key, Point, UnitModel
+from upm_gpu.desk.hedging.hedge_blocks import Key
+from upm_gpu.desk.hedging.hedge_model import Cut, Point, UnitModel
 from upm_gpu.desk.hedging.hedge_programme import PRICE
 from upm_gpu.desk.hedging.hedge_rounding import MIP_GAP, NODES
 

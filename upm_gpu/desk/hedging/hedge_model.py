@@ -2,7 +2,7 @@
 
   M(x) = m max(ES_core(x), 0) + sum of charges,   charge = f(shortfalls of rows of scenario sets, P&L under given moves, what is held)
 
-*Blocks* are the shortfalls: one a (set, horizon, level, part of the unit), each convex in the trades x and each with its plane, as in `hedge_programme.py`, over the cube that the charges' own set has. *Cuts* are planes of one
+*Blocks* (`hedge_blocks.py`) are the shortfalls: one a (set, horizon, level, part of the unit), each convex in the trades x and each with its plane, as in `hedge_programme.py`, over the cube that the charges' own set has. *Cuts* are planes of one
 charge in the blocks and in the trades: its value and its derivatives at a point, by the backward pass through the charge's own arithmetic (`margin/charge_slopes.py`), so that a new charge needs nothing of its own. Charges of
 what is held have kinks where nothing is held: their slopes for one more bought and one more sold are two numbers, from a step each way of all instruments asked for, as units of one book.
 
@@ -12,14 +12,14 @@ are in the constant that an exact what-if gives. Verified by tests/properties/te
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upm_gpu.desk.cube import PIECE, Cube
+from upm_gpu.desk.hedging.hedge_blocks import Blocks, Key, Tail
 from upm_gpu.margin.charge_slopes import FIELDS, charge_slopes
 from upm_gpu.margin.composition import counted
 from upm_gpu.margin.methodology import ChargeInForce
@@ -45,7 +45,6 @@ from upm_gpu.margin.rows import class_of, days_to_close, largest_names
 from upm_gpu.margin.units import Lines, Units, instrument_levels
 from upm_gpu.measuring import exposures_of
 from upm_gpu.plan import Plan
-from upm_gpu.risk.measures import tail_size
 from upm_gpu.stresses import stressed
 
 if TYPE_CHECKING:
@@ -57,20 +56,6 @@ LINES = 1 << 19
 """lines of stacked units at once: some 100 MB of exposures and cells"""
 ALWAYS = frozenset({"dependence", "stress", "basis", "skew", "short_option_minimum", "minimum_gross", "expiry_day", "funding_and_fees"})
 """charges that are convex in shortfalls and holdings: norms, maxima and sums of them, less a multiple of a shortfall"""
-
-Key = tuple[int, int, float, bytes]
-"""a block: number of the set (-1: the run's own), index of the horizon there, level, which lines are in it"""
-
-
-@dataclass(frozen=True, eq=False)
-class Tail:
-    """A block at a point."""
-
-    shortfall: float
-    quantile: float
-    scenario: NDArray[np.int64]
-    weight: NDArray[np.float64]
-
 
 @dataclass(frozen=True, eq=False)
 class Cut:
@@ -117,14 +102,13 @@ class UnitModel:
     lot: NDArray[np.float64]
     most: NDArray[np.float64]
     """(L,) quantity that may be held at most, of either sign"""
-    cubes: dict[tuple[int, int], Cube]
+    blocks: Blocks
     where: dict[MeasureRequest, tuple[int, int]]
     """set and horizon of each request"""
     each: Exposures | None
     """of one unit of every line"""
     moves: dict[StressRequest, NDArray[np.float64]]
     """(L, M) P&L of one unit of every line"""
-    base: dict[tuple[int, int, bytes], NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, desk: Desk) -> UnitModel:
@@ -159,7 +143,7 @@ class UnitModel:
         size = np.array([i.contract_size for i in desk.market.instruments], np.float64)
         most = np.abs(held)
         most[place] += np.maximum(desk.market.buy, desk.market.sell) * size
-        return cls(plan, units, charges, tuple(ch.module.NAME for ch, stays in zip(resident.charges, fixed, strict=True) if stays), held, place, size, desk.market.lot, most, cubes, where, each, moves)
+        return cls(plan, units, charges, tuple(ch.module.NAME for ch, stays in zip(resident.charges, fixed, strict=True) if stays), held, place, size, desk.market.lot, most, Blocks(held, place, size, compiled.instrument_column, compiled.instrument_coefficient, cubes), where, each, moves)
 
     @cached_property
     def core(self) -> Key:
@@ -183,7 +167,7 @@ class UnitModel:
 
         def gradient(key: Key) -> NDArray[np.float64]:
             if key not in gradients:
-                gradients[key] = self._gradient(key, tails[key])
+                gradients[key] = self.blocks.gradient(key, tails[key])
             return gradients[key]
 
         core, cuts = self.core, []
@@ -251,7 +235,7 @@ class UnitModel:
         def of(request: MeasureRequest, level: float, mask: NDArray[np.bool_]) -> Key:
             key = (*self.where[request], level, mask.tobytes())
             if key not in tails:
-                tails[key] = self._tail(key, contracts)
+                tails[key] = self.blocks.tail(key, contracts)
             return key
 
         everything, underlying = np.ones(len(q), bool), self._underlying
@@ -303,38 +287,6 @@ class UnitModel:
     def _level(self) -> NDArray[np.float64]:
         return instrument_levels(self.plan.instruments, self.plan.market)
 
-    def _tail(self, key: Key, contracts: NDArray[np.float64]) -> Tail:
-        pnl = self._pnl(key, contracts)
-        k = tail_size(len(pnl), key[2])
-        whole = min(int(np.floor(k)), len(pnl) - 1)
-        ids = np.argpartition(pnl, whole)[: whole + 1]
-        weight = np.full(len(ids), 1.0 / k)
-        weight[np.argmax(pnl[ids])] = (k - whole) / k
-        order = np.argsort(ids)
-        ids, weight = ids[order], weight[order]
-        return Tail(0.0 - float(pnl[ids] @ weight), 0.0 - float(np.max(pnl[ids])), ids, weight)
-
-    def _pnl(self, key: Key, contracts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(S,) of a block after trades."""
-        cube, mask = self.cubes[key[:2]], np.frombuffer(key[3], bool)
-        column, coefficient = self.plan.compiled.instrument_column, self.plan.compiled.instrument_coefficient
-        at = (*key[:2], key[3])
-        if at not in self.base:
-            self.base[at] = _add(np.zeros(cube.count), cube, column, coefficient * self.held, np.flatnonzero(mask & (self.held != 0.0)))
-        traded = np.flatnonzero((contracts != 0.0) & mask[self.place])
-        return _add(self.base[at].copy(), cube, column[self.place], coefficient[self.place] * self.size * contracts, traded)
-
-    def _gradient(self, key: Key, tail: Tail) -> NDArray[np.float64]:
-        """(J,) of a block's shortfall, a contract."""
-        cube, mask = self.cubes[key[:2]], np.frombuffer(key[3], bool)[self.place]
-        own = self.place[mask]
-        distinct, back = np.unique(self.plan.compiled.instrument_column[own], return_inverse=True)
-        mean = np.array([cube.unit[c].take(tail.scenario).astype(np.float64) @ tail.weight for c in distinct.tolist()])
-        found = np.zeros(len(self.place))
-        if len(own):
-            found[mask] = -mean[back] * self.plan.compiled.instrument_coefficient[own] * self.size[mask]
-        return found
-
     def _direct(self, slopes: Any, measured: Measured) -> NDArray[np.float64]:
         """(L,) derivative of a charge in the quantity of each line, the blocks standing still."""
         assert measured.exposures is not None or not slopes.exposures
@@ -380,12 +332,3 @@ class UnitModel:
         one = Measure(np.repeat(core.expected_shortfall, count), none, np.repeat(core.value_at_risk, count), none, np.ones(count, bool))
         return replace(measured, units=measured.units * count, measures={self.plan.core: one}, core=np.repeat(measured.core, count), gross_notional=gross, names=None, largest={}, slower={}, stressed={}, exposures=held,
                        core_standard_error=none, one_year_mean=np.repeat(measured.one_year_mean, count))
-
-
-def _add(pnl: NDArray[np.float64], cube: Cube, column: NDArray[np.integer], amount: NDArray[np.float64], some: NDArray[np.intp]) -> NDArray[np.float64]:
-    """(S,) with some columns added, in place."""
-    for first in range(0, len(pnl), PIECE):
-        part = slice(first, first + PIECE)
-        for j in some.tolist():
-            pnl[part] += cube.unit[column[j], part] * amount[j]
-    return pnl
