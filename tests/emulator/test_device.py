@@ -31,6 +31,12 @@ def library() -> Path:
     return emulation.build()
 
 
+@pytest.fixture(scope="module")
+def cubins(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cache folder that the tests of this file share: all kernels are compiled once."""
+    return str(tmp_path_factory.mktemp("cubins"))
+
+
 @pytest.mark.parametrize(("machine", "code", "words"), [
     ({"driver": 0}, "UPM-DV-003", "no NVIDIA driver"),
     ({"driver": 12080}, "UPM-DV-005", "serves CUDA 12.8, CuPy needs 13.0"),
@@ -68,9 +74,9 @@ def test_a_device_newer_than_the_compiler_takes_the_newest_of_its_generation() -
         compiler.architecture_for(990)
 
 
-def test_the_cupy_device_gives_the_bits_of_the_emulated_one(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cupy_device_gives_the_bits_of_the_emulated_one(library: Path, cubins: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Depth 3000 sorts in 96 KB of shared memory, more than a block gets without asking."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", cubins)
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(library))
     compiled = cases.make_compiled(per_group=1)
     rows, walk = cases.make_rows(compiled, 3), cases.make_walk(count=500)
@@ -87,8 +93,8 @@ def test_the_cupy_device_gives_the_bits_of_the_emulated_one(library: Path, tmp_p
     assert device.name == "Fake H200" and device.architecture == "sm_90"
 
 
-def test_a_full_device_is_a_capacity_error(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_a_full_device_is_a_capacity_error(library: Path, cubins: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", cubins)
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(library, memory=1000))
     compiled = cases.make_compiled(per_group=1)
     with pytest.raises(CapacityError, match="UPM-CP-060"):

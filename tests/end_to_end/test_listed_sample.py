@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from command_line import upm
 
 from upm_gpu.domain.reader import load_book
@@ -36,6 +37,7 @@ def test_what_it_holds():
     assert exercise == {"american"}
 
 
+@pytest.mark.slow
 def test_the_book_is_drawn_again_to_the_same_bytes(tmp_path):
     instruments = next(BOOK.glob("instruments.*"))
     (tmp_path / instruments.name).write_bytes(instruments.read_bytes())
@@ -46,7 +48,7 @@ def test_the_book_is_drawn_again_to_the_same_bytes(tmp_path):
 
 def test_a_run_of_it(tmp_path):
     out = tmp_path / "run"
-    done = upm("run", "configs/listed.toml", "--paths", "8192", "--out", str(out), "--quiet")
+    done = upm("run", "configs/listed.toml", "--paths", "4096", "--out", str(out), "--quiet")
     assert done.code == 0, done
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["horizons_days"] == [4.0] and manifest["margin_horizon_sessions"] == 2.0

@@ -67,6 +67,8 @@ NEAR = {"single_barrier": (1e-11, 2e-6), "double_barrier": (1e-11, 2e-6), "forwa
 @pytest.mark.parametrize("name", NEAR)
 def test_against_the_twin(backend: Any, name: str) -> None:
     count = 5 if name.endswith("c_asian") else 40
+    if backend is reference:
+        pytest.skip("it is the twin")
     columns = exotic_cases(name, count)
     got, expected = backend.values(name, columns), _twin(name, count)
     assert tuple(got) == operation_named(name).outputs and not got["status"].any()
@@ -94,10 +96,11 @@ def test_engine_and_device_agree_to_the_bit(name: str) -> None:
 def test_a_case_outside_its_domain_has_a_status(backend: Any) -> None:
     """And leaves its neighbours alone."""
     for name in NEAR:
-        columns = exotic_cases(name, 4)
+        count = 2 if name == "heston_geometric_asian" else 4
+        columns = exotic_cases(name, count)
         whole = backend.values(name, columns)
         spoilt = "volatility" if "volatility" in columns else "vol_of_vol"
         columns[spoilt] = np.array([columns[spoilt][0], -0.1, *columns[spoilt][2:]])
         broken = backend.values(name, columns)
-        assert broken["status"].tolist() == [0.0, 4.0, 0.0, 0.0] and np.isnan(broken["price"][1])
+        assert broken["status"].tolist() == [0.0, 4.0, 0.0, 0.0][:count] and np.isnan(broken["price"][1])
         np.testing.assert_array_equal(np.delete(broken["price"], 1), np.delete(whole["price"], 1))

@@ -68,16 +68,17 @@ Ahead = Annotated[float, typer.Option(help="Days ahead, of the run's clock.")]
 Count = Annotated[int, typer.Option("--paths", help="Scenarios of the run that are walked; 0: all, at most 20,000.")]
 Points = Annotated[int, typer.Option(help="Fresh runs of tomorrow that the regression stands on; 0: four a function.")]
 Inner = Annotated[int, typer.Option(help="Scenarios of each of them; 0: the run's, at most 10,000.")]
-Top = Annotated[int, typer.Option(help="Accounts on the page; JSON has all.")]
+Top = Annotated[int, typer.Option(help="Accounts listed; JSON has all.")]
+Page = Annotated[Path | None, typer.Option(help="HTML page to write: charts and the accounts listed.")]
 
 
 @app.command()
-def margin_at_risk(folder: Folder, account: Accounts = None, days: Ahead = 1.0, paths: Count = 0, points: Points = 0, inner: Inner = 0, top: Top = 20, json: Json = False) -> None:
+def margin_at_risk(folder: Folder, account: Accounts = None, days: Ahead = 1.0, paths: Count = 0, points: Points = 0, inner: Inner = 0, top: Top = 20, page: Page = None, json: Json = False) -> None:
     """The distribution of tomorrow's margin and of what will be called, by account and for the house."""
     from upm_gpu.desk.outlook.outlook_command import margin_at_risk_command
 
-    data, page = margin_at_risk_command(folder, account or [], days, paths, points, inner, top)
-    print_result(data, json, page)
+    data, text = margin_at_risk_command(folder, account or [], days, paths, points, inner, top, page)
+    print_result(data, json, text)
 
 
 @app.command()
@@ -91,10 +92,11 @@ def liquidation_probability(
     points: Points = 0,
     inner: Inner = 0,
     top: Top = 20,
+    page: Page = None,
     json: Json = False,
 ) -> None:
     """The chance that equity falls through the maintenance margin, by account: the early-warning list."""
     from upm_gpu.desk.outlook.outlook_command import liquidation_command
 
-    data, page = liquidation_command(folder, account or [], days, steps, paths, maintenance, points, inner, top)
-    print_result(data, json, page)
+    data, text = liquidation_command(folder, account or [], days, steps, paths, maintenance, points, inner, top, page)
+    print_result(data, json, text)

@@ -11,6 +11,8 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from upm_gpu.errors import UsageError
+
 PRINT = """
 body.desk main { max-width: 1080px; padding-top: 28px; }
 body.desk section { padding-top: 26px; break-inside: avoid-page; }
@@ -103,3 +105,9 @@ def _shades() -> str:
             share = 0.12 + 0.73 * n / LEVELS
             lines.append(f"table.heat td.{kind}{n} {{ background: rgb({', '.join(str(round(255 + share * (c - 255))) for c in colour)}); }}")
     return "\n".join(lines) + "\n"
+
+
+def refuse_existing(page: Path | None) -> None:
+    """No page is written over a file. Raises UsageError."""
+    if page is not None and page.exists():
+        raise UsageError("UPM-CF-170", f"--page {page}: there is a file already, and no page is written over one. Give another name, or remove it.")

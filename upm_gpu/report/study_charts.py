@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from upm_gpu.report.liquidation_chart import short
 from upm_gpu.report.smiles import HEIGHT, LEFT, MARGIN, TOP, WIDTH, axes, line
 
 ROW = 19.0
@@ -31,7 +32,7 @@ def bars_svg(names: Sequence[str], values: Sequence[float], errors: Sequence[flo
         start, end = sorted((across(0.0), across(v)))
         parts.append(f'<text x="{NAME - 6:.0f}" y="{y + 12:.1f}" text-anchor="end">{html.escape(name)}</text>'
                      f'<rect class="{"fill-accent" if v >= 0.0 else "fill-loss"}" x="{start:.1f}" y="{y + 2:.1f}" width="{max(end - start, 0.5):.1f}" height="{ROW - 6:.1f}"><title>{html.escape(name)} {v:.4g}</title></rect>'
-                     f'<text x="{WIDTH - MARGIN:.0f}" y="{y + 12:.1f}" text-anchor="end">{v:.3g}</text>')
+                     f'<text x="{WIDTH - MARGIN:.0f}" y="{y + 12:.1f}" text-anchor="end">{short(v)}</text>')
         if h > 0.0:
             parts.append(f'<line class="zero" x1="{across(v - h):.1f}" x2="{across(v + h):.1f}" y1="{y + 8.5:.1f}" y2="{y + 8.5:.1f}"/>')
     if mark is not None:

@@ -1,4 +1,4 @@
-"""The page of what was estimated from a history: verdict, charts, tables, every parameter with its error, warnings, provenance.
+"""The page of what was estimated from a history, or of what a run was asked: verdict, charts, tables, every parameter with its error, warnings, provenance.
 
 One file without script under the policy of the other pages. Same estimates, same bytes. Verified by tests/end_to_end/test_calibrate_factors.py.
 """
@@ -42,10 +42,13 @@ class Study:
     lead: str
     parts: Sequence[Part]
     parameters: Mapping[str, Mapping[str, Any]]
+    """none: a page of answers and not of estimates"""
     errors: str
     """how the standard errors were made"""
     warnings: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    said: str = "Warnings"
+    """heading of the warnings"""
 
 
 def render_study(study: Study) -> bytes:

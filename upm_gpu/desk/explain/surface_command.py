@@ -13,7 +13,7 @@ from upm_gpu.desk.explain.surface import ALL, PnlSurface, pnl_surface
 from upm_gpu.errors import UsageError
 from upm_gpu.exhibits import PRICE_MOVES, VOLATILITY_MOVES
 from upm_gpu.report.explain import printable
-from upm_gpu.report.page import document, heading, heat, section
+from upm_gpu.report.page import document, heading, heat, refuse_existing, section
 from upm_gpu.report.words import full, moment, percent, short
 
 
@@ -25,8 +25,7 @@ def surface_command(path: Path, account: str, underlying: str, price: str, volat
     from upm_gpu.run.verify import check_folder, read_manifest
 
     prices, volatilities = steps(price, "--price", PRICE_MOVES), steps(volatility, "--volatility", VOLATILITY_MOVES)
-    if page is not None and page.exists():
-        raise UsageError("UPM-CF-170", f"--page {page}: there is a file already, and no page is written over one. Give another name, or remove it.")
+    refuse_existing(page)
     folder = check_folder(path)
     manifest = read_manifest(folder)
     again = inputs_again(folder, manifest)

@@ -129,6 +129,8 @@ class MarginAtRisk:
     call_probability_error: NDArray[np.float64]
     house_margin: Distribution
     house_called: Distribution
+    house: NDArray[np.float64]
+    """(2, S) margin and called of all accounts together"""
 
     @property
     def house_error(self) -> float:
@@ -233,7 +235,7 @@ def margin_at_risk(resident: Resident, paths: Paths, fitted: Fitted) -> MarginAt
         chance.append(_mean((short > 0.0).astype(np.float64), dependence))
     found = np.concatenate([c[0] for c in chance]), np.concatenate([c[1] for c in chance])
     return MarginAtRisk(paths.accounts, paths.days[step], count, fitted, paths.figures["initial_margin"], _joined(margins), _joined(called), *found,
-                        _distribution(total[None], dependence), _distribution(calls[None], dependence))
+                        _distribution(total[None], dependence), _distribution(calls[None], dependence), np.stack([total, calls]))
 
 
 def _mean(values: NDArray[np.float64], dependence: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -23,10 +23,13 @@ from upm_gpu.desk.outlook.margin_at_risk import (
 from upm_gpu.desk.outlook.passage import Passage, first_passage
 from upm_gpu.desk.outlook.paths import Paths, paths_of
 from upm_gpu.errors import UsageError
+from upm_gpu.report.outlook_page import margin_page, warning_page
+from upm_gpu.report.page import refuse_existing
 
 
-def margin_at_risk_command(path: Path, accounts: Sequence[str], days: float, paths: int, points: int, inner: int, top: int) -> tuple[dict[str, Any], str]:
-    """(plain data, page for a person). Raises what `open_plan`, `paths_of` and `fit_margin` raise."""
+def margin_at_risk_command(path: Path, accounts: Sequence[str], days: float, paths: int, points: int, inner: int, top: int, page: Path | None = None) -> tuple[dict[str, Any], str]:
+    """(plain data, text for a person); a page is written to `page`. Raises what `open_plan`, `paths_of` and `fit_margin` raise, UsageError for a page that is there already."""
+    refuse_existing(page)
     resident = open_plan(path)
     walked = paths_of(resident, days, 1, accounts, paths or min(OUTER, resident.plan.scenarios.count))
     found = margin_at_risk(resident, walked, fit_margin(resident, walked, points, inner, _told))
@@ -36,6 +39,8 @@ def margin_at_risk_command(path: Path, accounts: Sequence[str], days: float, pat
             "accounts": [_account(found, short, a) for a in range(len(found.accounts))],
             "house": {"margin_today": float(np.sum(found.today)), "called_today": float(np.sum(short)), "margin": _row(found.house_margin, 0), "called": _row(found.house_called, 0), "regression_error": found.house_error},
             "brute_force": _checked(found.fitted)}
+    if page is not None:
+        page.write_bytes(margin_page(data, found.house[0], found.house[1], _how(found.fitted), top))
     return data, "\n".join(_page(found, short, currency, resident.plan.spec.model, top, "together" if accounts else "house"))
 
 
@@ -107,8 +112,9 @@ def _days(days: float) -> str:
     return f"{days:g} day{'s' * (days != 1.0)}"
 
 
-def liquidation_command(path: Path, accounts: Sequence[str], days: float, steps: int, paths: int, maintenance: str, points: int, inner: int, top: int) -> tuple[dict[str, Any], str]:
-    """(plain data, page for a person). Raises as `margin_at_risk_command`, UsageError for an unknown maintenance."""
+def liquidation_command(path: Path, accounts: Sequence[str], days: float, steps: int, paths: int, maintenance: str, points: int, inner: int, top: int, page: Path | None = None) -> tuple[dict[str, Any], str]:
+    """(plain data, text for a person); a page is written to `page`. Raises as `margin_at_risk_command`, UsageError for an unknown maintenance."""
+    refuse_existing(page)
     if maintenance not in ("constant", "regressed"):
         raise UsageError("UPM-CF-166", f"--maintenance {maintenance!a} is not known. Use regressed (margin follows the market, by fresh runs of tomorrow) or constant (today's margin all along).")
     resident = open_plan(path)
@@ -118,6 +124,8 @@ def liquidation_command(path: Path, accounts: Sequence[str], days: float, steps:
     currency = resident.plan.market.reporting_currency
     data = {"run": str(path), "currency": currency, "model": resident.plan.spec.model, "scenarios": found.scenarios, "days": list(found.days), "maintenance": maintenance,
             "accounts": [_passage(found, walked, fitted, a) for a in range(len(found.accounts))], "brute_force": None if fitted is None else _checked(fitted)}
+    if page is not None:
+        page.write_bytes(warning_page(data, [] if fitted is None else _how(fitted), top))
     return data, "\n".join(_warning(found, walked, fitted, maintenance, currency, resident.plan.spec.model, top))
 
 
