@@ -21,9 +21,10 @@ def nvrtc_is_here() -> None:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("capability", [80, 90, *(pytest.param(c, marks=pytest.mark.slow) for c in (100, 120))])
+@pytest.mark.parametrize("capability", [80, *(pytest.param(c, marks=pytest.mark.slow) for c in (90, 100, 120))])
 @pytest.mark.parametrize("module", compiler.MODULES)
 def test_every_kernel_compiles_to_a_cubin(capability: int, module: str) -> None:
+    """The oldest architecture in every run; sm_90 is compiled by test_device.py there, all by the slow tests."""
     if capability not in compiler.supported_architectures():
         pytest.skip(f"this NVRTC does not know sm_{capability}")
     texts = compiler.kernel_texts()

@@ -88,6 +88,7 @@ def test_wrong_dependence_is_found_out():
     assert compare(z[:2500], alone, ("A", "B"), 300).outside()[1].all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [SIX, ("BTC", "ETH", "SOL")], ids=["six", "sol"])
 def test_filtered_historical_simulation_reproduces_the_coins(names):
     """Every standard deviation, quantile, Hill index and joint exceedance inside its band: 54 + 30 and 27 + 6 of them."""
@@ -112,6 +113,7 @@ def test_the_plain_walk_does_not():
     assert (found.joint_simulated[0] < found.joint_history[0]).all() and (found.joint_simulated[1] > found.joint_history[1]).all()
 
 
+@pytest.mark.slow
 def test_past_days_at_their_own_volatility_are_wilder_than_the_history_never_tamer():
     """Unconditional view of FHS: dependence holds; a few extremes lie outside, on the far side: large residuals came on quiet days, the model draws them on any."""
     found = check(FHS, view="unconditional")
