@@ -171,10 +171,14 @@ def test_the_regression_against_brute_force(tmp_path, case):
     """Fresh runs at paths that are no points: the error is what leave-one-out says it is, the sum of all margins has no bias, and one of 5 % is seen."""
     resident = resident_of(tmp_path, case, count=2_048, precision="mixed")
     paths = paths_of(resident, 1.0, 2)
-    fitted = fit_margin(resident, paths, points=60, inner=500, checked=(8, 4))
+    near, far = (8, 4) if case == "heston" else (60, 24)  # a root mean square of eight can be twice what it estimates
+    fitted = fit_margin(resident, paths, points=60, inner=500, checked=(near, far))
     check, regression = fitted.check, fitted.regression
-    assert check.far.tolist() == [False] * 8 + [True] * 4 and not set(check.scenario.tolist()) & set(regression.scenario.tolist())
-    assert np.all(check.error(False) < 2.0 * regression.error + 1e-9) and np.all(check.error(True) < 2.0 * regression.far_error + 1e-9)
+    assert check.far.tolist() == [False] * near + [True] * far and not set(check.scenario.tolist()) & set(regression.scenario.tolist())
+    assert np.all(check.error(False) < 2.0 * regression.error + 1e-9)
+    if case != "bates' prices":  # jumps lie between points of the outer 5 %: leave-one-out sees too few of them, the fresh runs do
+        assert np.all(check.error(True) < 2.0 * regression.far_error + 1e-9)
+    np.testing.assert_array_equal(fitted.far_error, np.maximum(regression.far_error, check.error(True)))
     assert np.sum(check.error(False)) < 0.05 * np.sum(check.level(False)) and np.sum(check.error(True)) < 0.1 * np.sum(check.level(True))
     assert np.max(np.abs(check.equity)) < 1.0 and np.all(np.abs(check.called) <= np.abs(check.margin) + 1.0)
     bias, error = check.house_bias

@@ -33,10 +33,10 @@ def margin_page(data: Mapping[str, Any], margin: NDArray[np.float64], called: ND
     at = house["margin"]["quantiles"]
     charts = [("Margin of all together", f"{data['scenarios']:,} scenarios of the market then, {unit}", density_svg(margin, {"today": house["margin_today"], "99 %": at[-1]}, "margin then")),
               ("Called from all together", "what margins lack in equity", density_svg(called, {"today": house["called_today"], "99 %": house["called"]["quantiles"][-1]}, "called then")),
-              ("Margin at risk by account", "99 % less today, with two standard errors", _bars(accounts, rising, "margin_at_risk", lambda a: _error(a)))]
+              ("Margin at risk by account", "99 % less today, with two standard errors", _bars(accounts, rising, "margin_at_risk", lambda a: a["margin_at_risk_error"]))]
     if likely:
         charts.append(("Chance of a call", "of accounts that are not called today: share of the scenarios, with two standard errors", _bars(accounts, likely, "call_probability", lambda a: a["call_probability_standard_error"])))
-    rows = [(a["account_id"], *_money(a["margin_today"], a["margin"]["quantiles"][0], a["margin"]["quantiles"][-1], a["margin_at_risk"], _error(a), a["called_today"]), f"{a['call_probability']:.2%}",
+    rows = [(a["account_id"], *_money(a["margin_today"], a["margin"]["quantiles"][0], a["margin"]["quantiles"][-1], a["margin_at_risk"], a["margin_at_risk_error"], a["called_today"]), f"{a['call_probability']:.2%}",
              *_money(a["called"]["quantiles"][-1])) for a in (accounts[n] for n in order[:max(top, 1)])]
     head = ("account", "margin today", "then, median", "then, 99 %", "at risk", "std. error", "called today", "P(call)", "called, 99 %")
     rise = at[-1] - house["margin_today"]
@@ -97,11 +97,6 @@ def _bars(accounts: Sequence[Mapping[str, Any]], some: Sequence[int], key: str, 
     found = [accounts[n] for n in some]
     values = [a[key][-1] if isinstance(a[key], list) else a[key] for a in found]
     return bars_svg([a["account_id"][:16] for a in found], values, [error(a) for a in found], key.replace("_", " "))
-
-
-def _error(a: Mapping[str, Any]) -> float:
-    """Of the 99 % margin: sampling and regression."""
-    return float(np.hypot(a["regression_error"], a["margin"]["quantile_standard_errors"][-1]))
 
 
 def _money(*values: float) -> tuple[str, ...]:

@@ -99,6 +99,12 @@ class Fitted:
     regression: Regression
     check: Check
 
+    @property
+    def far_error(self) -> NDArray[np.float64]:
+        """(A,) error of the regression in the outer 5 %, where the 99 % quantile is: the larger of leave-one-out, an upper estimate where points are few, and of what runs that it has not seen show, which finds jumps between points."""
+        left_out = self.regression.far_error
+        return np.maximum(left_out, self.check.error(True)) if self.check.far.any() else left_out
+
 
 @dataclass(frozen=True, eq=False)
 class Distribution:

@@ -65,7 +65,7 @@ def _row(d: Distribution, a: int) -> dict[str, Any]:
 
 def _account(found: MarginAtRisk, short: np.ndarray, a: int) -> dict[str, Any]:
     regression, check = found.fitted.regression, found.fitted.check
-    return {"account_id": found.accounts[a], "margin_today": float(found.today[a]), "called_today": float(short[a]), "margin": _row(found.margin, a), "margin_at_risk": float(found.margin.quantile[a, -1] - found.today[a]),
+    return {"account_id": found.accounts[a], "margin_today": float(found.today[a]), "called_today": float(short[a]), "margin": _row(found.margin, a), "margin_at_risk": float(found.margin.quantile[a, -1] - found.today[a]), "margin_at_risk_error": float(np.hypot(found.fitted.far_error[a], found.margin.quantile_error[a, -1])),
             "called": _row(found.called, a), "call_probability": float(found.call_probability[a]), "call_probability_standard_error": float(found.call_probability_error[a]),
             "regression_error": float(regression.error[a]), "regression_error_far": float(regression.far_error[a]), "brute_force_error": float(check.error(False)[a]), "brute_force_error_far": float(check.error(True)[a])}
 
@@ -73,14 +73,14 @@ def _account(found: MarginAtRisk, short: np.ndarray, a: int) -> dict[str, Any]:
 def _page(found: MarginAtRisk, short: np.ndarray, currency: str, model: str, top: int, whole: str) -> list[str]:
     from upm_gpu.report.explain import printable
 
-    regression = found.fitted.regression
+    far = found.fitted.far_error
     rise = found.margin.quantile[:, -1] - found.today
     order = np.argsort(-found.called.quantile[:, -1], kind="stable")[: max(top, 1)]
     lines = [f"Margin at risk {_days(found.days)} ahead, {currency}, model {model}: {len(found.accounts):,} account{'s' * (len(found.accounts) != 1)}, {found.scenarios:,} scenarios of the market then.",
              f"{'account':<20}{'margin today':>16}{'then, median':>16}{'then, 99 %':>16}{'at risk':>14}{'error':>12}{'called today':>16}{'P(call)':>9}{'called, 99 %':>16}"]
     for a in order.tolist():
         lines.append(f"{printable(found.accounts[a])[:19]:<20}{found.today[a]:>16,.2f}{found.margin.quantile[a, 0]:>16,.2f}{found.margin.quantile[a, -1]:>16,.2f}{rise[a]:>+14,.2f}"
-                     f"{np.hypot(regression.error[a], found.margin.quantile_error[a, -1]):>12,.2f}{short[a]:>16,.2f}{found.call_probability[a]:>9.2%}{found.called.quantile[a, -1]:>16,.2f}")
+                     f"{np.hypot(far[a], found.margin.quantile_error[a, -1]):>12,.2f}{short[a]:>16,.2f}{found.call_probability[a]:>9.2%}{found.called.quantile[a, -1]:>16,.2f}")
     if len(found.accounts) > len(order):
         lines.append(f"... and {len(found.accounts) - len(order):,} more accounts (--top N lists more, --json has them all); listed by what is called at 99 %")
     house, called = found.house_margin, found.house_called
@@ -88,7 +88,7 @@ def _page(found: MarginAtRisk, short: np.ndarray, currency: str, model: str, top
     lines.append(f"{whole}, called: today {np.sum(short):,.2f}, then mean {called.mean[0]:,.2f} (standard error {called.mean_error[0]:,.2f}), 95 % {called.quantile[0, 1]:,.2f}, 99 % {called.quantile[0, -1]:,.2f} "
                  f"(standard error {called.quantile_error[0, -1]:,.2f})")
     lines += _how(found.fitted)
-    lines.append("at risk: 99 % less today. called: what margin lacks in equity. P(call): share of the scenarios in which it lacks any. error: of the regression and of the 99 % quantile. Nobody trades, pays in or takes out.")
+    lines.append("at risk: 99 % less today. called: what margin lacks in equity. P(call): share of the scenarios in which it lacks any. error: of the regression in the outer 5 % and of the 99 % quantile. Nobody trades, pays in or takes out.")
     return lines
 
 
