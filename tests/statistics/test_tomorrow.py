@@ -178,7 +178,7 @@ def test_the_regression_against_brute_force(tmp_path, case):
     assert np.all(check.error(False) < 2.0 * regression.error + 1e-9)
     if case != "bates' prices":  # jumps lie between points of the outer 5 %: leave-one-out sees too few of them, the fresh runs do
         assert np.all(check.error(True) < 2.0 * regression.far_error + 1e-9)
-    np.testing.assert_array_equal(fitted.far_error, np.maximum(regression.far_error, check.error(True)))
+    np.testing.assert_array_equal(fitted.far_error, np.maximum(regression.error, check.error(True)))
     assert np.sum(check.error(False)) < 0.05 * np.sum(check.level(False)) and np.sum(check.error(True)) < 0.1 * np.sum(check.level(True))
     assert np.max(np.abs(check.equity)) < 1.0 and np.all(np.abs(check.called) <= np.abs(check.margin) + 1.0)
     bias, error = check.house_bias
