@@ -68,6 +68,17 @@ def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:
     return tables, text
 
 
+def read_parameter_file(path: Path | str, code: str, what: str, missing: str, broken: str) -> dict[str, Any]:
+    """The tables of a file that another command wrote; schema and kind are the reader's. Raises InputError `code` with the remedy `missing` or `broken`."""
+    try:
+        with Path(path).open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError:
+        raise InputError(code, f"{path}: no such {what}. {missing}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(code, f"{path}: not a {what} ({error}). {broken}") from None
+
+
 def _other_language(path: Path, text: str) -> str:
     body = text.lstrip()
     if path.suffix.lower() == ".json" or body.startswith(("{", "[{", '["')):

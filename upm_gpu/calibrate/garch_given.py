@@ -7,7 +7,6 @@ from the history as without a file. Verified: tests/end_to_end/test_garch_file.p
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +18,7 @@ from upm_gpu.calibrate.garch_file import CLOCKS, PERCENT, SCHEMA_VERSION
 from upm_gpu.calibrate.garch_likelihood import DISTRIBUTIONS, KEYS, KINDS
 from upm_gpu.errors import InputError
 from upm_gpu.model.recursion import Garch, Recursion, check
+from upm_gpu.strict_toml import read_parameter_file
 
 HEAD = ("schema_version", "kind", "valuation_time", "units", "assets", "provenance")
 OWN = ("asset", "model", "mean", "distribution", "clock", *KEYS, "log_likelihood", "bounds", "standard_errors", "standard_errors_robust", "standard_errors_hessian", "fit")
@@ -64,13 +64,7 @@ def series_name(factor: str) -> str:
 def read_garch(path: Path | str) -> GivenFile:
     """A file of `upm calibrate garch`, strictly. Raises `InputError` UPM-CA-184 (file or key), `CalibrationError` 120 and 121 (coefficients), 127 and 050 (law)."""
     name = Path(path).name
-    try:
-        with Path(path).open("rb") as stream:
-            data = tomllib.load(stream)
-    except FileNotFoundError:
-        raise InputError("UPM-CA-184", f"{path}: no such parameter file. Make one with `upm calibrate garch`.") from None
-    except (OSError, ValueError) as error:
-        raise InputError("UPM-CA-184", f"{path}: not a parameter file ({error}). Make one with `upm calibrate garch`.") from None
+    data = read_parameter_file(path, "UPM-CA-184", "parameter file", "Make one with `upm calibrate garch`.", "Make one with `upm calibrate garch`.")
     if data.get("schema_version") != SCHEMA_VERSION or data.get("kind") != "garch":
         raise InputError("UPM-CA-184", f"{name}: schema_version {data.get('schema_version')!r} kind {data.get('kind')!r}; the models garch and filtered_historical read version "
                          f"{SCHEMA_VERSION} of kind 'garch'. Make one with `upm calibrate garch`.")

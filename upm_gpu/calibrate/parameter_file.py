@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from upm_gpu.calibrate.covariance import CovarianceFit
 from upm_gpu.domain.text import instant_text
 from upm_gpu.errors import CalibrationError, InputError
-from upm_gpu.strict_toml import toml_value
+from upm_gpu.strict_toml import read_parameter_file, toml_value
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "kind", "valuation_time", "states", "daily_volatility", "correlation", "degrees_of_freedom",
@@ -68,13 +67,7 @@ def read_parameters(path: Path | str) -> CovarianceFit:
     """A parameter file back as a fit. Raises `InputError` UPM-CA-108."""
     from difflib import get_close_matches
 
-    try:
-        with Path(path).open("rb") as stream:
-            data = tomllib.load(stream)
-    except FileNotFoundError:
-        raise InputError("UPM-CA-108", f"{path}: no such parameter file. Make one with `upm calibrate covariance`.") from None
-    except (OSError, ValueError) as error:
-        raise InputError("UPM-CA-108", f"{path}: not a parameter file ({error}). Make one with `upm calibrate covariance`.") from None
+    data = read_parameter_file(path, "UPM-CA-108", "parameter file", "Make one with `upm calibrate covariance`.", "Make one with `upm calibrate covariance`.")
     if data.get("schema_version") != SCHEMA_VERSION or data.get("kind") != "covariance":
         raise InputError("UPM-CA-108", f"{path}: schema_version {data.get('schema_version')!r} kind {data.get('kind')!r}; version {SCHEMA_VERSION} of kind 'covariance' "
                          "is read here. Calibrate again.")

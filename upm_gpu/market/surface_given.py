@@ -7,7 +7,6 @@ so that the file of a joint fit gives the run that fits by itself. Verified: tes
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from upm_gpu.market.arbitrage import surface_violations
 from upm_gpu.market.marks import check_marks
 from upm_gpu.market.snapshot import MarketSnapshot
 from upm_gpu.market.surface import Surface, surface_of, usable_quotes
+from upm_gpu.strict_toml import read_parameter_file
 
 RAW = ("a", "b", "rho", "m", "s")
 ROUNDING = 1e-10
@@ -81,13 +81,7 @@ def _check(name: str, surface: Surface) -> None:
 
 
 def _read(path: Path | str) -> dict[str, Any]:
-    try:
-        with Path(path).open("rb") as stream:
-            data = tomllib.load(stream)
-    except FileNotFoundError:
-        raise InputError("UPM-MD-149", f"{path}: no such file of surfaces. Make one with `upm calibrate surface`, or leave market.surface_file blank.") from None
-    except (OSError, ValueError) as error:
-        raise InputError("UPM-MD-149", f"{path}: not a file of surfaces ({error}). Make one with `upm calibrate surface`.") from None
+    data = read_parameter_file(path, "UPM-MD-149", "file of surfaces", "Make one with `upm calibrate surface`, or leave market.surface_file blank.", "Make one with `upm calibrate surface`.")
     if data.get("schema_version") != 1 or data.get("kind") != "surface" or not isinstance(data.get("slices"), dict) or not all(isinstance(rows, list) and rows for rows in data["slices"].values()):
         raise InputError("UPM-MD-149", f"{path}: schema_version {data.get('schema_version')!r} kind {data.get('kind')!r}; version 1 of kind 'surface' with tables of slices is read here. Make one with `upm calibrate surface`.")
     return data

@@ -10,7 +10,6 @@ A number given for a key that wants one value a state stands for all of them. Ke
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.errors import InputError
+from upm_gpu.strict_toml import read_parameter_file
 
 SCHEMA_VERSION = 1
 COMMON = ("schema_version", "kind", "valuation_time", "provenance")
@@ -94,13 +94,7 @@ class ParameterTable:
 def read_table(path: str | Path, kind: str, known: Sequence[str]) -> ParameterTable:
     """The file of a model of `kind` with the dotted keys `known`. Raises `InputError` UPM-CA-072 (file), 073 (key)."""
     name = Path(path).name
-    try:
-        with Path(path).open("rb") as stream:
-            tables = tomllib.load(stream)
-    except FileNotFoundError:
-        raise InputError("UPM-CA-072", f"{path}: no such parameter file. Name an existing one in model.parameters.") from None
-    except (OSError, ValueError) as error:
-        raise InputError("UPM-CA-072", f"{path}: not a parameter file ({error}). Write it as TOML.") from None
+    tables = read_parameter_file(path, "UPM-CA-072", "parameter file", "Name an existing one in model.parameters.", "Write it as TOML.")
     if tables.get("schema_version") != SCHEMA_VERSION or tables.get("kind") != kind:
         raise InputError("UPM-CA-072", f"{name}: schema_version {tables.get('schema_version')!r} kind {tables.get('kind')!r}; the model {kind} reads schema_version "
                          f"{SCHEMA_VERSION} kind {kind!r}. Give its own file, or set model.name to the kind of this one.")

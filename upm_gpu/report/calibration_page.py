@@ -25,12 +25,12 @@ def render_calibration(summary: Mapping[str, Any], smiles: Mapping[str, Sequence
     return bytes(page.encode("utf-8", errors="xmlcharrefreplace"))
 
 
-def page_parts(template: str) -> tuple[Any, dict[str, Any]]:
+def page_parts(template: str, what: str = "the page of a fit", instead: str = "leave --page out") -> tuple[Any, dict[str, Any]]:
     """A strict environment, and what every page without script is given: the template's `source`, its style and the policy that allows that alone. Raises UsageError where jinja2 is not installed."""
     try:
         import jinja2
     except ImportError:
-        raise UsageError("UPM-CF-040", "the page of a fit needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'`, or leave --page out.") from None
+        raise UsageError("UPM-CF-040", f"{what} needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'`, or {instead}.") from None
     here = Path(__file__).parent
     style = here.joinpath("report.css").read_text(encoding="utf-8")
     policy = f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode('ascii')}'; base-uri 'none'; form-action 'none'"

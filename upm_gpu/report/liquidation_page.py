@@ -5,12 +5,11 @@ One file without script: charts are SVG, the policy allows the one style by its 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from upm_gpu.errors import CapacityError, UsageError
+from upm_gpu.report.calibration_page import page_parts
 from upm_gpu.report.liquidation_chart import rounds_svg, short, waterfall_svg
 from upm_gpu.report.read import read_json, read_rows
 
@@ -42,18 +41,11 @@ def render_liquidation(folder: Path) -> bytes:
 
 def filled(template: str, folder: Path, charts: list[tuple[str, str, str]], **values: Any) -> bytes:
     """A page of this room: a template with its style, charts (title, note, SVG) and values. Raises as `render_liquidation` does."""
-    try:
-        import jinja2
-    except ImportError:
-        raise UsageError("UPM-CF-040", "the page needs jinja2, which is not installed. Install it with `pip install 'upm-gpu[report]'`, or leave --out away.") from None
-    here = Path(__file__).parent
-    style = here.joinpath("report.css").read_text(encoding="utf-8")
-    policy = f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode('ascii')}'; base-uri 'none'; form-action 'none'"
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment, context = page_parts(template, "the page", "leave --out away")
+    environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {"money": lambda v: f"{float(v):,.0f}", "short": lambda v: short(float(v)), "share": lambda v: "" if v in ("", None) else f"{100.0 * float(v):+.2f} %"}
-    markup = jinja2.utils.markupsafe.Markup
-    page = environment.from_string(here.joinpath(template).read_text(encoding="utf-8")).render(
-        policy=policy, style=markup(style), charts=[(title, note, markup(svg)) for title, note, svg in charts], **values).encode("utf-8", errors="xmlcharrefreplace")
+    markup = context["markup"]
+    page = environment.from_string(context.pop("source")).render(**{**context, **values}, charts=[(title, note, markup(svg)) for title, note, svg in charts]).encode("utf-8", errors="xmlcharrefreplace")
     if len(page) > LIMIT:
         raise CapacityError("UPM-RN-044", f"the page of {folder} would have {len(page):,} bytes, above {LIMIT:,}. Read the tables.")
     return bytes(page)

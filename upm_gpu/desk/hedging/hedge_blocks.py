@@ -45,13 +45,7 @@ class Blocks:
     def tail(self, key: Key, contracts: NDArray[np.float64]) -> Tail:
         """A block after trades of `contracts` (J,)."""
         pnl = self._pnl(key, contracts)
-        k = tail_size(len(pnl), key[2])
-        whole = min(int(np.floor(k)), len(pnl) - 1)
-        ids = np.argpartition(pnl, whole)[: whole + 1]
-        weight = np.full(len(ids), 1.0 / k)
-        weight[np.argmax(pnl[ids])] = (k - whole) / k
-        order = np.argsort(ids)
-        ids, weight = ids[order], weight[order]
+        ids, weight = tail_weights(pnl, key[2])
         return Tail(0.0 - float(pnl[ids] @ weight), 0.0 - float(np.max(pnl[ids])), ids, weight)
 
     def _pnl(self, key: Key, contracts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,6 +68,17 @@ class Blocks:
         if len(own):
             found[mask] = -mean[back] * self.coefficient[own] * self.size[mask]
         return found
+
+
+def tail_weights(pnl: NDArray[np.float64], level: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """(scenarios of the tail of P&L (S,), ascending; their weights in its ES, the last one's a fraction)."""
+    k = tail_size(len(pnl), level)
+    whole = min(int(np.floor(k)), len(pnl) - 1)
+    ids = np.argpartition(pnl, whole)[: whole + 1]
+    weight = np.full(len(ids), 1.0 / k)
+    weight[np.argmax(pnl[ids])] = (k - whole) / k
+    order = np.argsort(ids)
+    return ids[order], weight[order]
 
 
 def _add(pnl: NDArray[np.float64], cube: Cube, column: NDArray[np.integer], amount: NDArray[np.float64], some: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upm_gpu.desk.cube import PIECE, Cube
+from upm_gpu.desk.hedging.hedge_blocks import tail_weights
 from upm_gpu.risk.measures import tail_size
 
 PRICE = 100.0
@@ -76,13 +77,7 @@ class Programme:
 
     def plane(self, contracts: NDArray[np.float64], pnl: NDArray[np.float64]) -> float:
         """Add the plane of ES at a point; its ES."""
-        k = tail_size(len(pnl), self.level)
-        whole = min(int(np.floor(k)), len(pnl) - 1)
-        ids = np.argpartition(pnl, whole)[: whole + 1]
-        weight = np.full(len(ids), 1.0 / k)
-        weight[np.argmax(pnl[ids])] = (k - whole) / k
-        order = np.argsort(ids)
-        ids, weight = ids[order], weight[order]
+        ids, weight = tail_weights(pnl, self.level)
         distinct, where = np.unique(self.column, return_inverse=True)
         mean = np.array([self.cube.unit[c].take(ids).astype(np.float64) @ weight for c in distinct.tolist()])
         gradient = -mean[where] * self.size
